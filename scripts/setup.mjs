@@ -30,7 +30,8 @@ function checkMachine() {
   const [major = 0, minor = 0] = process.versions.node.split('.').map(Number);
   const missing = [];
   if (process.platform !== 'linux') missing.push(`Linux (this is ${process.platform})`);
-  if (major < 20 || (major === 20 && minor < 19)) missing.push(`Node.js 20.19 or later (this is ${process.version})`);
+  if (major < 20 || (major === 20 && minor < 19))
+    missing.push(`Node.js 20.19 or later (this is ${process.version})`);
   if (!runs('g++')) missing.push('a C++ compiler: g++ (Debian: apt-get install g++)');
   if (!runs('make')) missing.push('make (Debian: apt-get install make)');
   if (!runs('python3')) missing.push('python3, which node-gyp needs (Debian: apt-get install python3)');
@@ -74,7 +75,12 @@ function bringPnpm(env) {
   step(`bring ${packageManager}`, () => {
     mkdirSync(home, { recursive: true });
     writeFileSync(join(home, 'package.json'), '{ "private": true }\n');
-    run('npm', ['install', '--no-save', '--no-audit', '--no-fund', '--loglevel=error', packageManager], env, home);
+    run(
+      'npm',
+      ['install', '--no-save', '--no-audit', '--no-fund', '--loglevel=error', packageManager],
+      env,
+      home,
+    );
   });
   return executable;
 }

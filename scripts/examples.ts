@@ -1,0 +1,15 @@
+/** `npm run example -- 01`: runs examples/01-…/main.ts. Further arguments go to the example; none lists them all. */
+import { readdirSync } from 'node:fs';
+import { join } from 'node:path';
+import { root, succeeds } from './command.ts';
+
+const [number, ...args] = process.argv.slice(2);
+const names = readdirSync(join(root, 'examples')).filter((name) => /^\d\d-/.test(name));
+const name = names.find((candidate) => number !== undefined && candidate.startsWith(number));
+
+if (name === undefined) {
+  console.log(`Usage: npm run example -- NUMBER\n${names.map((each) => `  ${each}`).join('\n')}`);
+  process.exitCode = number === undefined ? 0 : 1;
+} else if (!succeeds(`example ${name}`, 'tsx', [join('examples', name, 'main.ts'), ...args])) {
+  process.exitCode = 1;
+}

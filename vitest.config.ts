@@ -3,7 +3,7 @@ import { defineConfig } from 'vitest/config';
 export default defineConfig({
   test: {
     include: ['packages/*/test/**/*.test.ts', 'test/**/*.test.ts'],
-    // Each file is a process of its own: mappings, descriptors and fault handlers never leak into the next one.
+    // A process for each file: mappings, descriptors and fault handlers never leak into the next one.
     pool: 'forks',
     testTimeout: 30_000,
     hookTimeout: 30_000,

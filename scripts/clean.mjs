@@ -1,5 +1,5 @@
-// `npm run clean`: removes what a build makes. Packages stay installed; `rm -rf node_modules` is the next step up.
-// Plain JavaScript, so that it also works when nothing is installed.
+// `npm run clean`: removes what a build makes. Packages stay installed; `rm -rf node_modules` is the next
+// step up. Plain JavaScript, so that it also works when nothing is installed.
 import { readdirSync, rmSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';

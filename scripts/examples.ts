@@ -1,4 +1,4 @@
-/** `npm run example -- 01`: runs examples/01-…/main.ts. Further arguments go to the example; none lists them all. */
+/** `npm run example -- 01` runs examples/01-…/main.ts with the arguments that follow; without one, a list. */
 import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { root, succeeds } from './command.ts';

@@ -93,7 +93,7 @@ function packageManifests() {
 
 function buildAddon(env) {
   const folder = 'packages/transport';
-  const script = `${folder}/scripts/build-addon.mjs`;
+  const script = 'packages/transport/scripts/build-addon.mjs';
   if (!existsSync(script)) return;
   const sources = [...filesBelow(`${folder}/native`), ...filesBelow(`${folder}/scripts`)];
   if (existsSync(`${folder}/binding.gyp`)) sources.push(`${folder}/binding.gyp`);

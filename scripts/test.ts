@@ -1,8 +1,9 @@
 /**
- * `npm test`: type check, lint and format check, every test. `npm run check` is the same with a few paths as filter.
+ * `npm test`: type check, lint and format check, every test. `npm run check` is the same with a few paths as
+ * filter.
  *
- * Arguments are handed to vitest, so `npm test -- packages/transport -t frames` works. All parts run even when one
- * fails; the last line counts vitest's tests, plus one failure for each part that failed without a test of its own.
+ * Arguments are handed to vitest, so `npm test -- packages/transport -t frames` works. All parts run even when
+ * one fails; the last line counts vitest's tests, plus one failure for each other part that failed.
  */
 import { existsSync, mkdirSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
@@ -27,7 +28,7 @@ const reportFile = join(root, '.test-results/vitest.json');
 
 const checks = [
   succeeds('test: types', 'tsc', ['-b', 'tsconfig.check.json']),
-  succeeds('test: lint and format', 'biome', ['ci', '--colors=off']),
+  succeeds('test: lint and format', 'biome', ['ci', '--max-diagnostics=100']),
 ];
 const counts = runVitest(process.argv.slice(2));
 const failed = counts.failed + checks.filter((ok) => !ok).length;

@@ -1,4 +1,4 @@
-/** `npm run bench`: runs every bench/*.bench.ts in turn; a word as argument picks those with it in the name. */
+/** `npm run bench`: runs every bench/*.bench.ts in turn; a word as argument picks those it is part of. */
 import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { root, succeeds } from './command.ts';

@@ -9,7 +9,7 @@ export const root = join(dirname(fileURLToPath(import.meta.url)), '..');
 export function succeeds(label: string, command: string, args: readonly string[]): boolean {
   const beganMs = Date.now();
   console.log(`${label} ...`);
-  const result = spawnSync(command, args, { cwd: root, stdio: 'inherit', env: withLocalBinaries() });
+  const result = spawnSync(command, args, { cwd: root, stdio: 'inherit', env: environment() });
   const seconds = ((Date.now() - beganMs) / 1000).toFixed(1);
   const outcome =
     result.status === 0 ? 'ok' : `FAILED (${result.error?.message ?? result.signal ?? result.status})`;
@@ -17,6 +17,8 @@ export function succeeds(label: string, command: string, args: readonly string[]
   return result.status === 0;
 }
 
-function withLocalBinaries(): NodeJS.ProcessEnv {
-  return { ...process.env, PATH: `${join(root, 'node_modules/.bin')}:${process.env.PATH ?? ''}` };
+/** Our own binaries first; plain text where nobody looks at colours. */
+function environment(): NodeJS.ProcessEnv {
+  const path = `${join(root, 'node_modules/.bin')}:${process.env.PATH ?? ''}`;
+  return { ...process.env, PATH: path, ...(process.stdout.isTTY ? {} : { NO_COLOR: '1' }) };
 }

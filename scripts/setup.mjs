@@ -3,7 +3,7 @@
 //
 // Plain JavaScript without dependencies, because nothing is installed yet when it starts. Each step leaves a
 // stamp (a hash of what it was made from) in node_modules/.cache/cluster-fs, so that a second run only looks.
-import { spawnSync } from 'node:child_process';
+import { spawn, spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
@@ -17,21 +17,21 @@ const startedMs = Date.now();
 /** A reason to stop that the user can act on: one line, no stack. */
 class SetupError extends Error {}
 
-function main() {
+async function main() {
   process.chdir(root);
   checkMachine();
   const env = buildEnvironment();
-  install(env);
-  buildAddon(env);
-  compile();
+  await install(env);
+  await buildAddon(env);
+  await compile();
 }
 
 function checkMachine() {
   const [major = 0, minor = 0] = process.versions.node.split('.').map(Number);
   const missing = [];
   if (process.platform !== 'linux') missing.push(`Linux (this is ${process.platform})`);
-  if (major < 20 || (major === 20 && minor < 19))
-    missing.push(`Node.js 20.19 or later (this is ${process.version})`);
+  const old = major < 20 || (major === 20 && minor < 19);
+  if (old) missing.push(`Node.js 20.19 or later (this is ${process.version})`);
   if (!runs('g++')) missing.push('a C++ compiler: g++ (Debian: apt-get install g++)');
   if (!runs('make')) missing.push('make (Debian: apt-get install make)');
   if (!runs('python3')) missing.push('python3, which node-gyp needs (Debian: apt-get install python3)');
@@ -44,19 +44,19 @@ function runs(command) {
 
 /** The headers of the running Node, when it came with them: without this node-gyp would download a copy. */
 function buildEnvironment() {
-  const env = { ...process.env, npm_config_build_from_source: 'true' };
+  const env = { ...process.env, npm_config_build_from_source: 'true', npm_config_jobs: 'max' };
   const prefix = join(dirname(process.execPath), '..');
   if (existsSync(join(prefix, 'include/node/node_api.h'))) env.npm_config_nodedir = prefix;
   return env;
 }
 
-function install(env) {
+async function install(env) {
   const manifests = ['package.json', 'pnpm-lock.yaml', 'pnpm-workspace.yaml', ...packageManifests()];
   const stamp = hashOf(manifests, process.version, process.arch);
   if (!updateLock && existsSync('node_modules/.modules.yaml') && readStamp('install') === stamp) return;
-  const pnpm = bringPnpm(env);
+  const pnpm = await bringPnpm(env);
   const frozen = existsSync('pnpm-lock.yaml') && !updateLock;
-  step('install packages (the first time builds better-sqlite3, about a minute)', () =>
+  await step('install packages (the first time builds better-sqlite3, about a minute)', () =>
     run(pnpm, ['install', frozen ? '--frozen-lockfile' : '--no-frozen-lockfile'], {
       ...env,
       // pnpm asks before it replaces node_modules unless it knows that nobody can answer.
@@ -67,20 +67,16 @@ function install(env) {
 }
 
 /** Installs the pinned pnpm beside our caches, never globally, and returns the path of its executable. */
-function bringPnpm(env) {
+async function bringPnpm(env) {
   const { packageManager } = JSON.parse(readFileSync('package.json', 'utf8'));
   const home = join(cache, packageManager);
   const executable = join(home, 'node_modules/.bin/pnpm');
   if (existsSync(executable)) return executable;
-  step(`bring ${packageManager}`, () => {
+  await step(`bring ${packageManager}`, () => {
     mkdirSync(home, { recursive: true });
     writeFileSync(join(home, 'package.json'), '{ "private": true }\n');
-    run(
-      'npm',
-      ['install', '--no-save', '--no-audit', '--no-fund', '--loglevel=error', packageManager],
-      env,
-      home,
-    );
+    const args = ['install', '--no-save', '--no-audit', '--no-fund', '--loglevel=error', packageManager];
+    return run('npm', args, env, home);
   });
   return executable;
 }
@@ -91,7 +87,7 @@ function packageManifests() {
   return folders.map((folder) => `${folder}/package.json`).filter((file) => existsSync(file));
 }
 
-function buildAddon(env) {
+async function buildAddon(env) {
   const folder = 'packages/transport';
   const script = 'packages/transport/scripts/build-addon.mjs';
   if (!existsSync(script)) return;
@@ -102,13 +98,13 @@ function buildAddon(env) {
     filesBelow(`${folder}/${out}`).some((file) => file.endsWith('.node')),
   );
   if (built && readStamp('addon') === stamp) return;
-  step('build the addon', () => run(process.execPath, [script], env));
+  await step('build the addon', () => run(process.execPath, [script], env));
   writeStamp('addon', stamp);
 }
 
 /** Always run: `tsc -b` knows best what is up to date, and says so in a fraction of a second. */
-function compile() {
-  step('compile TypeScript', () => run('node_modules/.bin/tsc', ['-b'], process.env));
+async function compile() {
+  await step('compile TypeScript', () => run('node_modules/.bin/tsc', ['-b'], process.env));
 }
 
 function filesBelow(folder) {
@@ -133,25 +129,38 @@ function writeStamp(name, stamp) {
   writeFileSync(join(cache, `${name}.stamp`), stamp);
 }
 
-function step(what, work) {
+/** One line before, one after, and one now and then, so that a slow step does not look like a hung one. */
+async function step(what, work) {
   const beganMs = Date.now();
-  process.stdout.write(`setup: ${what} ...\n`);
-  work();
-  const seconds = ((Date.now() - beganMs) / 1000).toFixed(1);
-  process.stdout.write(`setup: ${what}: done in ${seconds} s\n`);
+  const elapsed = () => `${((Date.now() - beganMs) / 1000).toFixed(1)} s`;
+  const say = (line) => process.stdout.write(`setup: ${what}${line}\n`);
+  say(' ...');
+  const ticking = setInterval(() => say(`: still at it after ${elapsed()}`), 20_000);
+  try {
+    await work();
+  } finally {
+    clearInterval(ticking);
+  }
+  say(`: done in ${elapsed()}`);
 }
 
 /** Runs a command silently; its whole output is shown when it fails. */
-function run(command, args, env, cwd = root) {
-  const result = spawnSync(command, args, { cwd, env, encoding: 'utf8', maxBuffer: 1 << 28 });
-  if (result.status === 0) return;
-  process.stdout.write(`${result.stdout ?? ''}${result.stderr ?? ''}`);
-  const why = result.error?.message ?? `exit code ${result.status ?? result.signal}`;
-  throw new SetupError(`failed: ${command} ${args.join(' ')} (${why})`);
+async function run(command, args, env, cwd = root) {
+  const output = [];
+  const child = spawn(command, args, { cwd, env, stdio: ['ignore', 'pipe', 'pipe'] });
+  child.stdout.on('data', (bytes) => output.push(bytes));
+  child.stderr.on('data', (bytes) => output.push(bytes));
+  const outcome = await new Promise((settle) => {
+    child.on('error', (error) => settle(error.message));
+    child.on('close', (code, signal) => settle(code === 0 ? undefined : (signal ?? `exit code ${code}`)));
+  });
+  if (outcome === undefined) return;
+  process.stdout.write(Buffer.concat(output));
+  throw new SetupError(`failed: ${command} ${args.join(' ')} (${outcome})`);
 }
 
 try {
-  main();
+  await main();
   process.stdout.write(`setup: ready after ${((Date.now() - startedMs) / 1000).toFixed(1)} s\n`);
 } catch (error) {
   if (!(error instanceof SetupError)) throw error;

@@ -2,8 +2,8 @@
  * `npm test`: type check, lint and format check, every test. `npm run check` is the same with a few paths as
  * filter.
  *
- * Arguments are handed to vitest, so `npm test -- packages/transport -t frames` works. All parts run even when
- * one fails; the last line counts vitest's tests, plus one failure for each other part that failed.
+ * Arguments are handed to vitest, so `npm test -- packages/transport -t frames` works. All parts run even
+ * when one fails; the last line counts vitest's tests, plus one failure for each other part that failed.
  */
 import { existsSync, mkdirSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';

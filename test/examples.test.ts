@@ -17,7 +17,7 @@ describe('examples', () => {
         cwd: root,
         encoding: 'utf8',
         timeout: limitMs,
-        // An example ends by itself or not at all: SIGKILL leaves nothing behind that could hang the next one.
+        // One that hangs may sit in a page fault, where it hears no other signal.
         killSignal: 'SIGKILL',
       });
       expect(run.status, `${run.stdout}\n${run.stderr}\n${run.error?.message ?? ''}`).toBe(0);

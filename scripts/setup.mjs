@@ -44,7 +44,7 @@ function runs(command) {
 
 /** The headers of the running Node, when it came with them: without this node-gyp would download a copy. */
 function buildEnvironment() {
-  const env = { ...process.env, npm_config_build_from_source: 'true', npm_config_jobs: 'max' };
+  const env = { ...process.env, npm_config_build_from_source: 'true' };
   const prefix = join(dirname(process.execPath), '..');
   if (existsSync(join(prefix, 'include/node/node_api.h'))) env.npm_config_nodedir = prefix;
   return env;
@@ -55,8 +55,9 @@ async function install(env) {
   const stamp = hashOf(manifests, process.version, process.arch);
   if (!updateLock && existsSync('node_modules/.modules.yaml') && readStamp('install') === stamp) return;
   const pnpm = await bringPnpm(env);
+  process.stdout.write('setup: the first install compiles better-sqlite3, which takes about a minute\n');
   const frozen = existsSync('pnpm-lock.yaml') && !updateLock;
-  await step('install packages (the first time builds better-sqlite3, about a minute)', () =>
+  await step('install packages', () =>
     run(pnpm, ['install', frozen ? '--frozen-lockfile' : '--no-frozen-lockfile'], {
       ...env,
       // pnpm asks before it replaces node_modules unless it knows that nobody can answer.

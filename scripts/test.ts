@@ -26,9 +26,11 @@ interface Report {
 
 const reportFile = join(root, '.test-results/vitest.json');
 
+const colors = process.stdout.isTTY ? 'force' : 'off';
+
 const checks = [
   succeeds('test: types', 'tsc', ['-b', 'tsconfig.check.json']),
-  succeeds('test: lint and format', 'biome', ['ci', '--max-diagnostics=100']),
+  succeeds('test: lint and format', 'biome', ['ci', `--colors=${colors}`, '--max-diagnostics=100']),
 ];
 const counts = runVitest(process.argv.slice(2));
 const failed = counts.failed + checks.filter((ok) => !ok).length;

@@ -55,7 +55,9 @@ async function install(env) {
   const stamp = hashOf(manifests, process.version, process.arch);
   if (!updateLock && existsSync('node_modules/.modules.yaml') && readStamp('install') === stamp) return;
   const pnpm = await bringPnpm(env);
-  process.stdout.write('setup: the first install compiles better-sqlite3, which takes about a minute\n');
+  if (!existsSync('node_modules/.modules.yaml')) {
+    process.stdout.write('setup: the first install compiles better-sqlite3, which takes about a minute\n');
+  }
   const frozen = existsSync('pnpm-lock.yaml') && !updateLock;
   await step('install packages', () =>
     run(pnpm, ['install', frozen ? '--frozen-lockfile' : '--no-frozen-lockfile'], {

@@ -1,0 +1,155 @@
+/** One client, many calls at once: each is as if it were alone, in some order. */
+import { describe, expect } from 'vitest';
+import { exists, expectBytes, pattern, stories, type Tester } from './tester.ts';
+
+export function concurrency(tester: Tester): void {
+  describe('concurrency', () => {
+    apart(tester);
+    exactlyOne(tester);
+    together(tester);
+  });
+}
+
+const hundred = Array.from({ length: 100 }, (_, i) => i);
+
+function apart(tester: Tester): void {
+  const it = stories(tester);
+
+  it('100 files written at once are each whole', async (dir) => {
+    await Promise.all(hundred.map((i) => tester.fs.writeFile(`${dir}/${i}`, pattern(5000 + i * 13, i))));
+    const read = await Promise.all(hundred.map((i) => tester.fs.readFile(`${dir}/${i}`)));
+    for (const i of hundred) expectBytes(read[i] ?? Buffer.alloc(0), pattern(5000 + i * 13, i));
+  });
+
+  it('100 directories made at once are all there, and counted', async (dir) => {
+    await Promise.all(hundred.map((i) => tester.fs.mkdir(`${dir}/${i}`)));
+    expect((await tester.fs.readdir(dir)).length).toBe(100);
+    expect((await tester.fs.stat(dir)).nlink).toBe(102);
+    await Promise.all(hundred.map((i) => tester.fs.rmdir(`${dir}/${i}`)));
+    expect((await tester.fs.stat(dir)).nlink).toBe(2);
+  });
+
+  it('100 writes at their places through one handle fill one file', async (dir) => {
+    const bytes = pattern(100 * 3001);
+    await using handle = await tester.fs.open(`${dir}/f`, 'w');
+    await Promise.all(hundred.map((i) => handle.write(bytes, i * 3001, 3001, i * 3001)));
+    expectBytes(await tester.fs.readFile(`${dir}/f`), bytes);
+  });
+
+  it('100 files come and go at once and leave nothing', async (dir) => {
+    const live = async (i: number) => {
+      await tester.fs.writeFile(`${dir}/${i}`, pattern(9000, i));
+      await tester.fs.rename(`${dir}/${i}`, `${dir}/${i}-moved`);
+      expectBytes(await tester.fs.readFile(`${dir}/${i}-moved`), pattern(9000, i));
+      await tester.fs.unlink(`${dir}/${i}-moved`);
+    };
+    await Promise.all(hundred.map(live));
+    expect(await tester.fs.readdir(dir)).toEqual([]);
+  });
+}
+
+function exactlyOne(tester: Tester): void {
+  const it = stories(tester);
+
+  async function successes(work: Promise<unknown>[], code: string): Promise<number> {
+    const settled = await Promise.allSettled(work);
+    const failures = settled.filter((each) => each.status === 'rejected');
+    for (const { reason } of failures) expect(reason.code).toBe(code);
+    return settled.length - failures.length;
+  }
+
+  it('of 100 that make the same directory, one does', async (dir) => {
+    expect(
+      await successes(
+        hundred.map(() => tester.fs.mkdir(`${dir}/d`)),
+        'EEXIST',
+      ),
+    ).toBe(1);
+  });
+
+  it('of 100 that create the same file exclusively, one does', async (dir) => {
+    const create = (i: number) => tester.fs.writeFile(`${dir}/f`, `${i}`, { flag: 'wx' });
+    expect(await successes(hundred.map(create), 'EEXIST')).toBe(1);
+    expect(await tester.fs.readdir(dir)).toEqual(['f']);
+  });
+
+  it('of 100 that remove the same file, one does', async (dir) => {
+    await tester.fs.writeFile(`${dir}/f`, '');
+    expect(
+      await successes(
+        hundred.map(() => tester.fs.unlink(`${dir}/f`)),
+        'ENOENT',
+      ),
+    ).toBe(1);
+  });
+
+  it('of 100 that move the same file away, one does, and the file is once', async (dir) => {
+    await tester.fs.writeFile(`${dir}/f`, 'x');
+    const moves = hundred.map((i) => tester.fs.rename(`${dir}/f`, `${dir}/to-${i}`));
+    expect(await successes(moves, 'ENOENT')).toBe(1);
+    expect((await tester.fs.readdir(dir)).length).toBe(1);
+  });
+
+  it('100 that make the same deep path recursively all succeed', async (dir) => {
+    const made = await Promise.all(hundred.map(() => tester.fs.mkdir(`${dir}/a/b/c/d`, { recursive: true })));
+    expect(made.filter((path) => path === `${dir}/a`).length).toBe(1);
+    expect(await tester.fs.readdir(dir, { recursive: true })).toEqual(['a', 'a/b', 'a/b/c', 'a/b/c/d']);
+  });
+}
+
+function together(tester: Tester): void {
+  const it = stories(tester, { timeoutMs: 20_000 });
+
+  it('100 appends at once are all there, none torn', async (dir) => {
+    const line = (i: number) => `${String(i).padStart(3, '0')}:${'x'.repeat(i)}\n`;
+    await Promise.all(hundred.map((i) => tester.fs.appendFile(`${dir}/f`, line(i))));
+    const lines = (await tester.fs.readFile(`${dir}/f`, 'utf8')).split(/(?<=\n)/);
+    expect(lines.sort()).toEqual(hundred.map(line));
+  });
+
+  it('a reader of a file that is replaced by rename sees one version, whole', async (dir) => {
+    const version = (i: number) => Buffer.alloc(10_000 + i * 101, i + 1);
+    await tester.fs.writeFile(`${dir}/f`, version(0));
+    let writing = true;
+    const write = async () => {
+      for (let i = 1; i < 60; i++) {
+        await tester.fs.writeFile(`${dir}/next`, version(i));
+        await tester.fs.rename(`${dir}/next`, `${dir}/f`);
+      }
+      writing = false;
+    };
+    const read = async () => {
+      let reads = 0;
+      while (writing) {
+        const content = await tester.fs.readFile(`${dir}/f`);
+        expectBytes(content, version((content[0] ?? 0) - 1));
+        reads++;
+      }
+      return reads;
+    };
+    const [, ...reads] = await Promise.all([write(), read(), read()]);
+    expect(Math.min(...reads)).toBeGreaterThan(0);
+  });
+
+  it('a file is always at one of two names while it moves to and fro', async (dir) => {
+    await tester.fs.mkdir(`${dir}/a`);
+    await tester.fs.mkdir(`${dir}/b`);
+    await tester.fs.writeFile(`${dir}/a/f`, 'x');
+    let moving = true;
+    const move = async () => {
+      for (let i = 0; i < 100; i++) {
+        await tester.fs.rename(`${dir}/a/f`, `${dir}/b/f`);
+        await tester.fs.rename(`${dir}/b/f`, `${dir}/a/f`);
+      }
+      moving = false;
+    };
+    const look = async () => {
+      while (moving) {
+        await Promise.all([exists(tester, `${dir}/a/f`), exists(tester, `${dir}/b/f`)]);
+        expect((await tester.fs.readdir(dir)).sort()).toEqual(['a', 'b']);
+      }
+    };
+    await Promise.all([move(), look()]);
+    expect(await tester.fs.readFile(`${dir}/a/f`, 'utf8')).toBe('x');
+  });
+}

@@ -1,0 +1,195 @@
+/**
+ * Binary layouts as tables. A struct is declared once, field by field with a sentence on each; offsets, reading,
+ * writing, the document's table and the layout hash all come from that one declaration.
+ *
+ * Little-endian, fixed widths, natural alignment. A misaligned field or a wrong total is refused when the module
+ * loads, so a layout that compiles and starts is a layout without holes.
+ */
+import { assert } from './errors.ts';
+
+type Kind = 'u8' | 'u16' | 'u32' | 'u53' | 'u64' | 'f64' | 'bytes';
+
+/** One field of a struct. `Value` exists for the type system only. */
+export interface Field<Value> {
+  readonly kind: Kind;
+  readonly size: number;
+  readonly align: number;
+  readonly doc: string;
+  readonly value?: Value;
+}
+
+const field = <Value>(kind: Kind, size: number, align: number, doc: string): Field<Value> => ({
+  kind,
+  size,
+  align,
+  doc,
+});
+
+export const u8 = (doc: string) => field<number>('u8', 1, 1, doc);
+export const u16 = (doc: string) => field<number>('u16', 2, 2, doc);
+export const u32 = (doc: string) => field<number>('u32', 4, 4, doc);
+/** An unsigned integer below 2^53 in eight bytes, read as a plain number: ten times cheaper than a bigint. */
+export const u53 = (doc: string) => field<number>('u53', 8, 8, doc);
+/** A counter that must be read whole: touched only through Atomics on a BigUint64Array. */
+export const u64 = (doc: string) => field<bigint>('u64', 8, 8, doc);
+export const f64 = (doc: string) => field<number>('f64', 8, 8, doc);
+export const bytes = (length: number, doc: string) => field<Uint8Array>('bytes', length, 1, doc);
+
+type Fields = Readonly<Record<string, Field<unknown>>>;
+type Values<F extends Fields> = { [K in keyof F]: F[K] extends Field<infer V> ? V : never };
+
+/** A movable window on records of one struct. `at` returns the cursor itself, so nothing is allocated. */
+export type Cursor<F extends Fields> = Values<F> & { at(offset: number): Cursor<F>; readonly base: number };
+
+export interface Struct<F extends Fields> {
+  readonly name: string;
+  readonly size: number;
+  readonly fields: F;
+  /** Byte offset of each field from the start of the record. */
+  readonly offset: { readonly [K in keyof F]: number };
+  bind(view: DataView): Cursor<F>;
+}
+
+/**
+ * Declares a struct of exactly `size` bytes.
+ *
+ * @throws Error when a field is misaligned or the fields do not add up to `size`.
+ */
+export function struct<const F extends Fields>(name: string, size: number, fields: F): Struct<F> {
+  const offset: Record<string, number> = {};
+  let end = 0;
+  for (const [key, { align, size: width }] of Object.entries(fields)) {
+    assert(
+      end % align === 0,
+      `${name}.${key}: offset ${end} is not ${align}-byte aligned; add a reserved field`,
+    );
+    offset[key] = end;
+    end += width;
+  }
+  assert(end === size, `${name}: the fields take ${end} bytes, declared ${size}`);
+  const Window = cursorClass(fields, offset);
+  return {
+    name,
+    size,
+    fields,
+    offset: offset as Struct<F>['offset'],
+    bind: (view) => new Window(view) as unknown as Cursor<F>,
+  };
+}
+
+function cursorClass(fields: Fields, offset: Readonly<Record<string, number>>) {
+  class Window {
+    base = 0;
+    readonly view: DataView;
+    constructor(view: DataView) {
+      this.view = view;
+    }
+    at(base: number): this {
+      this.base = base;
+      return this;
+    }
+  }
+  for (const [key, { kind, size }] of Object.entries(fields)) {
+    const accessors = accessorsOf(kind, offset[key] ?? 0, size, key);
+    Object.defineProperty(Window.prototype, key, { ...accessors, enumerable: true });
+  }
+  return Window;
+}
+
+interface Window {
+  readonly base: number;
+  readonly view: DataView;
+}
+
+function accessorsOf(kind: Kind, at: number, size: number, key: string): PropertyDescriptor & ThisType<Window> {
+  switch (kind) {
+    case 'u8':
+      return integer(key, 0xff, {
+        get() { return this.view.getUint8(this.base + at); },
+        set(v: number) { this.view.setUint8(this.base + at, v); },
+      });
+    case 'u16':
+      return integer(key, 0xffff, {
+        get() { return this.view.getUint16(this.base + at, true); },
+        set(v: number) { this.view.setUint16(this.base + at, v, true); },
+      });
+    case 'u32':
+      return integer(key, 0xffff_ffff, {
+        get() { return this.view.getUint32(this.base + at, true); },
+        set(v: number) { this.view.setUint32(this.base + at, v, true); },
+      });
+    case 'u53':
+      return integer(key, Number.MAX_SAFE_INTEGER, {
+        get() { return readU53(this.view, this.base + at); },
+        set(v: number) { writeU53(this.view, this.base + at, v); },
+      });
+    case 'u64':
+      return {
+        get() { return this.view.getBigUint64(this.base + at, true); },
+        set(v: bigint) { this.view.setBigUint64(this.base + at, v, true); },
+      };
+    case 'f64':
+      return {
+        get() { return this.view.getFloat64(this.base + at, true); },
+        set(v: number) { this.view.setFloat64(this.base + at, v, true); },
+      };
+    case 'bytes':
+      return {
+        get() { return bytesAt(this.view, this.base + at, size); },
+        set(v: Uint8Array) {
+          assert(v.length <= size, `${key}: ${v.length} bytes do not fit in ${size}`);
+          const target = bytesAt(this.view, this.base + at, size);
+          target.fill(0, v.length);
+          target.set(v);
+        },
+      };
+  }
+}
+
+type Accessors = { get(this: Window): number; set(this: Window, v: number): void };
+
+/** Refuses a value that the field cannot hold: a silent wrap-around in shared memory is found much too late. */
+function integer(key: string, max: number, { get, set }: Accessors): PropertyDescriptor & ThisType<Window> {
+  return {
+    get,
+    set(this: Window, v: number) {
+      assert(Number.isInteger(v) && v >= 0 && v <= max, `${key}: ${v} is not an integer from 0 to ${max}`);
+      set.call(this, v);
+    },
+  };
+}
+
+const bytesAt = (view: DataView, at: number, length: number) =>
+  new Uint8Array(view.buffer, view.byteOffset + at, length);
+
+export const readU53 = (view: DataView, at: number): number =>
+  view.getUint32(at, true) + view.getUint32(at + 4, true) * 0x1_0000_0000;
+
+export function writeU53(view: DataView, at: number, value: number): void {
+  view.setUint32(at, value % 0x1_0000_0000, true);
+  view.setUint32(at + 4, Math.floor(value / 0x1_0000_0000), true);
+}
+
+/** A struct as its tables see it. */
+export type AnyStruct = Pick<Struct<Fields>, 'name' | 'size' | 'fields' | 'offset'>;
+
+/** The table of a struct for the documents. */
+export function toMarkdown({ name, size, fields, offset }: AnyStruct): string {
+  const rows = Object.entries(fields).map(
+    ([key, { kind, size: width, doc }]) =>
+      `| ${offset[key]} | ${key} | ${kind === 'bytes' ? `bytes[${width}]` : kind} | ${doc} |`,
+  );
+  return [`### ${name} (${size} bytes)`, '', '| offset | field | type | meaning |', '|--:|---|---|---|', ...rows].join(
+    '\n',
+  );
+}
+
+/** A text that two builds share exactly when they agree on every name, type and place: what a layout hash is made of. */
+export const signature = (structs: readonly AnyStruct[]): string =>
+  structs
+    .map((s) =>
+      [s.name, s.size, ...Object.entries(s.fields).map(([key, f]) => `${key}:${f.kind}${f.size}@${s.offset[key]}`)].join(
+        ' ',
+      ),
+    )
+    .join('\n');

@@ -1,0 +1,303 @@
+/**
+ * One Unix connection that speaks the wire table: requests with replies, events without, descriptors beside both.
+ *
+ *   open ──close() or end of stream or a broken frame──▶ closed
+ *
+ * A connection never blocks and never uses the libuv thread pool: a session worker must be able to answer while every
+ * thread of that pool sits in a page fault that only the worker's answer resolves.
+ * INVARIANT: a descriptor that arrived belongs to exactly one of: the queue here, a handler that took it.
+ */
+import { type Codec, type FieldsOf, fromValues, toValues } from './codec.ts';
+import { type ErrorCode, FsError } from './errors.ts';
+import { FrameReader, encodeFrame, limits } from './frame.ts';
+import {
+  type ErrorReply, type Event, type EventName, type Reply, type Request, type RequestName,
+  errorReply, events, replyId, requests,
+} from './messages.ts';
+import * as native from './native.ts';
+
+type Shape = Readonly<Record<string, Codec<unknown>>>;
+const requestById = new Map<number, RequestName>();
+const eventById = new Map<number, EventName>();
+for (const [name, { id }] of Object.entries(requests)) requestById.set(id, name as RequestName);
+for (const [name, { id }] of Object.entries(events)) eventById.set(id, name as EventName);
+
+export type AnyRequest = { [N in RequestName]: { readonly name: N; readonly fields: Request<N> } }[RequestName];
+export type AnyEvent = { [N in EventName]: { readonly name: N; readonly fields: Event<N> } }[EventName];
+
+/** What the owner of a connection does with what arrives. Descriptors handed over are the handler's to close. */
+export interface ConnectionHandlers {
+  onRequest?(request: AnyRequest, id: number, descriptors: readonly number[]): void;
+  onEvent?(event: AnyEvent): void;
+  /** After every batch of frames that one wake-up brought. */
+  onBatchEnd?(): void;
+  onClose?(reason: FsError): void;
+}
+
+type Reply1<N extends RequestName> = Reply<N> & { readonly descriptors: readonly number[] };
+interface Waiting {
+  readonly name: RequestName;
+  resolve(reply: unknown): void;
+  reject(error: Error): void;
+}
+interface Outgoing {
+  readonly frame: Uint8Array;
+  readonly descriptors: readonly number[];
+  readonly closeAfter: boolean;
+}
+
+const receiveBytes = 256 * 1024;
+/** Reads per wake-up: a peer that floods us does not keep the others waiting. */
+const readsPerWakeup = 4;
+
+export class Connection {
+  readonly fd: number;
+  #handlers: ConnectionHandlers;
+  #poll: native.DescriptorPoll;
+  #reader = new FrameReader();
+  #received: number[] = [];
+  #waiting = new Map<number, Waiting>();
+  #nextRequest = 1;
+  #outgoing: Outgoing[] = [];
+  #sentOfFirst = 0;
+  #queuedBytes = 0;
+  #flushScheduled = false;
+  #writable = true;
+  #closed: FsError | undefined;
+  readonly #buffer = Buffer.allocUnsafeSlow(receiveBytes);
+
+  /** Takes over `fd`, a connected stream socket. */
+  constructor(fd: number, handlers: ConnectionHandlers = {}) {
+    this.fd = fd;
+    this.#handlers = handlers;
+    this.#poll = native.pollDescriptor(fd, (bits) => this.#onPoll(bits));
+    this.#watch();
+  }
+
+  /** The reason this connection is over, or undefined while it is open. */
+  get closed(): FsError | undefined {
+    return this.#closed;
+  }
+
+  /** Requests that have no answer yet. */
+  get pendingRequests(): number {
+    return this.#waiting.size;
+  }
+
+  setHandlers(handlers: ConnectionHandlers): void {
+    this.#handlers = handlers;
+  }
+
+  /** Lets the process end although this connection is open. */
+  unref(): void {
+    this.#poll.unref();
+  }
+
+  ref(): void {
+    this.#poll.ref();
+  }
+
+  /**
+   * Sends a request and waits for its reply; `onSent` learns the request id, which `cancel` and `progress` name.
+   *
+   * @throws FsError with the code the peer answered, or ECONNRESET when the connection ends before the answer.
+   */
+  request<N extends RequestName>(
+    name: N,
+    fields: FieldsOf<(typeof requests)[N]['fields']>,
+    { descriptors = [], onSent }: { descriptors?: readonly number[]; onSent?: (id: number) => void } = {},
+  ): Promise<Reply1<N>> {
+    if (this.#closed !== undefined) return Promise.reject(this.#closed);
+    const id = this.#nextRequest++;
+    const { id: type, fields: shape } = requests[name];
+    return new Promise((resolve, reject) => {
+      this.#enqueue([type, id, ...toValues(shape, fields as never)], descriptors);
+      this.#waiting.set(id, { name, resolve: resolve as (reply: unknown) => void, reject });
+      onSent?.(id);
+    });
+  }
+
+  /** Sends an event. On a closed connection it is dropped: whoever would have acted on it is gone. */
+  event<N extends EventName>(name: N, fields: FieldsOf<(typeof events)[N]['fields']>): void {
+    if (this.#closed !== undefined) return;
+    const { id, fields: shape } = events[name];
+    this.#enqueue([id, 0, ...toValues(shape as Shape, fields as never)], []);
+  }
+
+  reply<N extends RequestName>(
+    name: N,
+    id: number,
+    fields: FieldsOf<(typeof requests)[N]['reply']>,
+    descriptors: readonly number[] = [],
+  ): void {
+    if (this.#closed !== undefined) return;
+    this.#enqueue([replyId, id, ...toValues(requests[name].reply as Shape, fields as never)], descriptors);
+  }
+
+  fail(id: number, error: FsError): void {
+    if (this.#closed !== undefined) return;
+    const { code, syscall, path, dest, why } = error;
+    this.#enqueue([errorReply.id, id, ...toValues(errorReply.fields, { code, syscall, path, dest, why })], []);
+  }
+
+  /** Says why, sends what is queued, then closes. */
+  bye(error: FsError): void {
+    if (this.#closed !== undefined) return;
+    const values = toValues(events.bye.fields, { code: error.code, why: error.why ?? error.message });
+    this.#enqueue([events.bye.id, 0, ...values], [], true);
+  }
+
+  close(reason: FsError = new FsError('ECONNRESET', 'close', { why: 'connection closed' })): void {
+    if (this.#closed !== undefined) return;
+    this.#closed = reason;
+    this.#poll.close();
+    native.closeDescriptor(this.fd);
+    for (const fd of this.#received) native.closeDescriptor(fd);
+    this.#received = [];
+    this.#outgoing = [];
+    const waiting = [...this.#waiting.values()];
+    this.#waiting.clear();
+    for (const { reject } of waiting) reject(reason);
+    this.#handlers.onClose?.(reason);
+  }
+
+  #watch(): void {
+    this.#poll.watch({ readable: true, writable: !this.#writable });
+  }
+
+  #onPoll(bits: number): void {
+    if ((bits & native.writableBit) !== 0) {
+      this.#writable = true;
+      this.#flush();
+      if (this.#closed === undefined) this.#watch();
+    }
+    if (this.#closed === undefined && (bits & native.readableBit) !== 0) this.#receive();
+  }
+
+  #receive(): void {
+    try {
+      for (let i = 0; i < readsPerWakeup && this.#closed === undefined; i++) {
+        const count = native.receiveMessage(this.fd, this.#buffer, this.#received);
+        if (count === undefined) break;
+        if (count === 0) {
+          this.close(new FsError('ECONNRESET', 'read', { why: 'the peer closed the connection' }));
+          break;
+        }
+        if (this.#received.length > limits.frameDescriptors * 4) {
+          throw new FsError('EPROTO', 'recvmsg', { why: 'descriptors that no message names' });
+        }
+        this.#reader.push(this.#buffer.subarray(0, count), (frame) => this.#deliver(frame.body, frame.descriptorCount));
+        if (count < this.#buffer.length) break;
+      }
+      if (this.#closed === undefined) this.#handlers.onBatchEnd?.();
+    } catch (error) {
+      if (!(error instanceof FsError)) throw error;
+      this.close(error);
+    }
+  }
+
+  #deliver(body: readonly unknown[], descriptorCount: number): void {
+    if (this.#closed !== undefined) return;
+    if (descriptorCount > this.#received.length) {
+      throw new FsError('EPROTO', 'recvmsg', { why: 'a message without its descriptors' });
+    }
+    const descriptors = this.#received.splice(0, descriptorCount);
+    let taken = false;
+    try {
+      taken = this.#dispatch(body, descriptors);
+    } finally {
+      if (!taken) for (const fd of descriptors) native.closeDescriptor(fd);
+    }
+  }
+
+  /** Returns whether the descriptors were handed to a handler. */
+  #dispatch(body: readonly unknown[], descriptors: readonly number[]): boolean {
+    const [type, id, ...values] = body;
+    if (typeof type !== 'number' || typeof id !== 'number') {
+      throw new FsError('EPROTO', 'decode', { why: 'no message type' });
+    }
+    if (type === replyId || type === errorReply.id) return this.#settle(type, id, values, descriptors);
+    const requestName = requestById.get(type);
+    if (requestName !== undefined && this.#handlers.onRequest !== undefined) {
+      const fields = fromValues(requests[requestName].fields as Shape, values, requestName);
+      this.#handlers.onRequest({ name: requestName, fields } as AnyRequest, id, descriptors);
+      return true;
+    }
+    const eventName = eventById.get(type);
+    if (eventName === undefined) throw new FsError('EPROTO', 'decode', { why: `message type ${type}` });
+    const fields = fromValues(events[eventName].fields as Shape, values, eventName);
+    this.#handlers.onEvent?.({ name: eventName, fields } as AnyEvent);
+    return false;
+  }
+
+  #settle(type: number, id: number, values: readonly unknown[], descriptors: readonly number[]): boolean {
+    const waiting = this.#waiting.get(id);
+    if (waiting === undefined) throw new FsError('EPROTO', 'decode', { why: `a reply to no request (${id})` });
+    this.#waiting.delete(id);
+    if (type === replyId) {
+      const reply = fromValues(requests[waiting.name].reply as Shape, values, waiting.name);
+      waiting.resolve(Object.assign(reply, { descriptors }));
+      return true;
+    }
+    const { code, syscall, path, dest, why } = fromValues(errorReply.fields, values, 'error') as ErrorReply;
+    waiting.reject(new FsError(code as ErrorCode, syscall, { path, dest, why }));
+    return false;
+  }
+
+  #enqueue(body: readonly unknown[], descriptors: readonly number[], closeAfter = false): void {
+    const frame = encodeFrame(body, descriptors.length);
+    this.#outgoing.push({ frame, descriptors, closeAfter });
+    this.#queuedBytes += frame.length;
+    if (this.#queuedBytes > limits.queuedBytes) {
+      this.close(new FsError('EPIPE', 'write', { why: 'the peer does not read' }));
+      return;
+    }
+    if (this.#flushScheduled || !this.#writable) return;
+    this.#flushScheduled = true;
+    queueMicrotask(() => {
+      this.#flushScheduled = false;
+      if (this.#closed === undefined && this.#writable) this.#flush();
+    });
+  }
+
+  #flush(): void {
+    try {
+      while (this.#outgoing.length > 0 && this.#closed === undefined) {
+        const { bytes, descriptors, frames } = this.#nextWrite();
+        const start = this.#sentOfFirst;
+        const sent = native.sendMessage(this.fd, bytes, start, bytes.length - start, start === 0 ? descriptors : []);
+        if (sent === undefined || sent < bytes.length - start) {
+          // What did not fit stays at the front as one frame; its descriptors went with its first byte.
+          const closeAfter = this.#outgoing[frames - 1]?.closeAfter ?? false;
+          const unsent = sent === undefined ? descriptors : [];
+          this.#outgoing.splice(0, frames, { frame: bytes, descriptors: unsent, closeAfter });
+          this.#sentOfFirst = start + (sent ?? 0);
+          this.#writable = false;
+          this.#watch();
+          return;
+        }
+        const last = this.#outgoing[frames - 1];
+        this.#outgoing.splice(0, frames);
+        this.#queuedBytes -= bytes.length;
+        this.#sentOfFirst = 0;
+        if (last?.closeAfter === true) this.close();
+      }
+    } catch (error) {
+      if (!(error instanceof FsError)) throw error;
+      this.close(error);
+    }
+  }
+
+  /** As many queued frames as may share one system call: descriptors travel with the first byte of theirs. */
+  #nextWrite(): { bytes: Uint8Array; descriptors: readonly number[]; frames: number } {
+    const first = this.#outgoing[0] as Outgoing;
+    let frames = 1;
+    while (
+      this.#sentOfFirst === 0 && frames < this.#outgoing.length &&
+      !(this.#outgoing[frames - 1] as Outgoing).closeAfter && (this.#outgoing[frames] as Outgoing).descriptors.length === 0
+    ) frames++;
+    if (frames === 1) return { bytes: first.frame, descriptors: first.descriptors, frames };
+    const bytes = Buffer.concat(this.#outgoing.slice(0, frames).map((o) => o.frame));
+    return { bytes, descriptors: first.descriptors, frames };
+  }
+}

@@ -1,8 +1,8 @@
 /**
  * What a conformance suite sees of a filesystem, and the few words in which its tests are told.
  *
- * A suite never names a backend. What a backend cannot do is said in its setup, as an ability that is false, with
- * the reason beside it; the tests that need it are then reported as skipped.
+ * A suite never names a backend. What a backend cannot do is said in its setup, as an ability that is false,
+ * with the reason beside it; the tests that need it are then reported as skipped.
  */
 import type * as nodeFs from 'node:fs';
 import { expect, onTestFinished, test } from 'vitest';

@@ -73,7 +73,7 @@ export interface Tester {
   readonly fs: PromisesLike;
   readonly sync: SyncLike;
   readonly streams: StreamsLike;
-  /** An existing directory. Tests stay below it. */
+  /** Before every path: an existing directory that tests stay below. '' is a whole filesystem of their own. */
   readonly root: string;
   readonly can: Abilities;
 }

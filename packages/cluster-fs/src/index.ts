@@ -1,1 +1,5 @@
-export {};
+export { type ErrorCode, type Extent, FsError } from '@cluster-fs/transport';
+export { defaultSocket, defaultUrl, runDirectory, socketFor } from './address.ts';
+export { View, type ViewEvent, type ViewOptions } from './client/view.ts';
+export { ClusterFs, type LongOptions, type ReplaceOptions } from './cluster-fs.ts';
+export { type MountOptions, mount } from './mount.ts';

@@ -1,1 +1,2 @@
-export {};
+export { type ClusterNode, type NodeOptions, startNode } from './node.ts';
+export { version } from './version.ts';

@@ -36,7 +36,7 @@ export const f64 = (doc: string) => field<number>('f64', 8, 8, doc);
 export const bytes = (length: number, doc: string) => field<Uint8Array>('bytes', length, 1, doc);
 
 type Fields = Readonly<Record<string, Field<unknown>>>;
-type Values<F extends Fields> = { [K in keyof F]: F[K] extends Field<infer V> ? V : never };
+type Values<F extends Fields> = { -readonly [K in keyof F]: F[K] extends Field<infer V> ? V : never };
 
 /** A movable window on records of one struct. `at` returns the cursor itself, so nothing is allocated. */
 export type Cursor<F extends Fields> = Values<F> & { at(offset: number): Cursor<F>; readonly base: number };

@@ -1,0 +1,77 @@
+/**
+ * The pages under one view: one contiguous stretch of this process's address space over a file that may lie in many
+ * pieces. Runs in the session worker; the application's arrays are over the same addresses.
+ *
+ * INVARIANT: every page of the stretch is mapped, at all times: to the segment where the file has a page, and to
+ * anonymous zeros where it has none. So a touch finds the file, zeros, or waits; it never finds nothing.
+ */
+import { type Extent, native } from '@cluster-fs/transport';
+import { pageSize } from '../segment/index.ts';
+
+export interface Mapping {
+  readonly address: number;
+  /** First file page, and how many pages. */
+  readonly from: number;
+  readonly pages: number;
+  readonly mode: 'r' | 'rw';
+  readonly label: string;
+}
+
+/** Reserves addresses for a view; nothing is mapped yet. An empty view has one page, so that it has an address. */
+export function reserveMapping(options: Omit<Mapping, 'address'>): Mapping {
+  const pages = Math.max(1, options.pages);
+  const address = native.reserveAddressRange(pages * pageSize);
+  if (options.mode === 'r') native.guardRange(address, pages * pageSize, options.label);
+  return { ...options, address };
+}
+
+export const mappedLength = ({ pages }: Mapping): number => Math.max(1, pages) * pageSize;
+
+/**
+ * Maps file pages `from` .. `from + count` to `extents`, over whatever was there: other threads see the old page or
+ * the new one. Then wakes whoever waits for a page of the range.
+ */
+export function applyExtents(
+  mapping: Mapping, { dataFd, userfault }: { dataFd: number; userfault: number | undefined },
+  { from, count, extents }: { from: number; count: number; extents: readonly Extent[] },
+): void {
+  const first = Math.max(from, mapping.from);
+  const end = Math.min(from + count, mapping.from + mapping.pages);
+  let next = first;
+  for (const e of extents) {
+    if (e.filePage < next || e.filePage + e.count > end) continue;
+    if (e.filePage > next) mapZeros(mapping, next, e.filePage - next);
+    mapPages(mapping, dataFd, e);
+    next = e.filePage + e.count;
+  }
+  if (next < end) mapZeros(mapping, next, end - next);
+  if (userfault !== undefined && end > first) {
+    native.wakeUserfault(userfault, addressOf(mapping, first), (end - first) * pageSize);
+  }
+}
+
+const addressOf = ({ address, from }: Mapping, filePage: number): number => address + (filePage - from) * pageSize;
+const protection = ({ mode }: Mapping) => (mode === 'rw' ? 'read-write' : 'read');
+
+function mapPages(mapping: Mapping, fd: number, { filePage, page, count }: Extent): void {
+  const address = addressOf(mapping, filePage);
+  native.mapFile({ fd, offset: page * pageSize, length: count * pageSize, protection: protection(mapping), address });
+}
+
+function mapZeros(mapping: Mapping, filePage: number, count: number): void {
+  const address = addressOf(mapping, filePage);
+  native.mapAnonymous({ address, length: count * pageSize, protection: protection(mapping) });
+}
+
+/** Puts zeros under the whole stretch: for arrays that cannot be taken back (SharedArrayBuffer). */
+export function abandonMapping(mapping: Mapping): void {
+  const length = mappedLength(mapping);
+  if (mapping.mode === 'r') native.unguardRange(mapping.address);
+  native.mapAnonymous({ address: mapping.address, length, protection: 'read-write' });
+}
+
+/** Gives the addresses back. Requires: no array is over them any more. */
+export function unmapMapping(mapping: Mapping): void {
+  if (mapping.mode === 'r') native.unguardRange(mapping.address);
+  native.unmap(mapping.address, mappedLength(mapping));
+}

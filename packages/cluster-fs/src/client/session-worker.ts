@@ -1,0 +1,296 @@
+/**
+ * The session worker: the thread of the application's process that talks to the node about its views.
+ *
+ *   connecting ──welcome──▶ open ──connection lost──▶ away ──welcome again──▶ open
+ *        └──refused──▶ ended     └──close──▶ ended      └──given up──▶ ended
+ *
+ * It swaps pages under arrays while the application's thread computes, sleeps, or waits in a page fault that only the
+ * swap resolves. So nothing here may wait for that thread, nor use the libuv thread pool, all of whose threads can be
+ * waiting in such faults too.
+ * Remaps that arrive together are applied as one: after a pause (SIGSTOP) no view passes through places that the file
+ * has left again.
+ */
+import { parentPort, workerData } from 'node:worker_threads';
+import { Connection, type Event, type Extent, FsError, assert, native, protocolVersion } from '@cluster-fs/transport';
+import { layoutHash, pageSize } from '../segment/index.ts';
+import { type Mapping, abandonMapping, applyExtents, mappedLength, reserveMapping, unmapMapping } from './mapping.ts';
+import {
+  type MapOptions, type Mapped, type SessionFacts, type ToMain, type ToWorker, type WorkerOptions, flag, fromPlain,
+  toPlain, viewState,
+} from './worker-protocol.ts';
+
+const options = workerData as WorkerOptions;
+const flags = new Int32Array(options.flags);
+assert(parentPort !== null, 'session-worker runs in a worker');
+const port = parentPort;
+const tell = (message: ToMain): void => port.postMessage(message);
+
+/** An open view, as this thread knows it. */
+interface OpenView {
+  readonly key: number;
+  readonly mapping: Mapping;
+  readonly options: MapOptions;
+  readonly ino: number;
+  readonly generation: number;
+  readonly state: Float64Array;
+  /** The node's number for it. */
+  id: number;
+  extents: readonly Extent[];
+}
+
+const views = new Map<number, OpenView>();
+/** By the node's number; a remap names it. */
+const byId = new Map<number, OpenView>();
+const userfault = createUserfault();
+let connection: Connection | undefined;
+let facts: SessionFacts | undefined;
+let waiting: Event<'remap'>[] = [];
+let nextKey = 1;
+/** Leases asked for and not yet in `byId`: a remap may overtake the view that it is for. */
+let leasing = 0;
+let ended = false;
+
+function createUserfault(): { fd: number; kernelFaults: boolean } | undefined {
+  if (options.pinned || options.access === 'r') return undefined;
+  try {
+    return native.createUserfault();
+  } catch (error) {
+    // No userfaultfd here (seccomp, an old kernel): a pinned client, whose files move only when it lets them.
+    if (error instanceof FsError) return undefined;
+    throw error;
+  }
+}
+
+/** Connects and says hello; a session of before is resumed. */
+async function connect(resume: number | undefined): Promise<SessionFacts> {
+  const control = new Connection(native.connectUnix(options.socketPath), {
+    onEvent: (event) => {
+      if (event.name === 'remap') waiting.push(event.fields);
+      else if (event.name === 'changed') onChanged(event.fields);
+      else if (event.name === 'event') tell({ type: 'event', event: event.fields });
+      else if (event.name === 'bye') onBye(control, event.fields);
+    },
+    onBatchEnd: applyWaiting,
+    onClose: (reason) => onLost(control, reason),
+  });
+  const reply = await control.request(
+    'hello',
+    {
+      protocol: protocolVersion, layoutHash, pid: process.pid, access: options.access, label: options.label,
+      resume, kernelFaults: userfault?.kernelFaults ?? false,
+    },
+    { descriptors: userfault === undefined ? [] : [userfault.fd] },
+  );
+  const [metaFd, dataFd] = reply.descriptors;
+  if (metaFd === undefined || dataFd === undefined) throw new FsError('EPROTO', 'mount', { why: 'no descriptors in welcome' });
+  connection = control;
+  Atomics.store(flags, flag.connected, 1);
+  const { session, token, epoch, segmentId, metaSize, nodePid } = reply;
+  facts = { session, token, epoch, segmentId, metaFd, metaSize, dataFd, nodePid, onDemand: userfault !== undefined };
+  return facts;
+}
+
+function onBye(control: Connection, { code, why }: Event<'bye'>): void {
+  ended = true;
+  control.close(new FsError(code as FsError['code'], 'mount', { why }));
+}
+
+/** The node is gone, or gave us up. Views stay as they are; look for the node. */
+function onLost(control: Connection, reason: FsError): void {
+  if (connection !== control) return;
+  connection = undefined;
+  Atomics.store(flags, flag.connected, 0);
+  if (ended) {
+    tell({ type: 'lost', error: toPlain(reason) });
+    return;
+  }
+  tell({ type: 'away' });
+  void reconnect(performance.now());
+}
+
+async function reconnect(sinceMs: number): Promise<void> {
+  const before = facts as SessionFacts;
+  for (let waitMs = 5; !ended; waitMs = Math.min(waitMs * 2, 250)) {
+    await new Promise((resolve) => setTimeout(resolve, waitMs));
+    try {
+      const now = await connect(before.session);
+      if (Buffer.compare(before.segmentId, now.segmentId) !== 0) throw giveUp('the node that came back has another segment');
+      const stale = await presentAll(now);
+      native.closeDescriptor(before.dataFd);
+      tell({ type: 'back', facts: now, stale });
+      return;
+    } catch (error) {
+      if (!(error instanceof FsError)) throw error;
+      if (error.code === 'ESTALE' || performance.now() - sinceMs > options.reconnectMs) {
+        ended = true;
+        connection?.close(error);
+        tell({ type: 'lost', error: toPlain(error) });
+      }
+    }
+  }
+}
+
+const giveUp = (why: string): FsError => new FsError('ESTALE', 'mount', { why });
+
+/** Shows every lease to the node that came back and goes where the files are now; who waited in a fault goes on. */
+async function presentAll(now: SessionFacts): Promise<number[]> {
+  const stale: number[] = [];
+  byId.clear();
+  for (const view of views.values()) {
+    const { mapping, ino, generation, state } = view;
+    const { path, mode, follow, offset } = view.options;
+    const reply = await control().request('present', {
+      view: view.id, ino, generation, mode, follow, path, offset, layoutVersion: state[viewState.layoutVersion] as number,
+      address: mapping.address, length: mapping.pages * pageSize, extents: view.extents,
+    });
+    view.id = reply.view;
+    byId.set(view.id, view);
+    view.extents = reply.extents;
+    show(view, { from: mapping.from, count: mapping.pages, extents: reply.extents }, now.dataFd);
+    setState(view, reply);
+    if (reply.stale) stale.push(view.key);
+  }
+  return stale;
+}
+
+function control(): Connection {
+  if (connection === undefined) throw new FsError('ENOTCONN', 'map', { why: 'the node is away' });
+  return connection;
+}
+
+function show(view: OpenView, range: { from: number; count: number; extents: readonly Extent[] }, dataFd = facts?.dataFd ?? -1): void {
+  applyExtents(view.mapping, { dataFd, userfault: userfault?.fd }, range);
+}
+
+function setState({ state }: OpenView, { size, layoutVersion }: { size: number; layoutVersion: number }): void {
+  state[viewState.size] = size;
+  state[viewState.layoutVersion] = layoutVersion;
+}
+
+/** Applies all remaps that arrived: for each page only the last counts. */
+function applyWaiting(): void {
+  if (waiting.length === 0) return;
+  const remaps = waiting;
+  waiting = [];
+  for (const [i, remap] of remaps.entries()) {
+    const view = byId.get(remap.view);
+    if (view === undefined) {
+      if (leasing > 0) waiting.push(remap);
+      continue;
+    }
+    const newer = remaps.slice(i + 1).some((r) => r.view === remap.view && r.from <= remap.from && remap.from + remap.count <= r.from + r.count);
+    if (!newer) show(view, remap);
+    view.extents = replaceExtents(view.extents, remap);
+    setState(view, remap);
+    view.state[viewState.remaps] = (view.state[viewState.remaps] as number) + 1;
+    connection?.event('ack', { view: remap.view, serial: remap.serial });
+    const { cause, layoutVersion, size } = remap;
+    tell({ type: 'remapped', key: view.key, cause, layoutVersion, size, address: view.mapping.address });
+  }
+}
+
+const replaceExtents = (extents: readonly Extent[], { from, count, extents: next }: Event<'remap'>): Extent[] => [
+  ...extents.flatMap((e) => part(e, 0, from)),
+  ...next,
+  ...extents.flatMap((e) => part(e, from + count, Number.MAX_SAFE_INTEGER)),
+];
+
+/** The part of an extent between two file pages. */
+function part({ filePage, page, count }: Extent, from: number, end: number): Extent[] {
+  const start = Math.max(filePage, from);
+  const stop = Math.min(filePage + count, end);
+  return start < stop ? [{ filePage: start, page: page + start - filePage, count: stop - start }] : [];
+}
+
+function onChanged({ view: id, cause, layoutVersion, size }: Event<'changed'>): void {
+  const view = byId.get(id);
+  if (view !== undefined) tell({ type: 'changed', key: view.key, cause, layoutVersion, size });
+}
+
+async function map(request: MapOptions): Promise<Mapped> {
+  leasing++;
+  const lease = await control().request('lease', request).finally(() => { leasing--; });
+  const { view: id, ino, generation, length, size, layoutVersion, extents } = lease;
+  const from = request.offset / pageSize;
+  const mapping = reserveMapping({ from, pages: Math.ceil(length / pageSize), mode: request.mode, label: request.path });
+  const state = new SharedArrayBuffer(viewState.length * 8);
+  const view: OpenView = {
+    key: nextKey++, mapping, options: request, ino, generation, state: new Float64Array(state), id, extents,
+  };
+  show(view, { from, count: mapping.pages, extents });
+  setState(view, { size, layoutVersion });
+  views.set(view.key, view);
+  byId.set(id, view);
+  applyWaiting();
+  try {
+    await control().request('mapped', { view: id, address: mapping.address, length: mappedLength(mapping) });
+  } catch (error) {
+    unmap(view.key, false);
+    throw error;
+  }
+  return { key: view.key, address: mapping.address, mappedLength: mappedLength(mapping), length, ino, state };
+}
+
+function unmap(key: number, keepAddresses: boolean): void {
+  const view = views.get(key);
+  if (view === undefined) return;
+  views.delete(key);
+  byId.delete(view.id);
+  if (keepAddresses) abandonMapping(view.mapping);
+  else unmapMapping(view.mapping);
+  connection?.event('release', { view: view.id });
+}
+
+async function advance(key: number): Promise<{ size: number; layoutVersion: number }> {
+  const view = views.get(key);
+  if (view === undefined) throw new FsError('EBADF', 'advance', { why: 'the view is closed' });
+  const { serial, size, layoutVersion, extents } = await control().request('advance', { view: view.id });
+  show(view, { from: view.mapping.from, count: view.mapping.pages, extents });
+  view.extents = extents;
+  setState(view, { size, layoutVersion });
+  connection?.event('ack', { view: view.id, serial });
+  return { size, layoutVersion };
+}
+
+function answer(id: number, result: Promise<unknown>): void {
+  result.then(
+    (value) => tell({ type: 'done', id, value }),
+    (error: unknown) => {
+      if (!(error instanceof FsError)) throw error;
+      tell({ type: 'failed', id, error: toPlain(error) });
+    },
+  );
+}
+
+/** Requests that fail because the node is away are tried again when it is back: a view is opened late, not never. */
+port.on('message', (message: ToWorker) => {
+  switch (message.type) {
+    case 'map': answer(message.id, attempt(() => map(message.options))); return;
+    case 'advance': answer(message.id, attempt(() => advance(message.key))); return;
+    case 'request': answer(message.id, attempt(() => control().request(message.name, message.fields))); return;
+    case 'unmap': unmap(message.key, message.keepAddresses); return;
+    case 'drained': connection?.event('resumed', {}); return;
+    case 'close':
+      ended = true;
+      for (const key of [...views.keys()]) unmap(key, false);
+      connection?.close();
+      if (userfault !== undefined) native.closeDescriptor(userfault.fd);
+      port.close();
+  }
+});
+
+/** Turns what is thrown at once into a rejection. */
+const attempt = <T>(operation: () => Promise<T>): Promise<T> =>
+  new Promise((resolve) => {
+    resolve(operation());
+  });
+
+connect(undefined).then(
+  (opened) => tell({ type: 'open', facts: opened }),
+  (error: unknown) => {
+    ended = true;
+    if (!(error instanceof FsError)) throw error;
+    tell({ type: 'refused', error: toPlain(fromPlain(toPlain(error))) });
+    port.close();
+  },
+);

@@ -1,0 +1,97 @@
+/**
+ * What the application's thread and its session worker say to each other, over a MessagePort inside one process.
+ *
+ * Descriptors and addresses belong to the process, so they travel as plain numbers.
+ */
+import type { Event, FieldsOf, RequestName, Requests } from '@cluster-fs/transport';
+import { FsError } from '@cluster-fs/transport';
+
+export interface WorkerOptions {
+  readonly socketPath: string;
+  readonly access: 'r' | 'rw';
+  readonly label: string;
+  /** Never use a userfaultfd, as where the kernel has none. */
+  readonly pinned: boolean;
+  /** How long to look for a node that went away, before the session is given up. */
+  readonly reconnectMs: number;
+  /** Two words that both threads see: see flags. */
+  readonly flags: SharedArrayBuffer;
+}
+
+/** Indexes in WorkerOptions.flags. */
+export const flag = {
+  /** 1 while the control connection is up. */
+  connected: 0,
+} as const;
+
+/** Indexes in a view's shared state, a Float64Array: each is one word and whole by itself. */
+export const viewState = { size: 0, layoutVersion: 1, remaps: 2, length: 3 } as const;
+
+export interface MapOptions {
+  readonly path: string;
+  readonly mode: 'r' | 'rw';
+  readonly follow: 'live' | 'manual';
+  /** On a page. */
+  readonly offset: number;
+  readonly length: number | undefined;
+  readonly reserve: number | undefined;
+}
+
+export interface Mapped {
+  /** Names the view between the threads, for as long as it is open; the node's number changes when it comes back. */
+  readonly key: number;
+  readonly address: number;
+  /** Bytes mapped, whole pages. */
+  readonly mappedLength: number;
+  /** Bytes that the view shows: what was asked for. */
+  readonly length: number;
+  readonly ino: number;
+  readonly state: SharedArrayBuffer;
+}
+
+export interface SessionFacts {
+  readonly session: number;
+  readonly token: Uint8Array;
+  readonly epoch: number;
+  readonly segmentId: Uint8Array;
+  readonly metaFd: number;
+  readonly metaSize: number;
+  readonly dataFd: number;
+  readonly nodePid: number;
+  readonly onDemand: boolean;
+}
+
+export interface PlainError {
+  readonly code: string;
+  readonly syscall: string;
+  readonly path: string | undefined;
+  readonly dest: string | undefined;
+  readonly why: string | undefined;
+}
+
+export type ToWorker =
+  | { readonly type: 'map'; readonly id: number; readonly options: MapOptions }
+  | { readonly type: 'unmap'; readonly key: number; readonly keepAddresses: boolean }
+  | { readonly type: 'advance'; readonly id: number; readonly key: number }
+  | { readonly type: 'request'; readonly id: number; readonly name: 'subscribe' | 'unsubscribe'; readonly fields: FieldsOf<Requests['subscribe']['fields']> }
+  | { readonly type: 'drained' }
+  | { readonly type: 'close' };
+
+export type ToMain =
+  | { readonly type: 'open'; readonly facts: SessionFacts }
+  | { readonly type: 'refused'; readonly error: PlainError }
+  | { readonly type: 'done'; readonly id: number; readonly value: unknown }
+  | { readonly type: 'failed'; readonly id: number; readonly error: PlainError }
+  | { readonly type: 'remapped'; readonly key: number; readonly cause: Event<'remap'>['cause']; readonly layoutVersion: number; readonly size: number; readonly address: number }
+  | { readonly type: 'changed'; readonly key: number; readonly cause: Event<'changed'>['cause']; readonly layoutVersion: number; readonly size: number }
+  | { readonly type: 'event'; readonly event: Event<'event'> }
+  | { readonly type: 'away' }
+  | { readonly type: 'back'; readonly facts: SessionFacts; readonly stale: readonly number[] }
+  | { readonly type: 'lost'; readonly error: PlainError };
+
+export const toPlain = ({ code, syscall, path, dest, why }: FsError): PlainError => ({ code, syscall, path, dest, why });
+
+export const fromPlain = ({ code, syscall, path, dest, why }: PlainError): FsError =>
+  new FsError(code as FsError['code'], syscall, { path, dest, why });
+
+export type ControlRequest = Extract<RequestName, 'lease' | 'mapped' | 'present' | 'advance' | 'subscribe' | 'unsubscribe'>;

@@ -1,0 +1,175 @@
+/** A mounted file system: the file API, views, and what an operator may ask. */
+import { EventEmitter } from 'node:events';
+import { type Event, type Extent, FsError, type Reply } from '@cluster-fs/transport';
+import { FutexQueue } from './client/futex-queue.ts';
+import { Session, type SessionOptions } from './client/session.ts';
+import { View, type ViewOptions } from './client/view.ts';
+import { type FileApi, createFileApi } from './fs/index.ts';
+import { InodeCopy, readExtents, walk } from './segment/index.ts';
+
+export interface LongOptions {
+  /** Called as the work goes on, with pages done and in all. */
+  readonly onProgress?: (done: number, total: number) => void;
+  /** Stops the work as soon as it can; what is done stays done. */
+  readonly signal?: AbortSignal;
+}
+
+export interface ReplaceOptions {
+  readonly mode?: number;
+  /** Modification time to give the file, in milliseconds since 1970; default now. */
+  readonly mtimeMs?: number;
+}
+
+/** `away`: the node is gone, views stay readable and writable. `back`: it is there again. `lost`: it will not be. */
+interface ClusterFsEvents {
+  away: [];
+  back: [];
+  lost: [FsError];
+}
+
+/** What ClusterFs is besides its own methods. */
+export interface ClusterFs extends FileApi {}
+
+// biome-ignore lint/suspicious/noUnsafeDeclarationMerging: the constructor assigns every member of FileApi.
+export class ClusterFs extends EventEmitter<ClusterFsEvents> {
+  readonly url: string;
+  #session!: Session;
+  #futexes: FutexQueue | undefined;
+  readonly #stopNode: (() => Promise<void>) | undefined;
+  readonly #views = new Set<View>();
+  #unmounting: Promise<void> | undefined;
+
+  private constructor(url: string, stopNode: (() => Promise<void>) | undefined) {
+    super();
+    this.url = url;
+    this.#stopNode = stopNode;
+  }
+
+  /** Called by `mount`. */
+  static async open(
+    options: SessionOptions, { url, stop }: { url: string; stop: (() => Promise<void>) | undefined },
+  ): Promise<ClusterFs> {
+    const fs = new ClusterFs(url, stop);
+    try {
+      fs.#session = await Session.open(options, {
+        onAway: () => fs.emit('away'),
+        onBack: () => fs.emit('back'),
+        onLost: (error) => fs.emit('lost', error),
+      });
+    } catch (error) {
+      await stop?.();
+      throw error;
+    }
+    return Object.assign(fs, createFileApi(fs.#session));
+  }
+
+  /** Numbers of this session as the node lists it, and of the node. */
+  get session(): { readonly id: number; readonly nodePid: number; readonly onDemand: boolean } {
+    const { session, nodePid, onDemand } = this.#session.facts;
+    return { id: session, nodePid, onDemand };
+  }
+
+  /**
+   * Maps a file: its bytes as an array, in place, for as long as the view is open.
+   *
+   * @throws FsError ENOENT, EISDIR, EACCES, EROFS, ENOSPC (a view to write gives every page of the file memory)
+   */
+  async map(path: string, options: ViewOptions = {}): Promise<View> {
+    const view = await View.open(this.#session, () => (this.#futexes ??= new FutexQueue()), path, options);
+    this.#views.add(view);
+    view.once('close', () => this.#views.delete(view));
+    return view;
+  }
+
+  /** Publishes new content under a path, made if it is not there: every reader and view has the old or the new, whole. */
+  async replace(path: string, data: string | Uint8Array, { mode = 0o666, mtimeMs }: ReplaceOptions = {}): Promise<void> {
+    await this.promises.writeFile(path, data, { mode });
+    if (mtimeMs !== undefined) await this.promises.utimes(path, mtimeMs / 1000, mtimeMs / 1000);
+  }
+
+  /** Moves a file to one new run of pages while it is in use. ENOSPC when no run is long enough, EBUSY when a holder does not answer. */
+  move(path: string, { onProgress, signal }: LongOptions = {}): Promise<Reply<'move'>> {
+    return this.#session.request('move', { path, progress: onProgress !== undefined }, longRequest(onProgress, signal));
+  }
+
+  /** Packs the segment while it is in use: every file one extent, free space one run, as far as space allows. */
+  defrag({ onProgress, signal }: LongOptions = {}): Promise<Reply<'defrag'>> {
+    return this.#session.request('defrag', { progress: onProgress !== undefined }, longRequest(onProgress, signal));
+  }
+
+  /** Where a file lies, from shared memory. Holes are in no extent. */
+  extents(path: string): readonly Extent[] {
+    this.#session.assertUsable('open', path);
+    const { ino } = walk(this.#session.segment, path, { follow: true, syscall: 'open', credentials: this.#session.credentials });
+    if (ino === 0) throw new FsError('ENOENT', 'open', { path });
+    return readExtents(this.#session.segment, ino, new InodeCopy());
+  }
+
+  /** What the node is, has and does. */
+  async status(): Promise<Readonly<Record<string, unknown>>> {
+    return (await this.#session.request('status', {})).status as Readonly<Record<string, unknown>>;
+  }
+
+  /** Who maps what, and what they hold up. */
+  async holders(path?: string): Promise<readonly Readonly<Record<string, unknown>>[]> {
+    return (await this.#session.request('holders', { path })).holders as readonly Readonly<Record<string, unknown>>[];
+  }
+
+  /** Ends another session. */
+  async revoke(session: number): Promise<void> {
+    await this.#session.request('revoke', { session });
+  }
+
+  /** Runs every invariant over the segment; one line for each that does not hold. */
+  async check(): Promise<readonly string[]> {
+    return (await this.#session.request('check', {})).findings;
+  }
+
+  /** What happens, as it happens; everything, or what is below `path`. Ends with the signal, or with the loop. */
+  async *events({ path, signal }: { path?: string; signal?: AbortSignal } = {}): AsyncGenerator<Event<'event'>> {
+    const queue: Event<'event'>[] = [];
+    let wake: (() => void) | undefined;
+    const poke = (): void => wake?.();
+    const stop = await this.#session.subscribe(path, (event) => {
+      queue.push(event);
+      poke();
+    });
+    signal?.addEventListener('abort', poke);
+    try {
+      while (signal?.aborted !== true) {
+        const next = queue.shift();
+        if (next !== undefined) yield next;
+        else {
+          await new Promise<void>((resolve) => {
+            wake = resolve;
+          });
+        }
+      }
+    } finally {
+      signal?.removeEventListener('abort', poke);
+      stop();
+    }
+  }
+
+  /** Closes every view and the session; an embedded node stops too. Safe to call twice. */
+  unmount(): Promise<void> {
+    this.#unmounting ??= this.#unmount();
+    return this.#unmounting;
+  }
+
+  async #unmount(): Promise<void> {
+    for (const view of [...this.#views]) view.close();
+    await this.#futexes?.close();
+    await this.#session.close();
+    await this.#stopNode?.();
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.unmount();
+  }
+}
+
+function longRequest(onProgress: LongOptions['onProgress'], signal: AbortSignal | undefined) {
+  const report = onProgress === undefined ? {} : { onProgress: (p: Event<'progress'>) => onProgress(p.done, p.total) };
+  return signal === undefined ? report : { ...report, signal };
+}

@@ -1,0 +1,287 @@
+/**
+ * What is in a file: whole contents put in one step, pages attached, stores in place, truncation.
+ *
+ * The coordinator never sees file data. A client fills pages that are its own (`reserve`) or that stand still for it
+ * (`writeBegin`), and here they become the file's.
+ */
+import { type Event, type Extent, FsError, type Reply, type Request, type Run } from '@cluster-fs/transport';
+import { type InodeCopy, isDirectory, isFile, pageSize } from 'cluster-fs/segment';
+import type { Coordinator } from './coordinator.ts';
+import type { Hold } from './gate.ts';
+import { createFile, openTarget } from './open.ts';
+import { changeExtents } from './remap.ts';
+import { consume, giveBack, noSpace, takePages } from './reserve.ts';
+import { clip, layOut, pageCountOf, splice } from './runs.ts';
+import type { Grant, Handle, Session } from './session.ts';
+
+export const pagesFor = (size: number): number => Math.ceil(size / pageSize);
+
+export function reserve(c: Coordinator, session: Session, { pages }: Request<'reserve'>): Promise<Reply<'reserve'>> {
+  return c.journal.mutate(() => ({ runs: takePages(c, pages, session.reservations).left.map((r) => ({ ...r })) }));
+}
+
+export function unreserve(c: Coordinator, session: Session, { runs }: Event<'unreserve'>): void {
+  c.journal.mutate(() => giveBack(c, runs, session.reservations)).catch((error: unknown) => c.hub.report(error));
+}
+
+/** A file by path or by handle, as the request names it. */
+export function handleOf(session: Session, id: number, syscall: string): Handle {
+  const handle = session.handles.get(id);
+  if (handle === undefined) throw new FsError('EBADF', syscall);
+  return handle;
+}
+
+export async function put(c: Coordinator, session: Session, request: Request<'put'>): Promise<Reply<'put'>> {
+  const { path, handle, flags, mode, size, runs } = request;
+  if (pageCountOf(runs) !== pagesFor(size)) throw new FsError('EINVAL', 'write', { why: 'pages and size disagree' });
+  if (handle !== undefined) return replace(c, session, writableHandle(session, handle), request);
+  if (path === undefined) throw new FsError('EINVAL', 'open', { why: 'neither path nor handle' });
+  const target = openTarget(c, session, { path, flags, write: true });
+  if (target.ino !== 0) return replace(c, session, { ino: target.ino, path }, request);
+  return c.journal.mutate(() => {
+    const ino = createFile(c, session, target, { path, mode });
+    return setContent(c, session, { ino, path, request });
+  });
+}
+
+function replace(
+  c: Coordinator, session: Session, { ino, path }: { ino: number; path: string }, request: Request<'put'>,
+): Promise<Reply<'put'>> {
+  return c.gate.exclusive(ino, () =>
+    c.journal.mutate(() => {
+      c.journal.afterCommit(() => c.hub.emit('replace', path, { size: request.size }));
+      return setContent(c, session, { ino, path, request });
+    }),
+  );
+}
+
+/** Requires: inside mutate, with the layout held exclusively or the inode new. */
+function setContent(
+  c: Coordinator, session: Session, { ino, request }: { ino: number; path: string; request: Request<'put'> },
+): Reply<'put'> {
+  const { size, runs, mtimeMs } = request;
+  consume(c, runs, session.reservations);
+  const count = Math.max(pagesFor(c.inode(ino).size), pagesFor(size));
+  changeExtents(c, ino, layOut(runs, 0), { cause: 'replace', from: 0, count, size });
+  const now = c.now();
+  Object.assign(c.writer.touchInode(ino), { mtimeMs: mtimeMs ?? now, ctimeMs: now });
+  return { ino, layoutVersion: c.inode(ino).layoutVersion };
+}
+
+export function attachPages(
+  c: Coordinator, session: Session, { handle: id, offset, length, runs }: Request<'attachPages'>,
+): Promise<Reply<'attachPages'>> {
+  const handle = writableHandle(session, id);
+  if (offset % pageSize !== 0 || pageCountOf(runs) !== pagesFor(length) || length === 0) {
+    throw new FsError('EINVAL', 'write', { why: 'not whole pages' });
+  }
+  return c.gate.exclusive(handle.ino, () =>
+    c.journal.mutate(() => {
+      const inode = c.inode(handle.ino);
+      const from = offset / pageSize;
+      const count = pageCountOf(runs);
+      const extents = c.extents(handle.ino);
+      if (clip(extents, from, count).length > 0) throw new FsError('EEXIST', 'write', { why: 'the file has pages there' });
+      consume(c, runs, session.reservations);
+      const size = Math.max(inode.size, offset + length);
+      extendZeros(c, inode, offset);
+      grow(c, handle.ino, splice(extents, from, count, layOut(runs, from)), { from, count, size });
+      touchModified(c, handle.ino, handle.path);
+      return { size };
+    }),
+  );
+}
+
+function writableHandle(session: Session, id: number): Handle {
+  const handle = handleOf(session, id, 'write');
+  if (!handle.writable) throw new FsError('EBADF', 'write');
+  return handle;
+}
+
+function grow(c: Coordinator, ino: number, extents: readonly Extent[], change: { from: number; count: number; size: number }): void {
+  const start = Math.min(change.from, pagesFor(c.inode(ino).size));
+  const filled = fillUnderWriters(c, ino, extents, change.size);
+  changeExtents(c, ino, filled, { ...change, cause: 'grow', from: start, count: change.from + change.count - start });
+}
+
+/**
+ * Gives pages to the holes of a file that somebody maps to write: a store into a hole would land in memory that only
+ * that process sees. Requires: inside mutate.
+ */
+export function fillUnderWriters(c: Coordinator, ino: number, extents: readonly Extent[], size: number): Extent[] {
+  const written = [...c.viewsOf(ino)].some((view) => view.mode === 'rw');
+  return written ? fillHoles(c, extents, size) : [...extents];
+}
+
+/** `extents` with a page for every page of the file; the new ones are zeros, and taken from tmpfs at once. */
+export function fillHoles(c: Coordinator, extents: readonly Extent[], size: number): Extent[] {
+  const missing = gaps(extents, 0, pagesFor(size));
+  const count = missing.reduce((sum, m) => sum + m.count, 0);
+  if (count === 0) return [...extents];
+  const runs = c.writer.pages.allocate(count);
+  if (runs === undefined) throw noSpace(c, count);
+  c.writer.onRollback(() => runs.forEach((run) => c.writer.pages.release(run)));
+  c.data.allocate(runs);
+  let filled: Extent[] = [...extents];
+  for (const e of fill(missing, runs)) filled = splice(filled, e.filePage, e.count, [e]);
+  return filled;
+}
+
+function touchModified(c: Coordinator, ino: number, path: string): void {
+  const now = c.now();
+  Object.assign(c.writer.touchInode(ino), { mtimeMs: now, ctimeMs: now });
+  c.journal.afterCommit(() => c.hub.emit('modify', path, {}));
+}
+
+/**
+ * Wipes the rest of the last page before a file grows over it: what lies behind the end was never promised to be zero,
+ * a view may have stored there.
+ */
+function extendZeros(c: Coordinator, { ino, size }: InodeCopy, newEnd: number): void {
+  const tail = size % pageSize;
+  if (tail === 0 || newEnd <= size) return;
+  const [last] = clip(c.extents(ino), Math.floor(size / pageSize), 1);
+  if (last !== undefined) c.data.zero(last.page * pageSize + tail, pageSize - tail);
+}
+
+/**
+ * Opens a store in place. Only one write at a time may add pages to a file, so one that does holds the layout alone
+ * until it ends; overwriting what is there is shared.
+ */
+export async function writeBegin(
+  c: Coordinator, session: Session, { handle: id, offset, length }: Request<'writeBegin'>,
+): Promise<Reply<'writeBegin'>> {
+  const handle = writableHandle(session, id);
+  if (length === 0) throw new FsError('EINVAL', 'write', { why: 'nothing to write' });
+  const grantId = c.nextId();
+  const breakGrant = (): void => { const g = session.grants.get(grantId); if (g !== undefined) g.broken = true; };
+  const missing = offset === undefined || missingPages(c, handle.ino, offset, length).length > 0;
+  const hold = await c.gate.acquire(handle.ino, missing ? 'exclusive' : 'shared', breakGrant);
+  try {
+    return await beginHeld(c, session, { handle, grantId, offset, length, hold });
+  } catch (error) {
+    c.gate.release(hold);
+    throw error;
+  }
+}
+
+interface Begin { handle: Handle; grantId: number; offset: number | undefined; length: number; hold: Hold }
+
+function beginHeld(c: Coordinator, session: Session, { handle, grantId, offset, length, hold }: Begin): Promise<Reply<'writeBegin'>> {
+  return c.journal.mutate(() => {
+    if (session.ended) throw new FsError('ECONNRESET', 'write');
+    const at = offset ?? c.inode(handle.ino).size;
+    const from = Math.floor(at / pageSize);
+    const count = pagesFor(at + length) - from;
+    const missing = missingPages(c, handle.ino, at, length);
+    const pages = missing.reduce((sum, m) => sum + m.count, 0);
+    if (pages > 0 && hold.kind !== 'exclusive') throw new FsError('EAGAIN', 'write', { why: 'the file changed' });
+    const reservation = pages > 0 ? takePages(c, pages, session.reservations) : undefined;
+    const added = fill(missing, reservation?.left ?? []);
+    const grant: Grant = {
+      id: grantId, session, ino: handle.ino, offset: at, length, path: handle.path, added, reservation, hold, broken: false,
+    };
+    session.grants.set(grantId, grant);
+    c.writer.onRollback(() => session.grants.delete(grantId));
+    return { grant: grantId, offset: at, extents: mergeByPage(clip(c.extents(handle.ino), from, count), added) };
+  });
+}
+
+const mergeByPage = (a: readonly Extent[], b: readonly Extent[]): Extent[] =>
+  [...a, ...b].sort((x, y) => x.filePage - y.filePage);
+
+/** The file pages of a range that have no page of the segment. */
+const missingPages = (c: Coordinator, ino: number, offset: number, length: number): Gap[] =>
+  gaps(c.extents(ino), Math.floor(offset / pageSize), pagesFor(offset + length));
+
+interface Gap { readonly filePage: number; readonly count: number }
+
+/** What `extents` leave open between file pages `from` and `end`. */
+function gaps(extents: readonly Extent[], from: number, end: number): Gap[] {
+  const open: Gap[] = [];
+  let next = from;
+  for (const e of clip(extents, from, end - from)) {
+    if (e.filePage > next) open.push({ filePage: next, count: e.filePage - next });
+    next = e.filePage + e.count;
+  }
+  if (next < end) open.push({ filePage: next, count: end - next });
+  return open;
+}
+
+/** Gives each missing range its pages out of `runs`, which are as many. */
+function fill(missing: readonly Gap[], runs: readonly Run[]): Extent[] {
+  const pages = layOut(runs, 0);
+  let used = 0;
+  return missing.flatMap(({ filePage, count }) => {
+    const part = clip(pages, used, count).map((e) => ({ ...e, filePage: filePage + e.filePage - used }));
+    used += count;
+    return part;
+  });
+}
+
+export async function writeEnd(c: Coordinator, session: Session, request: Request<'writeEnd'>): Promise<Reply<'writeEnd'>> {
+  const grant = session.grants.get(request.grant);
+  if (grant === undefined) throw new FsError('EBADF', 'write', { why: 'no such grant' });
+  const written = Math.min(request.written, grant.length);
+  try {
+    return await c.journal.mutate(() => {
+      if (grant.broken) {
+        endBrokenGrant(c, grant);
+        throw new FsError('ESTALE', 'write', { path: grant.path, why: 'the layout changed meanwhile' });
+      }
+      const inode = c.inode(grant.ino);
+      const end = grant.offset + written;
+      const size = Math.max(inode.size, end);
+      extendZeros(c, inode, grant.offset);
+      if (grant.added.length > 0) attachAdded(c, grant, size);
+      else if (size !== inode.size) c.writer.touchInode(grant.ino).size = size;
+      touchModified(c, grant.ino, grant.path);
+      return { size };
+    });
+  } finally {
+    endGrant(c, grant);
+  }
+}
+
+function attachAdded(c: Coordinator, grant: Grant, size: number): void {
+  const wanted = clip(grant.added, 0, pagesFor(size));
+  const surplus = clip(grant.added, pagesFor(size), Number.MAX_SAFE_INTEGER / 2);
+  consume(c, wanted.map(({ page, count }) => ({ page, count })), grant.session.reservations);
+  if (surplus.length > 0) giveBack(c, surplus, grant.session.reservations);
+  let extents: Extent[] = c.extents(grant.ino);
+  for (const e of wanted) extents = splice(extents, e.filePage, e.count, [e]);
+  const from = Math.floor(grant.offset / pageSize);
+  grow(c, grant.ino, extents, { from, count: pagesFor(grant.offset + grant.length) - from, size });
+}
+
+/** A broken grant's new pages go back; ESTALE tells the client to write again. */
+function endBrokenGrant(c: Coordinator, grant: Grant): void {
+  if (grant.added.length === 0) return;
+  c.journal
+    .mutate(() => giveBack(c, grant.added.map(({ page, count }) => ({ page, count })), grant.session.reservations))
+    .catch((error: unknown) => c.hub.report(error));
+}
+
+export function endGrant(c: Coordinator, grant: Grant): void {
+  grant.session.grants.delete(grant.id);
+  if (grant.hold !== undefined) c.gate.release(grant.hold);
+  c.quarantine.grantLetGo(grant);
+}
+
+/** Changes the size. Requires: inside mutate, with the layout held exclusively. */
+export function resize(c: Coordinator, ino: number, size: number): void {
+  const inode = c.inode(ino);
+  if (isDirectory(inode.mode)) throw new FsError('EISDIR', 'truncate');
+  if (!isFile(inode.mode)) throw new FsError('EINVAL', 'truncate');
+  if (size > c.segment.dataSize) throw new FsError('EFBIG', 'truncate', { why: 'larger than the segment' });
+  const before = pagesFor(inode.size);
+  const after = pagesFor(size);
+  const from = Math.min(before, after);
+  const count = Math.abs(before - after);
+  const cause = size < inode.size ? 'truncate' : 'grow';
+  extendZeros(c, inode, size);
+  const extents = clip(c.extents(ino), 0, after);
+  const filled = size > inode.size ? fillUnderWriters(c, ino, extents, size) : extents;
+  changeExtents(c, ino, filled, { cause, from, count, size });
+  if (size < inode.size) c.journal.afterCommit(() => extendZeros(c, c.inode(ino), size + pageSize));
+}

@@ -1,0 +1,172 @@
+/**
+ * The coordinator's state: the one writer of the segment, and everything that operations on it share.
+ *
+ * Operations live in the files beside this one as functions of a Coordinator. They change the working copy inside
+ * `journal.mutate`, and touch clients (punch, remap, reply) only after the commit.
+ */
+import { type Extent, FsError, type Run } from '@cluster-fs/transport';
+import { DirectorySlots, InodeCopy, type Segment, type SegmentWriter, freeChain, isFile, readExtents, readInode } from 'cluster-fs/segment';
+import type { DataFile } from '../data-file.ts';
+import type { MetadataStore } from '../metadata/store.ts';
+import type { EventHub } from './event-hub.ts';
+import type { LayoutGate } from './gate.ts';
+import type { Journal } from './journal.ts';
+import { type Confined, type Party, Quarantine } from './quarantine.ts';
+import { pageCountOf } from './runs.ts';
+import type { Reservation, Session, View } from './session.ts';
+
+export interface CoordinatorOptions {
+  readonly journal: Journal;
+  readonly store: MetadataStore;
+  readonly data: DataFile;
+  readonly gate: LayoutGate;
+  readonly hub: EventHub;
+  readonly epoch: number;
+  readonly nextHeldId: number;
+  /** Milliseconds since 1970, with fractions. */
+  readonly now: () => number;
+}
+
+export class Coordinator {
+  readonly journal: Journal;
+  readonly writer: SegmentWriter;
+  /** The working copy: what is true for the next operation, whether or not it is committed yet. */
+  readonly segment: Segment;
+  readonly store: MetadataStore;
+  readonly data: DataFile;
+  readonly gate: LayoutGate;
+  readonly hub: EventHub;
+  readonly epoch: number;
+  readonly now: () => number;
+  readonly slots = new DirectorySlots();
+  readonly quarantine: Quarantine;
+  readonly sessions = new Map<number, Session>();
+  /** Views on each inode. */
+  readonly views = new Map<number, Set<View>>();
+  /** Handles and views that keep an inode alive. */
+  readonly references = new Map<number, number>();
+  /** Inodes without a name that somebody still refers to. */
+  readonly orphans = new Set<number>();
+  /** Rows of `held` for pages in use by moves of our own. */
+  readonly ownReservations = new Set<Reservation>();
+  /** Sessions of before a crash that neither came back nor died: while there are any, no freed page is given away. */
+  readonly unresolved = new Map<number, { readonly pid: number; readonly startTime: number }>();
+  /** Pages that nobody holds any more, kept back for sessions of before a crash. */
+  readonly limbo: Confined[] = [];
+  #nextId = 1;
+  #nextHeldId: number;
+
+  constructor(options: CoordinatorOptions) {
+    this.journal = options.journal;
+    this.writer = options.journal.writer;
+    this.segment = options.journal.writer.segment;
+    this.store = options.store;
+    this.data = options.data;
+    this.gate = options.gate;
+    this.hub = options.hub;
+    this.epoch = options.epoch;
+    this.now = options.now;
+    this.#nextHeldId = options.nextHeldId;
+    this.quarantine = new Quarantine((confined) => this.#freeConfined(confined));
+  }
+
+  /** A number that no other handle, view, grant or session of this term has; the epoch keeps terms apart. */
+  nextId(): number {
+    return this.epoch * 2 ** 32 + this.#nextId++;
+  }
+
+  nextHeldId(): number {
+    return this.#nextHeldId++;
+  }
+
+  inode(ino: number): InodeCopy {
+    const copy = new InodeCopy();
+    if (!readInode(this.segment, ino, copy)) throw new FsError('ESTALE', 'read', { why: `inode ${ino} is gone` });
+    return copy;
+  }
+
+  extents(ino: number): Extent[] {
+    return readExtents(this.segment, ino, new InodeCopy());
+  }
+
+  viewsOf(ino: number): Iterable<View> {
+    return this.views.get(ino) ?? [];
+  }
+
+  refer(ino: number): void {
+    this.references.set(ino, (this.references.get(ino) ?? 0) + 1);
+  }
+
+  /** Ends a reference; an inode without a name goes with its last one. */
+  unrefer(ino: number): void {
+    const left = (this.references.get(ino) ?? 1) - 1;
+    if (left > 0) {
+      this.references.set(ino, left);
+      return;
+    }
+    this.references.delete(ino);
+    if (!this.orphans.delete(ino)) return;
+    this.journal.mutate(() => this.destroy(ino)).catch((error: unknown) => this.hub.report(error));
+  }
+
+  /** Frees an inode and its pages. Requires: inside mutate; it has no name and nobody refers to it. */
+  destroy(ino: number): void {
+    const { mode } = this.inode(ino);
+    const extents = isFile(mode) ? this.extents(ino) : [];
+    freeChain(this.writer, ino);
+    this.slots.forget(ino);
+    this.writer.freeInode(ino);
+    if (extents.length > 0) this.freePages(extents, '');
+  }
+
+  /** Frees pages that no client maps or stores into. Requires: inside mutate. */
+  freePages(runs: readonly Run[], path: string): void {
+    this.confine({ runs, path, parties: [] });
+  }
+
+  /** Sets pages of no file apart until every party has let go of them. Requires: inside mutate. */
+  confine({ runs, path, parties }: { runs: readonly Run[]; path: string; parties: readonly Party[] }): void {
+    if (runs.length === 0) return;
+    const own = runs.map(({ page, count }) => ({ page, count }));
+    // What nobody maps is free with the commit itself; only what outlives it needs rows to survive a crash.
+    const heldId = parties.length > 0 || this.unresolved.size > 0 ? this.nextHeldId() : undefined;
+    const confined: Confined = { heldId, runs: own, path, sinceMs: this.now(), parties: new Set(parties) };
+    this.writer.count('heldPages', pageCountOf(own));
+    if (heldId !== undefined) {
+      for (const run of own) this.journal.change({ type: 'hold', row: { id: heldId, ...run, reason: 'quarantine' } });
+    }
+    this.journal.afterCommit(() => this.quarantine.add(confined));
+  }
+
+  /** Keeps pages back that recovery found held, until the sessions of before are resolved. */
+  holdBack(heldId: number, runs: readonly Run[]): void {
+    this.writer.count('heldPages', pageCountOf(runs));
+    this.limbo.push({ heldId, runs, path: '', sinceMs: this.now(), parties: new Set() });
+  }
+
+  /** The last session of before a crash is resolved: what was kept back for them can go. */
+  nobodyLeft(): void {
+    for (const confined of this.limbo.splice(0)) this.#freeConfined(confined);
+    for (const ino of [...this.orphans]) {
+      if (this.references.has(ino)) continue;
+      this.orphans.delete(ino);
+      this.journal.mutate(() => this.destroy(ino)).catch((error: unknown) => this.hub.report(error));
+    }
+  }
+
+  #freeConfined(confined: Confined): void {
+    if (this.unresolved.size > 0) {
+      this.limbo.push(confined);
+      return;
+    }
+    this.data.punch(confined.runs);
+    this.journal
+      .mutate(() => {
+        for (const run of confined.runs) this.writer.pages.release(run);
+        this.writer.onRollback(() => confined.runs.forEach((run) => this.writer.pages.take(run)));
+        this.writer.count('heldPages', -pageCountOf(confined.runs));
+        if (confined.heldId !== undefined) this.journal.change({ type: 'unhold', id: confined.heldId });
+      })
+      .catch((error: unknown) => this.hub.report(error));
+  }
+}

@@ -1,0 +1,131 @@
+/**
+ * Group commit: how a change becomes true.
+ *
+ *   mutate ──▶ working copy changed, undoable ──flush──▶ SQLite commit ──▶ published in the segment ──▶ effects, replies
+ *                     └── the operation throws: undone, nobody saw it
+ *
+ * All mutations of one turn of the event loop share one SQLite transaction, whoever asked for them. Nothing is
+ * answered, pushed or punched before that transaction is committed and published; when it fails, every mutation in it
+ * fails and is undone.
+ * Order: commit, then publish, then effects (punch, remap events), then replies.
+ */
+import { FsError } from '@cluster-fs/transport';
+import { InodeCopy, type Segment, type SegmentWriter, isFile, isSymlink, readExtents, readInode, readText } from 'cluster-fs/segment';
+import type { Change, InodeRow, MetadataStore } from '../metadata/store.ts';
+
+interface Pending {
+  resolve(): void;
+  reject(error: Error): void;
+}
+
+export class Journal {
+  readonly writer: SegmentWriter;
+  readonly published: Segment;
+  readonly #store: MetadataStore;
+  #changes: Change[] = [];
+  #effects: (() => void)[] = [];
+  #pending: Pending[] = [];
+  #scheduled = false;
+  #commits = 0;
+
+  constructor(writer: SegmentWriter, published: Segment, store: MetadataStore) {
+    this.writer = writer;
+    this.published = published;
+    this.#store = store;
+  }
+
+  /** Transactions committed so far. */
+  get commits(): number {
+    return this.#commits;
+  }
+
+  /**
+   * Runs `operation` on the working copy now; resolves with its result when that is committed and published.
+   * `operation` may call `change` and `afterCommit`; what it throws undoes all it did and rejects.
+   */
+  mutate<T>(operation: () => T): Promise<T> {
+    const savepoint = this.writer.savepoint();
+    const changes = this.#changes.length;
+    const effects = this.#effects.length;
+    let result: T;
+    try {
+      result = operation();
+    } catch (error) {
+      this.writer.rollback(savepoint);
+      this.#changes.length = changes;
+      this.#effects.length = effects;
+      return Promise.reject(error as Error);
+    }
+    this.schedule();
+    return new Promise<T>((resolve, reject) => {
+      this.#pending.push({ resolve: () => resolve(result), reject });
+    });
+  }
+
+  /** Records a change that is not an inode: those are found by what the writer touched. */
+  change(change: Change): void {
+    this.#changes.push(change);
+  }
+
+  /** Runs `effect` when what is being mutated is published. */
+  afterCommit(effect: () => void): void {
+    this.#effects.push(effect);
+  }
+
+  /** Sees to it that what the working copy holds is published in this turn. */
+  schedule(): void {
+    if (this.#scheduled) return;
+    this.#scheduled = true;
+    setImmediate(() => {
+      this.#scheduled = false;
+      this.flush();
+    });
+  }
+
+  /** Commits and publishes everything so far. */
+  flush(): void {
+    const pending = this.#pending;
+    const effects = this.#effects;
+    const changes = [...this.#touchedInodes(), ...this.#changes];
+    this.#pending = [];
+    this.#effects = [];
+    this.#changes = [];
+    try {
+      if (changes.length > 0) {
+        this.#store.commit(changes);
+        this.#commits++;
+      }
+    } catch (error) {
+      this.writer.rollback(0);
+      this.writer.forget();
+      const reason = error instanceof FsError ? error : new FsError('EIO', 'commit', { cause: error });
+      for (const { reject } of pending) reject(reason);
+      return;
+    }
+    this.writer.publish(this.published);
+    for (const effect of effects) effect();
+    for (const { resolve } of pending) resolve();
+    // Effects free pages; their counters must not wait for the next request.
+    this.writer.publish(this.published);
+  }
+
+  *#touchedInodes(): Generator<Change> {
+    const s = this.writer.segment;
+    for (const ino of this.writer.touchedInodes) {
+      const row = inodeRow(s, ino);
+      yield row === undefined ? { type: 'deleteInode', ino } : { type: 'putInode', row };
+    }
+  }
+}
+
+/** The row of an inode as the segment has it; undefined when the slot is free. */
+export function inodeRow(s: Segment, ino: number): InodeRow | undefined {
+  const copy = new InodeCopy();
+  if (!readInode(s, ino, copy)) return undefined;
+  const { sequence: _guard, chain: _chain, extentCount, pages: _pages, ...row } = copy;
+  return {
+    ...row,
+    target: isSymlink(row.mode) ? readText(s, ino, copy) : undefined,
+    extents: isFile(row.mode) && extentCount > 0 ? readExtents(s, ino, copy) : [],
+  };
+}

@@ -1,0 +1,190 @@
+/**
+ * Moving a file's pages to other pages, under everybody who reads and stores.
+ *
+ * Piece by piece, so that a writer never waits for more than one piece:
+ *   1 hold the layout; wait until every view on the file has answered what it was sent before
+ *   2 arm: register the piece in every client that maps it, and write-protect it; readers go on, writers wait
+ *   3 copy, off the event loop
+ *   4 commit; the old pages are punched and confined; remap events go out (remap.ts)
+ * The target pages are reserved, and the reservation is journalled: after a crash an interrupted move is undone by
+ * that alone, since the file's extents still name the old pages.
+ */
+import { type Extent, FsError, type Reply, type Run, native } from '@cluster-fs/transport';
+import { isFile, walk } from 'cluster-fs/segment';
+import { noSpace, consume, giveBack, record } from './reserve.ts';
+import type { Coordinator } from './coordinator.ts';
+import { assertMayChange } from './open.ts';
+import { addressRange, arm, movePages, unsettledView } from './remap.ts';
+import { type Moved, clip, coalesce, overlap, pageCountOf } from './runs.ts';
+import type { Reservation, Session, View } from './session.ts';
+
+/** Pages that move together: 2 MiB are copied in well under a millisecond, and a writer waits for one piece. */
+export const piecePages = 512;
+
+/** How long a move waits for a client that does not answer, before it gives up with EBUSY and its name. */
+const answerDeadlineMs = 1000;
+
+export interface Progress {
+  (done: number, total: number): void;
+}
+
+/** What the caller may do about a long move. */
+export interface MoveOptions {
+  readonly onProgress?: Progress;
+  readonly signal?: AbortSignal;
+}
+
+export async function moveFile(c: Coordinator, session: Session, path: string, options: MoveOptions): Promise<Reply<'move'>> {
+  assertMayChange(session, 'move', path);
+  const { ino } = walk(c.segment, path, { follow: true, syscall: 'move', credentials: session.credentials });
+  if (ino === 0) throw new FsError('ENOENT', 'move', { path });
+  const inode = c.inode(ino);
+  if (!isFile(inode.mode)) throw new FsError('EINVAL', 'move', { path, why: 'not a regular file' });
+  const { uid } = session.credentials;
+  if (uid !== 0 && uid !== inode.uid) throw new FsError('EPERM', 'move', { path });
+  const started = performance.now();
+  const before = c.extents(ino).length;
+  const pages = inode.pages;
+  const target = await reserveRun(c, pages, path);
+  const pieces = await moveTo(c, { ino, path, target }, options);
+  const after = c.extents(ino).length;
+  c.hub.emit('move', path, { pages, before, after });
+  return { pages, pieces, before, after, bytesCopied: pages * 4096, elapsedMs: performance.now() - started };
+}
+
+/** One run of `pages`, or ENOSPC. */
+async function reserveRun(c: Coordinator, pages: number, path: string): Promise<Reservation | undefined> {
+  if (pages === 0) return undefined;
+  return c.journal.mutate(() => {
+    const run = c.writer.pages.allocateRun(pages);
+    if (run !== undefined) return record(c, [run], c.ownReservations);
+    const { why } = noSpace(c, pages);
+    throw new FsError('ENOSPC', 'move', { path, why: `no free run of ${pages} pages (${why}); defrag makes one` });
+  });
+}
+
+interface MoveTarget {
+  readonly ino: number;
+  readonly path: string;
+  readonly target: Reservation | undefined;
+}
+
+/** Moves all pages of a file into a reserved run, in file order; what is left of the run is given back. */
+async function moveTo(c: Coordinator, { ino, path, target }: MoveTarget, { onProgress, signal }: MoveOptions): Promise<number> {
+  if (target === undefined) return 0;
+  const [run] = target.left as [Run];
+  let pieces = 0;
+  let done = 0;
+  try {
+    for (let filePage = 0; ; pieces++) {
+      signal?.throwIfAborted();
+      const moved: number = await movePiece(c, { ino, path, filePage, target: run.page + done, limit: run.count - done });
+      if (moved === 0) break;
+      done += moved;
+      onProgress?.(done, run.count);
+      const [next] = outside(c.extents(ino), run);
+      if (next === undefined || done >= run.count) break;
+      filePage = next.filePage;
+    }
+  } finally {
+    await c.journal.mutate(() => {
+      if (target.left.length > 0) giveBack(c, target.left, c.ownReservations);
+    });
+  }
+  return pieces;
+}
+
+/** The extents, or parts of them, that do not lie in `run`. */
+const outside = (extents: readonly Extent[], run: Run): Extent[] => extents.filter((e) => !overlap([e], [run]));
+
+interface Piece {
+  readonly ino: number;
+  readonly path: string;
+  /** The first file page that is to move; the next one that exists is taken. */
+  readonly filePage: number;
+  /** The first page of the target, reserved by the coordinator. */
+  readonly target: number;
+  /** Pages of the target that may be used. */
+  readonly limit: number;
+}
+
+/** Moves up to one piece and returns how many pages it moved; 0 when the file has none there any more. */
+export function movePiece(c: Coordinator, { ino, path, filePage, target, limit }: Piece): Promise<number> {
+  return c.gate.exclusive(ino, async () => {
+    const source = nextPiece(c, ino, filePage, Math.min(limit, piecePages));
+    const count = pageCountOf(source);
+    if (count === 0) return 0;
+    await viewsSettled(c, ino, path);
+    const from = (source[0] as Extent).filePage;
+    const last = source.at(-1) as Extent;
+    const range = { from, count: last.filePage + last.count - from };
+    const armed = armViews(c, ino, source, range);
+    const moved = pairUp(source, target);
+    try {
+      for (const step of moved) await c.data.copy(step);
+      await c.journal.mutate(() => {
+        consume(c, moved.map(({ to, count: n }) => ({ page: to, count: n })), c.ownReservations);
+        movePages(c, ino, moved, { cause: 'move', ...range });
+      });
+    } catch (error) {
+      for (const { view, address, length } of armed) disarm(view, address, length);
+      throw error;
+    }
+    return count;
+  });
+}
+
+/** The extents of the next `limit` pages at or behind `filePage`. Requires: the layout held. */
+function nextPiece(c: Coordinator, ino: number, filePage: number, limit: number): Extent[] {
+  const piece: Extent[] = [];
+  let left = limit;
+  for (const e of clip(c.extents(ino), filePage, Number.MAX_SAFE_INTEGER / 2)) {
+    if (left === 0) break;
+    const count = Math.min(e.count, left);
+    piece.push({ ...e, count });
+    left -= count;
+  }
+  return piece;
+}
+
+/** Pairs each run of the source with its place in the target. */
+function pairUp(source: readonly Extent[], target: number): Moved[] {
+  let to = target;
+  return coalesce(source).map(({ page, count }) => {
+    const step = { from: page, to, count };
+    to += count;
+    return step;
+  });
+}
+
+/** Waits for every view on the inode to be mapped and to have answered; EBUSY names the one that does not. */
+async function viewsSettled(c: Coordinator, ino: number, path: string): Promise<void> {
+  const deadline = performance.now() + answerDeadlineMs;
+  for (let view = unsettledView(c, ino); view !== undefined; view = unsettledView(c, ino)) {
+    if (performance.now() > deadline) throw busy(view, path, 'does not answer');
+    await new Promise((resolve) => setTimeout(resolve, 1));
+  }
+  for (const view of c.viewsOf(ino)) {
+    if (view.mode === 'rw' && view.session.userfault === undefined) throw busy(view, path, 'is pinned: it has no userfaultfd');
+  }
+}
+
+const busy = ({ session }: View, path: string, why: string): FsError =>
+  new FsError('EBUSY', 'move', { path, why: `held by session ${session.id} (pid ${session.pid}), which ${why}` });
+
+function armViews(c: Coordinator, ino: number, source: readonly Extent[], range: { from: number; count: number }) {
+  const armed: { view: View; address: number; length: number }[] = [];
+  for (const view of c.viewsOf(ino)) {
+    const place = addressRange(view, range.from, range.count);
+    if (place === undefined || !overlap(view.extents, source)) continue;
+    arm(view, place, { writeProtect: view.mode === 'rw' });
+    armed.push({ view, ...place });
+  }
+  return armed;
+}
+
+/** The move did not happen: whoever waits goes on where the file still is. */
+function disarm({ session }: View, address: number, length: number): void {
+  if (session.userfault === undefined || session.ended) return;
+  native.unregisterUserfault(session.userfault, address, length);
+}

@@ -1,0 +1,152 @@
+/**
+ * Building the segment from SQLite: at every start, after a clean stop, a crash, or never having run.
+ *
+ * There is one way up and no repair of an old `meta`: SQLite is the truth, the segment is made from it. `data` on
+ * tmpfs survives a dead node, and is trimmed to what the extents name.
+ *
+ * Clients of before a crash may still map pages and store into some. Until each has come back or died:
+ *   - what was in quarantine or reserved stays taken
+ *   - a page that becomes free is given to nobody
+ */
+import { randomBytes } from 'node:crypto';
+import { type Run, native } from '@cluster-fs/transport';
+import {
+  DirectorySlots, type Geometry, type Segment, SegmentWriter, fileType, formatSegment, geometryFor, insertDirent,
+  inodeAt, isDirectory, isFile, isSymlink, rootIno, setExtents, setText,
+} from 'cluster-fs/segment';
+import type { InodeRow, MetadataStore, SessionRow } from '../metadata/store.ts';
+import { subtract } from './runs.ts';
+
+export interface Recovered {
+  readonly writer: SegmentWriter;
+  readonly published: Segment;
+  /** `meta`, sealed: nobody can map it writable any more, this process's own mapping is the only one. */
+  readonly metaFd: number;
+  readonly epoch: number;
+  readonly nextHeldId: number;
+  /** Inodes without a name, kept for sessions that may still refer to them. */
+  readonly orphans: readonly number[];
+  /** Sessions of before whose processes live. */
+  readonly unresolved: readonly SessionRow[];
+  /** Pages of no file that those may still touch. */
+  readonly held: readonly { readonly id: number; readonly runs: readonly Run[] }[];
+  readonly isNew: boolean;
+}
+
+export interface FormatOptions {
+  readonly dataSize: number;
+  readonly inodeCount: number;
+  readonly uid: number;
+  readonly gid: number;
+}
+
+/** Inodes or names between two publishes, so that undo records do not pile up. */
+const batch = 1000;
+
+export function recover(store: MetadataStore, format: FormatOptions, nowMs: number): Recovered {
+  const isNew = store.superblock('segmentId') === undefined;
+  if (isNew) formatStore(store, format, nowMs);
+  const epoch = Number(store.superblock('epoch')) + 1;
+  store.setSuperblock({ epoch: String(epoch) });
+  const geometry = geometryFor({
+    dataSize: Number(store.superblock('dataSize')), inodeCount: Number(store.superblock('inodeCount')),
+  });
+  const id = Buffer.from(store.superblock('segmentId') as string, 'hex');
+  const options = { geometry, id, epoch, nowMs, nodePid: process.pid };
+  const { metaFd, buffer } = createMeta(geometry);
+  const published = formatSegment(buffer, options);
+  const writer = new SegmentWriter(formatSegment(anonymous(geometry.metaSize), options), epoch);
+  const orphans = load(store, writer, published);
+  const held = holdBack(store, writer);
+  writer.publish(published);
+  const unresolved = livingSessions(store);
+  const nextHeldId = Math.max(0, ...held.map((h) => h.id)) + 1;
+  return { writer, published, metaFd, epoch, nextHeldId, orphans, unresolved, held, isNew };
+}
+
+function formatStore(store: MetadataStore, { dataSize, inodeCount, uid, gid }: FormatOptions, nowMs: number): void {
+  const root: InodeRow = {
+    ino: rootIno, generation: 1, mode: fileType.directory | 0o755, uid, gid, nlink: 2, parent: rootIno, size: 0,
+    layoutVersion: 1, atimeMs: nowMs, mtimeMs: nowMs, ctimeMs: nowMs, birthtimeMs: nowMs, target: undefined, extents: [],
+  };
+  store.commit([{ type: 'putInode', row: root }]);
+  store.setSuperblock({
+    segmentId: randomBytes(16).toString('hex'), epoch: '0', dataSize: String(dataSize), inodeCount: String(inodeCount),
+  });
+}
+
+/** A sealed memfd: a broken or hostile client, also one of the same user, cannot get a writable mapping of it. */
+function createMeta({ metaSize }: Geometry): { metaFd: number; buffer: ArrayBuffer } {
+  const metaFd = native.createMemfd('clusterfs-meta', metaSize);
+  const address = native.mapFile({ fd: metaFd, offset: 0, length: metaSize, protection: 'read-write' });
+  native.sealFutureWrites(metaFd);
+  return { metaFd, buffer: native.arrayBufferAt(address, metaSize) };
+}
+
+function anonymous(length: number): ArrayBuffer {
+  const address = native.reserveAddressRange(length);
+  native.mapAnonymous({ address, length, protection: 'read-write' });
+  return native.arrayBufferAt(address, length);
+}
+
+function load(store: MetadataStore, writer: SegmentWriter, published: Segment): number[] {
+  const orphans: number[] = [];
+  let count = 0;
+  const step = (): void => {
+    if (++count % batch === 0) writer.publish(published);
+  };
+  for (const row of store.inodes()) {
+    loadInode(writer, row);
+    if (row.nlink === 0) orphans.push(row.ino);
+    step();
+  }
+  const slots = new DirectorySlots();
+  for (const { parent, name, ino } of store.dirents()) {
+    const mode = writer.inode.at(inodeAt(writer.segment, ino)).mode;
+    insertDirent(writer, slots, { parent, name, ino, type: mode & fileType.mask });
+    step();
+  }
+  return orphans;
+}
+
+function loadInode(writer: SegmentWriter, row: InodeRow): void {
+  const { ino, generation, target, extents, ...fields } = row;
+  writer.takeInodeAt(ino, generation);
+  Object.assign(writer.touchInode(ino), fields);
+  // A directory's size counts its names; they are added below.
+  if (isDirectory(row.mode)) writer.touchInode(ino).size = 0;
+  if (isSymlink(row.mode)) setText(writer, ino, Buffer.from(target ?? ''));
+  if (!isFile(row.mode)) return;
+  for (const run of extents) writer.pages.take(run);
+  setExtents(writer, ino, extents);
+}
+
+/** Takes the pages that were in quarantine or reserved; a reserved row may name pages that a file has by now. */
+function holdBack(store: MetadataStore, writer: SegmentWriter): { id: number; runs: Run[] }[] {
+  const byId = new Map<number, Run[]>();
+  for (const { id, page, count } of store.held()) {
+    const runs = subtract([{ page, count }], usedRuns(writer, { page, count }));
+    for (const run of runs) writer.pages.take(run);
+    byId.set(id, [...(byId.get(id) ?? []), ...runs]);
+  }
+  return [...byId].map(([id, runs]) => ({ id, runs }));
+}
+
+function usedRuns({ pages }: SegmentWriter, { page, count }: Run): Run[] {
+  const used: Run[] = [];
+  for (let p = page; p < page + count; p++) if (pages.isUsed(p)) used.push({ page: p, count: 1 });
+  return used;
+}
+
+/** Sessions whose process still runs; the others are forgotten. */
+function livingSessions(store: MetadataStore): SessionRow[] {
+  const living: SessionRow[] = [];
+  for (const row of store.sessions()) {
+    if (isAlive(row)) living.push(row);
+    else store.commit([{ type: 'deleteSession', id: row.id }]);
+  }
+  return living;
+}
+
+export const isAlive = ({ pid, startTime }: { pid: number; startTime: number }): boolean =>
+  native.processStartTime(pid) === startTime;

@@ -1,0 +1,150 @@
+/** What the node says of itself: status, holders, the self-check. For people and scripts; nothing acts on it. */
+import { counter, checkSegment, pageSize } from 'cluster-fs/segment';
+import type { Coordinator } from './coordinator.ts';
+import { pageCountOf } from './runs.ts';
+import { reservedRuns } from './reserve.ts';
+import type { Session, View } from './session.ts';
+
+export interface StatusReport {
+  readonly pid: number;
+  readonly version: string;
+  readonly epoch: number;
+  readonly segment: string;
+  readonly uptimeMs: number;
+  readonly totalBytes: number;
+  readonly freeBytes: number;
+  readonly usedBytes: number;
+  readonly quarantinedBytes: number;
+  readonly reservedBytes: number;
+  readonly freeRuns: number;
+  readonly largestFreeBytes: number;
+  readonly inodes: number;
+  readonly freeInodes: number;
+  readonly commits: number;
+  readonly events: number;
+  readonly sessions: readonly SessionReport[];
+  readonly waiting: readonly WaitingReport[];
+  readonly unresolvedSessions: readonly { readonly session: number; readonly pid: number }[];
+  readonly listening: readonly string[];
+  readonly persistent: boolean;
+  readonly rssBytes: number;
+}
+
+export interface SessionReport {
+  readonly session: number;
+  readonly pid: number;
+  readonly uid: number;
+  readonly label: string;
+  readonly access: 'r' | 'rw';
+  readonly kind: 'on-demand' | 'pinned';
+  readonly sinceMs: number;
+  readonly views: number;
+  readonly handles: number;
+  readonly reservedBytes: number;
+}
+
+/** Pages that wait for somebody, and for whom. */
+export interface WaitingReport {
+  readonly path: string;
+  readonly bytes: number;
+  readonly sinceMs: number;
+  readonly for: readonly string[];
+}
+
+export interface NodeFacts {
+  readonly version: string;
+  readonly startedMs: number;
+  readonly listening: readonly string[];
+  readonly persistent: boolean;
+}
+
+export function status(c: Coordinator, { version, startedMs, listening, persistent }: NodeFacts): StatusReport {
+  const s = c.segment;
+  const runs = [...c.writer.pages.freeRuns()];
+  const reserved = counter(s, 'reservedPages');
+  const held = counter(s, 'heldPages');
+  const free = c.writer.pages.free;
+  return {
+    pid: process.pid, version, epoch: c.epoch, segment: s.id, uptimeMs: c.now() - startedMs,
+    totalBytes: s.pageCount * pageSize, freeBytes: free * pageSize,
+    usedBytes: (s.pageCount - free - reserved - held) * pageSize,
+    quarantinedBytes: held * pageSize, reservedBytes: reserved * pageSize,
+    freeRuns: runs.length, largestFreeBytes: Math.max(0, ...runs.map((r) => r.count)) * pageSize,
+    inodes: s.inodeCount - 1, freeInodes: counter(s, 'freeInodes'), commits: c.journal.commits, events: c.hub.emitted,
+    sessions: [...c.sessions.values()].map(sessionReport), waiting: waiting(c),
+    unresolvedSessions: [...c.unresolved].map(([session, { pid }]) => ({ session, pid })),
+    listening, persistent, rssBytes: process.memoryUsage.rss(),
+  };
+}
+
+const sessionReport = (session: Session): SessionReport => ({
+  session: session.id, pid: session.pid, uid: session.credentials.uid, label: session.label, access: session.access,
+  kind: session.userfault === undefined ? 'pinned' : 'on-demand', sinceMs: session.sinceMs,
+  views: session.views.size, handles: session.handles.size, reservedBytes: pageCountOf(reservedRuns(session)) * pageSize,
+});
+
+const waiting = (c: Coordinator): WaitingReport[] =>
+  [...c.quarantine.all].map(({ path, runs, sinceMs, parties }) => ({
+    path, bytes: pageCountOf(runs) * pageSize, sinceMs,
+    for: [...parties].map((party) => {
+      const { session } = 'view' in party ? party.view : party.grant;
+      return `${'view' in party ? 'view' : 'write'} of session ${session.id} (pid ${session.pid})`;
+    }),
+  }));
+
+export interface HolderReport {
+  readonly session: number;
+  readonly pid: number;
+  readonly label: string;
+  readonly view: number;
+  readonly path: string;
+  readonly ino: number;
+  readonly mode: 'r' | 'rw';
+  readonly follow: 'live' | 'manual';
+  readonly offset: number;
+  readonly bytes: number;
+  readonly extents: number;
+  readonly layoutVersion: number;
+  readonly currentVersion: number;
+  /** Milliseconds since it was sent the oldest remap that it has not answered; undefined when it owes nothing. */
+  readonly owesAnswerMs: number | undefined;
+  /** Bytes that are kept from being given away because of this view. */
+  readonly holdsUpBytes: number;
+}
+
+export function holders(c: Coordinator, ino: number | undefined): HolderReport[] {
+  const views = [...c.sessions.values()].flatMap((session) => [...session.views.values()]);
+  return views.filter((view) => ino === undefined || view.ino === ino).map((view) => holderReport(c, view));
+}
+
+function holderReport(c: Coordinator, view: View): HolderReport {
+  const { session } = view;
+  const held = [...c.quarantine.all].filter(({ parties }) => [...parties].some((p) => 'view' in p && p.view === view));
+  return {
+    session: session.id, pid: session.pid, label: session.label, view: view.id, path: view.path, ino: view.ino,
+    mode: view.mode, follow: view.follow, offset: view.from * pageSize, bytes: view.pages * pageSize,
+    extents: view.extents.length, layoutVersion: view.layoutVersion, currentVersion: currentVersion(c, view),
+    owesAnswerMs: view.waitingSinceMs === undefined ? undefined : c.now() - view.waitingSinceMs,
+    holdsUpBytes: held.reduce((sum, { runs }) => sum + pageCountOf(runs), 0) * pageSize,
+  };
+}
+
+function currentVersion(c: Coordinator, { ino, generation, layoutVersion }: View): number {
+  try {
+    const inode = c.inode(ino);
+    return inode.generation === generation ? inode.layoutVersion : layoutVersion;
+  } catch {
+    return layoutVersion;
+  }
+}
+
+/** Every invariant of the segment, on the working copy, between two commits. */
+export function check(c: Coordinator): string[] {
+  c.journal.flush();
+  const runs = [
+    ...[...c.quarantine.all, ...c.limbo].flatMap((q) => q.runs),
+    ...[...c.sessions.values()].flatMap(reservedRuns),
+    ...[...c.ownReservations].flatMap((r) => r.left),
+  ];
+  return checkSegment(c.segment, { runs, orphans: c.orphans }).slice(0, 1000);
+}

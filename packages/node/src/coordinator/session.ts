@@ -1,0 +1,87 @@
+/**
+ * What the coordinator knows of one client: its connections, and everything that must go when it goes.
+ *
+ * INVARIANT: what a session holds (handles, views, grants, reserved pages, descriptors) is in these maps and nowhere
+ * else only; endSession() empties them, and then nothing of the client is left.
+ */
+import type { Connection, Extent, Run } from '@cluster-fs/transport';
+import type { Credentials } from 'cluster-fs/segment';
+import type { Hold } from './gate.ts';
+
+/** An open file: keeps its inode alive without a name. */
+export interface Handle {
+  readonly id: number;
+  readonly ino: number;
+  readonly generation: number;
+  readonly path: string;
+  readonly writable: boolean;
+}
+
+/** A mapping in a client: a layout lease. */
+export interface View {
+  readonly id: number;
+  readonly session: Session;
+  readonly ino: number;
+  readonly generation: number;
+  readonly path: string;
+  readonly mode: 'r' | 'rw';
+  readonly follow: 'live' | 'manual';
+  /** First file page of the view, and how many it may ever show. */
+  readonly from: number;
+  readonly pages: number;
+  /** Where it is mapped in the client; undefined until the client says so. */
+  address: number | undefined;
+  /** What it maps, as far as it was told: file pages in the segment. */
+  extents: readonly Extent[];
+  layoutVersion: number;
+  size: number;
+  /** Follows by hand, and the file has newer content. */
+  behind: boolean;
+  /** Serial of the last remap it was sent, and of the last that it said is in place. */
+  sentSerial: number;
+  ackedSerial: number;
+  /** When the oldest remap without an answer was sent. */
+  waitingSinceMs: number | undefined;
+}
+
+/** A write in place: the layout stands still until it ends. */
+export interface Grant {
+  readonly id: number;
+  readonly session: Session;
+  readonly ino: number;
+  readonly offset: number;
+  readonly length: number;
+  readonly path: string;
+  /** Pages that the write adds: attached by `writeEnd`. */
+  readonly added: readonly Extent[];
+  readonly reservation: Reservation | undefined;
+  hold: Hold | undefined;
+  broken: boolean;
+}
+
+/** Pages set aside: a row in `held`, and what of it is not given away yet. */
+export interface Reservation {
+  readonly heldId: number;
+  left: Run[];
+}
+
+export interface Session {
+  readonly id: number;
+  readonly token: Uint8Array;
+  readonly pid: number;
+  readonly label: string;
+  readonly access: 'r' | 'rw';
+  readonly credentials: Credentials;
+  readonly control: Connection;
+  readonly requests: Set<Connection>;
+  /** The client's userfaultfd; undefined for a pinned client. */
+  readonly userfault: number | undefined;
+  readonly kernelFaults: boolean;
+  readonly sinceMs: number;
+  readonly handles: Map<number, Handle>;
+  readonly views: Map<number, View>;
+  readonly grants: Map<number, Grant>;
+  readonly reservations: Set<Reservation>;
+  readonly subscriptions: Map<number, string | undefined>;
+  ended: boolean;
+}

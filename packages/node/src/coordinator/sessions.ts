@@ -1,0 +1,112 @@
+/**
+ * The life of a session.
+ *
+ *   connected ──hello──▶ open ──control connection closes / revoked──▶ ended
+ *                         ⇅ attach: further request connections
+ *
+ * When it ends, everything of the client goes at once: handles, views, writes under way, reserved pages, descriptors.
+ * The kernel closes a connection when the last thread of the process is gone, so no store of it can come later.
+ */
+import { randomBytes, timingSafeEqual } from 'node:crypto';
+import { type Connection, type Event, FsError, type Reply, type Request, native, protocolVersion } from '@cluster-fs/transport';
+import { layoutHash } from 'cluster-fs/segment';
+import { endGrant } from './content.ts';
+import type { Coordinator } from './coordinator.ts';
+import { reservedRuns, giveBack } from './reserve.ts';
+import type { Session } from './session.ts';
+import { release } from './views.ts';
+
+export interface Peer {
+  readonly pid: number;
+  readonly uid: number;
+  readonly gid: number;
+}
+
+export const limits = {
+  /** Sessions at one time: each has a descriptor or three here. */
+  sessions: 4096,
+} as const;
+
+export function hello(
+  c: Coordinator, control: Connection, peer: Peer, request: Request<'hello'>, descriptors: readonly number[],
+): Promise<{ session: Session; reply: Reply<'hello'> }> {
+  const refuse = (code: 'EPROTONOSUPPORT' | 'EMFILE' | 'EPROTO', why: string) => new FsError(code, 'mount', { why });
+  if (request.protocol !== protocolVersion) {
+    throw refuse('EPROTONOSUPPORT', `the client speaks protocol ${request.protocol}, this node ${protocolVersion}`);
+  }
+  if (request.layoutHash !== layoutHash) throw refuse('EPROTONOSUPPORT', 'the client has another segment layout');
+  if (c.sessions.size >= limits.sessions) throw refuse('EMFILE', `${limits.sessions} sessions are open`);
+  if (descriptors.length > 1) throw refuse('EPROTO', 'more than one descriptor');
+  const session: Session = {
+    id: c.nextId(), token: randomBytes(16), pid: peer.pid, label: request.label, access: request.access,
+    credentials: { uid: peer.uid, gids: [peer.gid, ...supplementaryGroups(peer.pid)] },
+    control, requests: new Set(), userfault: descriptors[0], kernelFaults: request.kernelFaults, sinceMs: c.now(),
+    handles: new Map(), views: new Map(), grants: new Map(), reservations: new Set(), subscriptions: new Map(),
+    ended: false,
+  };
+  const row = { id: session.id, pid: peer.pid, startTime: native.processStartTime(peer.pid) ?? 0 };
+  return c.journal.mutate(() => {
+    c.journal.change({ type: 'putSession', row });
+    c.sessions.set(session.id, session);
+    c.writer.onRollback(() => c.sessions.delete(session.id));
+    c.journal.afterCommit(() => c.hub.emit('session-open', undefined, { session: session.id, pid: peer.pid, label: request.label }));
+    const s = c.segment;
+    const { id, token } = session;
+    const segmentId = Buffer.from(s.id, 'hex');
+    return {
+      session,
+      reply: { session: id, token, epoch: c.epoch, segmentId, metaSize: s.metaSize, dataSize: s.dataSize, nodePid: process.pid },
+    };
+  });
+}
+
+/** The peer's groups, from /proc; SO_PEERCRED names only the first. */
+function supplementaryGroups(pid: number): number[] {
+  return native.processGroups(pid) ?? [];
+}
+
+export function attach(c: Coordinator, connection: Connection, peer: Peer, { session: id, token }: Request<'attach'>): Session {
+  const session = c.sessions.get(id);
+  if (session === undefined || session.ended || session.pid !== peer.pid || !timingSafeEqual(session.token, token)) {
+    throw new FsError('EACCES', 'mount', { why: 'no such session' });
+  }
+  session.requests.add(connection);
+  return session;
+}
+
+/** Takes everything from a session. Safe to call twice. */
+export function endSession(c: Coordinator, session: Session, reason: FsError): void {
+  if (session.ended) return;
+  session.ended = true;
+  c.sessions.delete(session.id);
+  for (const id of [...session.subscriptions.keys()]) c.hub.unsubscribe(session, id);
+  for (const grant of [...session.grants.values()]) endGrant(c, grant);
+  for (const view of [...session.views.values()]) release(c, view);
+  const handles = [...session.handles.values()];
+  session.handles.clear();
+  for (const { ino } of handles) c.unrefer(ino);
+  for (const connection of session.requests) connection.close(reason);
+  session.control.close(reason);
+  if (session.userfault !== undefined) native.closeDescriptor(session.userfault);
+  c.journal
+    .mutate(() => {
+      const runs = reservedRuns(session);
+      if (runs.length > 0) giveBack(c, runs, session.reservations);
+      c.journal.change({ type: 'deleteSession', id: session.id });
+    })
+    .catch((error: unknown) => c.hub.report(error));
+  c.hub.emit('session-close', undefined, { session: session.id, pid: session.pid, why: reason.why ?? reason.code });
+}
+
+/** The client shows that it is the one of before: when all such are back or dead, kept-back pages are free. */
+export function resumed(c: Coordinator, resume: number | undefined): void {
+  if (resume !== undefined) resolveSession(c, resume);
+}
+
+export function resolveSession(c: Coordinator, id: number): void {
+  if (!c.unresolved.delete(id)) return;
+  c.journal
+    .mutate(() => c.journal.change({ type: 'deleteSession', id }))
+    .catch((error: unknown) => c.hub.report(error));
+  if (c.unresolved.size === 0) c.nobodyLeft();
+}

@@ -1,0 +1,133 @@
+/**
+ * Views: layout leases. Who maps what, and what each was told.
+ *
+ *   lease ──▶ granted (no address) ──mapped──▶ mapped ──remap ⇄ ack──▶ mapped ──release / session end──▶ gone
+ *
+ * A view that was granted and is not mapped yet cannot be armed, so moves of its file wait for it.
+ */
+import { type Event, type Extent, FsError, type Reply, type Request } from '@cluster-fs/transport';
+import { InodeCopy, isDirectory, mayAccess, pageSize, readInode, walk } from 'cluster-fs/segment';
+import { fillHoles, pagesFor } from './content.ts';
+import type { Coordinator } from './coordinator.ts';
+import { assertMayChange } from './open.ts';
+import { changeExtents } from './remap.ts';
+import { clip, overlap } from './runs.ts';
+import type { Session, View } from './session.ts';
+
+const maxViews = 16_384;
+
+export async function lease(c: Coordinator, session: Session, request: Request<'lease'>): Promise<Reply<'lease'>> {
+  const { path, mode } = request;
+  const fail = (code: 'ENOENT' | 'EISDIR' | 'EACCES' | 'EMFILE' | 'EINVAL', why?: string) => new FsError(code, 'map', { path, why });
+  if (mode === 'rw') assertMayChange(session, 'map', path);
+  if (session.views.size >= maxViews) throw fail('EMFILE', `${maxViews} views are open`);
+  if (request.offset % pageSize !== 0) throw fail('EINVAL', 'the offset is not on a page');
+  const { ino } = walk(c.segment, path, { follow: true, syscall: 'map', credentials: session.credentials });
+  if (ino === 0) throw fail('ENOENT');
+  if (isDirectory(c.inode(ino).mode)) throw fail('EISDIR');
+  if (!mayAccess(c.segment, ino, session.credentials, mode === 'rw' ? 6 : 4)) throw fail('EACCES');
+  return c.gate.exclusive(ino, () => c.journal.mutate(() => grant(c, session, ino, request)));
+}
+
+function grant(c: Coordinator, session: Session, ino: number, request: Request<'lease'>): Reply<'lease'> {
+  if (session.ended) throw new FsError('ECONNRESET', 'map', { path: request.path });
+  const { path, mode, follow, offset } = request;
+  const { size, generation } = c.inode(ino);
+  if (mode === 'rw') fillForWriter(c, ino, size);
+  const { layoutVersion } = c.inode(ino);
+  const length = Math.max(request.length ?? Math.max(0, size - offset), request.reserve ?? 0);
+  const from = offset / pageSize;
+  const pages = pagesFor(length);
+  const extents = clip(c.extents(ino), from, pages);
+  const view: View = {
+    id: c.nextId(), session, ino, generation, path, mode, follow, from, pages, address: undefined, extents,
+    layoutVersion, size, behind: false, sentSerial: 0, ackedSerial: 0, waitingSinceMs: undefined,
+  };
+  addView(c, view);
+  c.writer.onRollback(() => removeView(c, view));
+  return { view: view.id, ino, generation, size, layoutVersion, length, extents };
+}
+
+/** Stores into a hole would be lost, so a file that is mapped to write has none. */
+function fillForWriter(c: Coordinator, ino: number, size: number): void {
+  const before = c.extents(ino);
+  const filled = fillHoles(c, before, size);
+  if (filled.length === before.length && filled.every((e, i) => e.count === before[i]?.count)) return;
+  changeExtents(c, ino, filled, { cause: 'grow', from: 0, count: pagesFor(size) });
+}
+
+function addView(c: Coordinator, view: View): void {
+  view.session.views.set(view.id, view);
+  const onInode = c.views.get(view.ino) ?? new Set();
+  c.views.set(view.ino, onInode.add(view));
+  c.refer(view.ino);
+}
+
+function removeView(c: Coordinator, view: View): void {
+  if (!view.session.views.delete(view.id)) return;
+  const onInode = c.views.get(view.ino);
+  onInode?.delete(view);
+  if (onInode?.size === 0) c.views.delete(view.ino);
+  c.unrefer(view.ino);
+}
+
+function viewOf(session: Session, id: number, syscall: string): View {
+  const view = session.views.get(id);
+  if (view === undefined) throw new FsError('EBADF', syscall, { why: 'no such view' });
+  return view;
+}
+
+export function mapped(session: Session, { view: id, address, length }: Request<'mapped'>): Reply<'mapped'> {
+  const view = viewOf(session, id, 'map');
+  if (address % pageSize !== 0 || length < view.pages * pageSize) throw new FsError('EINVAL', 'map', { path: view.path });
+  view.address = address;
+  return {};
+}
+
+export function acknowledge(c: Coordinator, session: Session, { view: id, serial }: Event<'ack'>): void {
+  const view = session.views.get(id);
+  if (view === undefined || serial <= view.ackedSerial || serial > view.sentSerial) return;
+  view.ackedSerial = serial;
+  view.waitingSinceMs = serial < view.sentSerial ? c.now() : undefined;
+  c.quarantine.viewLetGo(view, serial);
+}
+
+export function release(c: Coordinator, view: View): void {
+  removeView(c, view);
+  c.quarantine.viewLetGo(view, Number.POSITIVE_INFINITY);
+}
+
+/** Brings a view that follows by hand to the newest content. What it leaves is let go with the `ack` of this serial. */
+export function advance(c: Coordinator, session: Session, { view: id }: Request<'advance'>): Reply<'advance'> {
+  const view = viewOf(session, id, 'advance');
+  const { size, layoutVersion } = c.inode(view.ino);
+  view.extents = clip(c.extents(view.ino), view.from, view.pages);
+  Object.assign(view, { behind: false, size, layoutVersion });
+  view.sentSerial += 1;
+  view.waitingSinceMs ??= c.now();
+  return { serial: view.sentSerial, size, layoutVersion, extents: view.extents };
+}
+
+/**
+ * A client that outlived the node shows a lease of before. Its view goes on where the file is now; `stale` says that
+ * what it maps is of no file any more, and it reads as zeros.
+ */
+export function present(c: Coordinator, session: Session, request: Request<'present'>): Reply<'present'> {
+  const { ino, generation, path, mode, follow, offset, address, length } = request;
+  const copy = new InodeCopy();
+  const alive = readInode(c.segment, ino, copy) && copy.generation === generation;
+  const from = offset / pageSize;
+  const pages = pagesFor(length);
+  const current = alive ? clip(c.extents(ino), from, pages) : [];
+  // Content is the same as long as the file still has pages that the view maps, or never had any other version.
+  const behind = alive && follow === 'manual' && copy.layoutVersion !== request.layoutVersion && !overlap(request.extents, current);
+  const extents: readonly Extent[] = behind ? request.extents : current;
+  const view: View = {
+    id: c.nextId(), session, ino, generation, path, mode, follow, from, pages, address, extents, behind,
+    layoutVersion: alive ? copy.layoutVersion : request.layoutVersion, size: alive ? copy.size : 0,
+    sentSerial: 0, ackedSerial: 0, waitingSinceMs: undefined,
+  };
+  if (alive) addView(c, view);
+  else session.views.set(view.id, view);
+  return { view: view.id, size: view.size, layoutVersion: view.layoutVersion, extents, stale: !alive };
+}

@@ -1,0 +1,65 @@
+/**
+ * `data`: the tmpfs file that holds the pages. Reserving, punching, zeroing and copying them.
+ *
+ * INVARIANT: a free page is a hole. Whoever frees a page punches it, so a page that is taken reads as zeros and no
+ * bytes of an old file show up in a new one.
+ */
+import { closeSync, constants, fstatSync, ftruncateSync, openSync, writeSync } from 'node:fs';
+import { FsError, type Run, native } from '@cluster-fs/transport';
+import { pageSize } from 'cluster-fs/segment';
+
+export class DataFile {
+  readonly path: string;
+  readonly fd: number;
+  /** For sessions that may only read. */
+  readonly readOnlyFd: number;
+  readonly size: number;
+  /** The whole file in this process's memory, as the source of copies; pages are present only while they are read. */
+  readonly #address: number;
+
+  constructor(path: string, size: number) {
+    this.path = path;
+    this.size = size;
+    this.fd = openSync(path, constants.O_RDWR | constants.O_CREAT, 0o600);
+    this.readOnlyFd = openSync(path, constants.O_RDONLY);
+    // Growing is safe, shrinking would be SIGBUS for whoever maps the rest.
+    if (fstatSync(this.fd).size < size) ftruncateSync(this.fd, size);
+    this.#address = native.mapFile({ fd: this.fd, offset: 0, length: size, protection: 'read' });
+  }
+
+  punch(runs: readonly Run[]): void {
+    for (const { page, count } of runs) native.punchHole(this.fd, page * pageSize, count * pageSize);
+  }
+
+  /** Takes memory for pages that are stored to directly: a full tmpfs is ENOSPC here and not SIGBUS there. */
+  allocate(runs: readonly Run[]): void {
+    for (const [i, { page, count }] of runs.entries()) {
+      try {
+        native.allocateRange(this.fd, page * pageSize, count * pageSize);
+      } catch (error) {
+        this.punch(runs.slice(0, i + 1));
+        throw error instanceof FsError ? new FsError(error.code, 'fallocate', { path: this.path, why: 'tmpfs' }) : error;
+      }
+    }
+  }
+
+  zero(offset: number, length: number): void {
+    writeSync(this.fd, Buffer.alloc(length), 0, length, offset);
+  }
+
+  /**
+   * Copies pages, off the event loop. By pwrite and not memcpy: it takes fresh pages of tmpfs without zeroing them
+   * first, and a full tmpfs is ENOSPC.
+   */
+  copy({ from, to, count }: { from: number; to: number; count: number }): Promise<void> {
+    return native.writeMemory({
+      fd: this.fd, offset: to * pageSize, address: this.#address + from * pageSize, length: count * pageSize,
+    });
+  }
+
+  close(): void {
+    native.unmap(this.#address, this.size);
+    closeSync(this.fd);
+    closeSync(this.readOnlyFd);
+  }
+}

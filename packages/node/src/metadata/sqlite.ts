@@ -1,0 +1,158 @@
+/**
+ * The metadata store on better-sqlite3: WAL, one writer, prepared statements, one transaction a batch.
+ *
+ * `synchronous = NORMAL`: a commit survives the death of the process at once and the loss of power after the next
+ * checkpoint; the order of commits is kept in either case (sqlite.org/wal.html).
+ */
+import { type Extent, FsError, assert } from '@cluster-fs/transport';
+import Database from 'better-sqlite3';
+import { layout } from 'cluster-fs/segment';
+import type { Change, DirentRow, HeldRow, InodeRow, MetadataStore, SessionRow } from './store.ts';
+
+/** History: 1, the first. */
+const schemaVersion = 1;
+
+const schema = `
+  CREATE TABLE superblock (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+  CREATE TABLE inode (
+    ino INTEGER PRIMARY KEY, generation INTEGER NOT NULL, mode INTEGER NOT NULL, uid INTEGER NOT NULL,
+    gid INTEGER NOT NULL, nlink INTEGER NOT NULL, parent INTEGER NOT NULL, size INTEGER NOT NULL,
+    layout_version INTEGER NOT NULL, atime_ms REAL NOT NULL, mtime_ms REAL NOT NULL, ctime_ms REAL NOT NULL,
+    birthtime_ms REAL NOT NULL, target TEXT, extents BLOB
+  );
+  CREATE TABLE dirent (
+    parent INTEGER NOT NULL, name TEXT NOT NULL, ino INTEGER NOT NULL, PRIMARY KEY (parent, name)
+  ) WITHOUT ROWID;
+  CREATE TABLE session (id INTEGER PRIMARY KEY, pid INTEGER NOT NULL, start_time INTEGER NOT NULL);
+  CREATE TABLE held (
+    id INTEGER NOT NULL, page INTEGER NOT NULL, count INTEGER NOT NULL, reason TEXT NOT NULL, PRIMARY KEY (id, page)
+  ) WITHOUT ROWID;
+`;
+
+interface RawInode {
+  ino: number; generation: number; mode: number; uid: number; gid: number; nlink: number; parent: number; size: number;
+  layout_version: number; atime_ms: number; mtime_ms: number; ctime_ms: number; birthtime_ms: number;
+  target: string | null; extents: Uint8Array | null;
+}
+
+/** Opens or makes the database at `path`; EBUSY when another process writes to it, EIO when it is damaged. */
+export function openSqliteStore(path: string): MetadataStore {
+  let db: Database.Database;
+  try {
+    db = new Database(path, { timeout: 1000 });
+    db.pragma('journal_mode = WAL');
+    db.pragma('synchronous = NORMAL');
+    db.pragma('wal_autocheckpoint = 4000');
+  } catch (error) {
+    throw sqliteError(error, path);
+  }
+  const version = db.pragma('user_version', { simple: true });
+  if (version === 0) db.exec(`BEGIN; ${schema} PRAGMA user_version = ${schemaVersion}; COMMIT`);
+  else if (version !== schemaVersion) {
+    db.close();
+    throw new FsError('EPROTONOSUPPORT', 'open', { path, why: `metadata version ${version}, this build knows ${schemaVersion}` });
+  }
+  return storeOn(db, path);
+}
+
+function storeOn(db: Database.Database, path: string): MetadataStore {
+  const get = db.prepare<[string], { value: string }>('SELECT value FROM superblock WHERE key = ?');
+  const set = db.prepare('INSERT OR REPLACE INTO superblock (key, value) VALUES (?, ?)');
+  const apply = changeWriter(db);
+  const begin = db.prepare('BEGIN IMMEDIATE');
+  const commit = db.prepare('COMMIT');
+  const rollback = db.prepare('ROLLBACK');
+  return {
+    superblock: (key) => get.get(key)?.value,
+    setSuperblock: db.transaction((values: Readonly<Record<string, string>>) => {
+      for (const [key, value] of Object.entries(values)) set.run(key, value);
+    }),
+    commit(changes) {
+      try {
+        begin.run();
+        for (const change of changes) apply(change);
+        commit.run();
+      } catch (error) {
+        if (db.inTransaction) rollback.run();
+        throw sqliteError(error, path);
+      }
+    },
+    *inodes() {
+      for (const raw of db.prepare<[], RawInode>('SELECT * FROM inode ORDER BY ino').iterate()) yield inodeOf(raw);
+    },
+    dirents: () => db.prepare<[], DirentRow>('SELECT parent, name, ino FROM dirent').iterate(),
+    sessions: () => db.prepare<[], SessionRow>('SELECT id, pid, start_time AS startTime FROM session').all(),
+    held: () => db.prepare<[], HeldRow>('SELECT id, page, count, reason FROM held ORDER BY id').all(),
+    close: () => {
+      db.close();
+    },
+  };
+}
+
+function changeWriter(db: Database.Database): (change: Change) => void {
+  const putInode = db.prepare(`INSERT OR REPLACE INTO inode VALUES (${Array(15).fill('?').join(', ')})`);
+  const deleteInode = db.prepare('DELETE FROM inode WHERE ino = ?');
+  const putDirent = db.prepare('INSERT OR REPLACE INTO dirent VALUES (?, ?, ?)');
+  const deleteDirent = db.prepare('DELETE FROM dirent WHERE parent = ? AND name = ?');
+  const putSession = db.prepare('INSERT OR REPLACE INTO session VALUES (?, ?, ?)');
+  const deleteSession = db.prepare('DELETE FROM session WHERE id = ?');
+  const hold = db.prepare('INSERT INTO held VALUES (?, ?, ?, ?)');
+  const unhold = db.prepare('DELETE FROM held WHERE id = ?');
+  return (change) => {
+    switch (change.type) {
+      case 'putInode': {
+        const { row: r } = change;
+        putInode.run(
+          r.ino, r.generation, r.mode, r.uid, r.gid, r.nlink, r.parent, r.size, r.layoutVersion,
+          r.atimeMs, r.mtimeMs, r.ctimeMs, r.birthtimeMs, r.target ?? null, encodeExtents(r.extents),
+        );
+        return;
+      }
+      case 'deleteInode': deleteInode.run(change.ino); return;
+      case 'putDirent': putDirent.run(change.row.parent, change.row.name, change.row.ino); return;
+      case 'deleteDirent': deleteDirent.run(change.parent, change.name); return;
+      case 'putSession': putSession.run(change.row.id, change.row.pid, change.row.startTime); return;
+      case 'deleteSession': deleteSession.run(change.id); return;
+      case 'hold': hold.run(change.row.id, change.row.page, change.row.count, change.row.reason); return;
+      case 'unhold': unhold.run(change.id); return;
+    }
+  };
+}
+
+const inodeOf = (raw: RawInode): InodeRow => ({
+  ino: raw.ino, generation: raw.generation, mode: raw.mode, uid: raw.uid, gid: raw.gid, nlink: raw.nlink,
+  parent: raw.parent, size: raw.size, layoutVersion: raw.layout_version, atimeMs: raw.atime_ms,
+  mtimeMs: raw.mtime_ms, ctimeMs: raw.ctime_ms, birthtimeMs: raw.birthtime_ms, target: raw.target ?? undefined,
+  extents: decodeExtents(raw.extents),
+});
+
+function encodeExtents(extents: readonly Extent[]): Buffer | null {
+  if (extents.length === 0) return null;
+  const blob = Buffer.alloc(extents.length * layout.extent.size);
+  const cursor = layout.extent.bind(new DataView(blob.buffer, blob.byteOffset, blob.length));
+  for (const [i, { filePage, page, count }] of extents.entries()) {
+    Object.assign(cursor.at(i * layout.extent.size), { filePage, page, count });
+  }
+  return blob;
+}
+
+function decodeExtents(blob: Uint8Array | null): Extent[] {
+  if (blob === null) return [];
+  assert(blob.length % layout.extent.size === 0, 'extents in SQLite are whole records');
+  const cursor = layout.extent.bind(new DataView(blob.buffer, blob.byteOffset, blob.length));
+  return Array.from({ length: blob.length / layout.extent.size }, (_, i) => {
+    const { filePage, page, count } = cursor.at(i * layout.extent.size);
+    return { filePage, page, count };
+  });
+}
+
+/** SQLite's result codes in the vocabulary of the rest. */
+function sqliteError(error: unknown, path: string): Error {
+  if (!(error instanceof Database.SqliteError)) return error as Error;
+  const why = `SQLite: ${error.message}`;
+  if (error.code.startsWith('SQLITE_FULL')) return new FsError('ENOSPC', 'write', { path, why, cause: error });
+  if (error.code.startsWith('SQLITE_BUSY')) return new FsError('EBUSY', 'open', { path, why, cause: error });
+  if (error.code.startsWith('SQLITE_READONLY')) return new FsError('EROFS', 'write', { path, why, cause: error });
+  if (error.code.startsWith('SQLITE_CANTOPEN')) return new FsError('EACCES', 'open', { path, why, cause: error });
+  return new FsError('EIO', 'write', { path, why, cause: error });
+}

@@ -1,0 +1,77 @@
+/**
+ * The truth about metadata, in SQLite. The segment is rebuilt from it; it never learns from the segment.
+ *
+ *   superblock (key, value)                    segment id, epoch, sizes
+ *   inode (ino, generation, mode, ...)         one row an inode; `extents` is a list of `extent` records as in the
+ *                                              segment format, `target` that of a symlink
+ *   dirent (parent, name) -> ino               one row a name
+ *   session (id, pid, start_time)              who was connected: after a crash they may still map pages
+ *   held (id, page, count, reason)             pages that must not be given away yet: `quarantine` (of no file any more,
+ *                                              but somebody may still map them) or `reserved` (somebody fills them; a
+ *                                              row stays until all of it is given to files or given back)
+ *
+ * INVARIANT: a page is in the extents of at most one inode. What is in none and not held is free.
+ */
+import type { Extent, Run } from '@cluster-fs/transport';
+
+export interface InodeRow {
+  readonly ino: number;
+  readonly generation: number;
+  readonly mode: number;
+  readonly uid: number;
+  readonly gid: number;
+  readonly nlink: number;
+  readonly parent: number;
+  readonly size: number;
+  readonly layoutVersion: number;
+  readonly atimeMs: number;
+  readonly mtimeMs: number;
+  readonly ctimeMs: number;
+  readonly birthtimeMs: number;
+  /** Of a symlink. */
+  readonly target: string | undefined;
+  readonly extents: readonly Extent[];
+}
+
+export interface DirentRow {
+  readonly parent: number;
+  readonly name: string;
+  readonly ino: number;
+}
+
+export interface SessionRow {
+  readonly id: number;
+  readonly pid: number;
+  /** Clock ticks since boot (proc(5), field 22): tells a process from a later one with the same pid. */
+  readonly startTime: number;
+}
+
+export type HeldReason = 'quarantine' | 'reserved';
+export interface HeldRow extends Run {
+  readonly id: number;
+  readonly reason: HeldReason;
+}
+
+/** One change. A batch of them becomes true together. */
+export type Change =
+  | { readonly type: 'putInode'; readonly row: InodeRow }
+  | { readonly type: 'deleteInode'; readonly ino: number }
+  | { readonly type: 'putDirent'; readonly row: DirentRow }
+  | { readonly type: 'deleteDirent'; readonly parent: number; readonly name: string }
+  | { readonly type: 'putSession'; readonly row: SessionRow }
+  | { readonly type: 'deleteSession'; readonly id: number }
+  | { readonly type: 'hold'; readonly row: HeldRow }
+  | { readonly type: 'unhold'; readonly id: number };
+
+export interface MetadataStore {
+  /** Undefined in a store that was never formatted. */
+  superblock(key: string): string | undefined;
+  setSuperblock(values: Readonly<Record<string, string>>): void;
+  /** Makes all changes true, or throws and makes none. Survives the death of this process when it returns. */
+  commit(changes: readonly Change[]): void;
+  inodes(): Iterable<InodeRow>;
+  dirents(): Iterable<DirentRow>;
+  sessions(): SessionRow[];
+  held(): HeldRow[];
+  close(): void;
+}

@@ -1,0 +1,156 @@
+/**
+ * A node: one segment, its coordinator, and the socket that clients come to.
+ *
+ *   starting ──lock, recover──▶ serving ──stop──▶ stopped (nothing is left)
+ *                                  └──killed──▶ started again: the same files, the clients come back
+ */
+import { closeSync, mkdirSync, openSync, rmSync, statSync, unlinkSync } from 'node:fs';
+import { FsError, native } from '@cluster-fs/transport';
+import { runDirectory } from 'cluster-fs';
+import { Coordinator } from './coordinator/coordinator.ts';
+import { EventHub } from './coordinator/event-hub.ts';
+import { LayoutGate } from './coordinator/gate.ts';
+import { Journal } from './coordinator/journal.ts';
+import { type Recovered, isAlive, recover } from './coordinator/recovery.ts';
+import type { NodeFacts } from './coordinator/report.ts';
+import { resolveSession } from './coordinator/sessions.ts';
+import { DataFile } from './data-file.ts';
+import type { MetadataStore } from './metadata/store.ts';
+import { openSqliteStore } from './metadata/sqlite.ts';
+import { Server } from './server.ts';
+import { version } from './version.ts';
+
+export interface NodeOptions {
+  /** The Unix socket to listen on. */
+  readonly socketPath: string;
+  /** Where segment and metadata live, on tmpfs; default: in /dev/shm, named after the socket. */
+  readonly runDirectory?: string;
+  /** Bytes of the segment. A segment that is there already keeps its size. */
+  readonly memory: number;
+  /** Inodes; default 2^20. Tables are sparse: what is not used takes no memory. */
+  readonly inodeCount?: number;
+  readonly allowUids?: readonly number[];
+  /** Failures that no client waits for. */
+  readonly onError?: (error: unknown) => void;
+  /** Things the operator should know. */
+  readonly onNotice?: (message: string) => void;
+}
+
+export interface ClusterNode {
+  readonly coordinator: Coordinator;
+  readonly socketPath: string;
+  readonly facts: NodeFacts;
+  /** Whether it went on with what a node of before had left. */
+  readonly recovered: boolean;
+  /** Ends all sessions and removes everything. */
+  stop(): Promise<void>;
+}
+
+const defaultInodes = 2 ** 20;
+const resolveEveryMs = 100;
+/** A client that holds a file's layout longer than this while another waits loses its write (ESTALE). */
+const holdDeadlineMs = 1000;
+
+/** Milliseconds since 1970 with the fraction that Date.now() lacks. */
+const now = (): number => performance.timeOrigin + performance.now();
+
+/**
+ * Starts a node.
+ *
+ * @throws FsError EADDRINUSE when a node serves there already, ENOSPC, EACCES
+ */
+export function startNode(options: NodeOptions): ClusterNode {
+  const { socketPath, onError = () => undefined, onNotice = () => undefined } = options;
+  const directory = options.runDirectory ?? runDirectory(socketPath);
+  const lock = lockDirectory(directory, socketPath);
+  const store = openSqliteStore(`${directory}/metadata.db`);
+  const recovered = recover(store, {
+    dataSize: options.memory, inodeCount: options.inodeCount ?? defaultInodes,
+    uid: process.getuid?.() ?? 0, gid: process.getgid?.() ?? 0,
+  }, now());
+  const { dataSize } = recovered.writer.segment;
+  if (dataSize !== Math.floor(options.memory / 4096) * 4096) onNotice(`the segment that is there has ${dataSize} bytes and keeps them`);
+  const data = new DataFile(`${directory}/data`, dataSize);
+  warnIfSmall(data, dataSize, onNotice);
+  const coordinator = createCoordinator(recovered, { store, data, onError });
+  adopt(coordinator, recovered);
+  const facts: NodeFacts = { version, startedMs: now(), listening: [`unix:${socketPath}`], persistent: false };
+  removeStaleSocket(socketPath);
+  const server = new Server({
+    coordinator, path: socketPath, metaFd: recovered.metaFd, facts, onError,
+    ...(options.allowUids === undefined ? {} : { allowUids: options.allowUids }),
+  });
+  const timer = setInterval(() => resolveDead(coordinator), resolveEveryMs);
+  timer.unref();
+  const stop = async (): Promise<void> => {
+    clearInterval(timer);
+    server.close(new FsError('ECONNRESET', 'stop', { why: 'the node stopped' }));
+    coordinator.journal.flush();
+    store.close();
+    data.close();
+    closeSync(recovered.metaFd);
+    rmSync(directory, { recursive: true });
+    closeSync(lock);
+    await Promise.resolve();
+  };
+  return { coordinator, socketPath, facts, recovered: !recovered.isNew, stop };
+}
+
+/** The run directory is this user's alone, and one process has it. */
+function lockDirectory(directory: string, socketPath: string): number {
+  mkdirSync(directory, { recursive: true, mode: 0o700 });
+  const { uid, mode } = statSync(directory);
+  if (uid !== process.getuid?.() || (mode & 0o077) !== 0) {
+    throw new FsError('EACCES', 'open', { path: directory, why: 'the run directory is not this user\'s alone' });
+  }
+  const lock = openSync(`${directory}/lock`, 'a', 0o600);
+  if (native.lockFile(lock)) return lock;
+  closeSync(lock);
+  throw new FsError('EADDRINUSE', 'listen', { path: socketPath, why: 'a node serves here already' });
+}
+
+/** The lock is ours, so whoever made the socket is gone. */
+function removeStaleSocket(path: string): void {
+  try {
+    if (statSync(path).isSocket()) unlinkSync(path);
+  } catch (error) {
+    if (!(error instanceof Error && 'code' in error && error.code === 'ENOENT')) throw error;
+  }
+}
+
+function warnIfSmall(data: DataFile, dataSize: number, onNotice: (message: string) => void): void {
+  const { type, available, blockSize, blocks } = native.fileSystemStats(data.fd);
+  if (type !== 'tmpfs') onNotice(`${data.path} is not on tmpfs: files cannot move while they are written`);
+  if (blocks > 0 && available * blockSize < dataSize) {
+    const mib = (n: number): string => `${Math.floor(n / 2 ** 20)} MiB`;
+    onNotice(`the segment has ${mib(dataSize)}, its tmpfs only ${mib(available * blockSize)} free: writes get ENOSPC there`);
+  }
+}
+
+function createCoordinator(
+  { writer, published, epoch, nextHeldId }: Recovered,
+  { store, data, onError }: { store: MetadataStore; data: DataFile; onError: (error: unknown) => void },
+): Coordinator {
+  const journal = new Journal(writer, published, store);
+  const gate = new LayoutGate({ deadlineMs: holdDeadlineMs });
+  const sessions = () => coordinator.sessions.values();
+  const hub = new EventHub({ now, sessions, onError });
+  const coordinator: Coordinator = new Coordinator({ journal, store, data, gate, hub, epoch, nextHeldId, now });
+  return coordinator;
+}
+
+/** Takes over what recovery found: pages held back, inodes without a name, sessions that may come back. */
+function adopt(c: Coordinator, { held, orphans, unresolved }: Recovered): void {
+  for (const { id, pid, startTime } of unresolved) c.unresolved.set(id, { pid, startTime });
+  for (const ino of orphans) c.orphans.add(ino);
+  for (const { id, runs } of held) c.holdBack(id, runs);
+  // What is in no file and not held is of nobody: a write or a move that did not get to its end.
+  c.data.punch([...c.writer.pages.freeRuns()]);
+  resolveDead(c);
+  if (c.unresolved.size === 0) c.nobodyLeft();
+  c.journal.flush();
+}
+
+function resolveDead(c: Coordinator): void {
+  for (const [id, process] of c.unresolved) if (!isAlive(process)) resolveSession(c, id);
+}

@@ -1,0 +1,208 @@
+/**
+ * The socket: accepts clients, opens their sessions, answers their requests.
+ *
+ * Who may connect is decided here, before a byte is read: the socket's mode keeps strangers out, SO_PEERCRED says who
+ * came. A peer that breaks the protocol loses its connection, and nobody else notices.
+ */
+import { unlinkSync } from 'node:fs';
+import { type AnyRequest, Connection, type FsError as FsErrorType, FsError, native } from '@cluster-fs/transport';
+import type { Coordinator } from './coordinator/coordinator.ts';
+import { dispatch, dispatchEvent } from './coordinator/dispatch.ts';
+import type { NodeFacts } from './coordinator/report.ts';
+import type { Session } from './coordinator/session.ts';
+import { type Peer, attach, endSession, hello, resumed } from './coordinator/sessions.ts';
+
+export interface ServerOptions {
+  readonly coordinator: Coordinator;
+  readonly path: string;
+  readonly metaFd: number;
+  readonly facts: NodeFacts;
+  /** Users who may connect besides root and the owner of the node. */
+  readonly allowUids?: readonly number[];
+  readonly onError: (error: unknown) => void;
+}
+
+/** Connections that have not said hello yet: a peer that only connects holds one of these for a while and no more. */
+const limits = { strangers: 256, helloMs: 10_000, pendingRequests: 65_536 } as const;
+
+interface Client {
+  readonly connection: Connection;
+  readonly peer: Peer;
+  session: Session | undefined;
+  resume: number | undefined;
+  pending: number;
+  readonly long: Map<number, AbortController>;
+  readonly strangerTimer: NodeJS.Timeout;
+}
+
+export class Server {
+  readonly #options: ServerOptions;
+  readonly #fd: number;
+  readonly #poll: native.DescriptorPoll;
+  readonly #clients = new Set<Client>();
+  #strangers = 0;
+
+  constructor(options: ServerOptions) {
+    this.#options = options;
+    this.#fd = native.listenUnix(options.path, { mode: options.allowUids === undefined ? 0o600 : 0o666 });
+    this.#poll = native.pollDescriptor(this.#fd, () => this.#accept());
+    this.#poll.watch({ readable: true, writable: false });
+  }
+
+  close(reason: FsErrorType): void {
+    this.#poll.close();
+    native.closeDescriptor(this.#fd);
+    unlinkSync(this.#options.path);
+    for (const client of [...this.#clients]) client.connection.close(reason);
+  }
+
+  #accept(): void {
+    for (let i = 0; i < 64; i++) {
+      let fd: number | undefined;
+      try {
+        fd = native.acceptUnix(this.#fd);
+      } catch (error) {
+        // Out of descriptors, or the peer left again: the others are served on.
+        this.#options.onError(error);
+        return;
+      }
+      if (fd === undefined) return;
+      this.#welcome(fd);
+    }
+  }
+
+  #welcome(fd: number): void {
+    const peer = native.peerCredentials(fd);
+    if (!this.#admits(peer) || this.#strangers >= limits.strangers) {
+      native.closeDescriptor(fd);
+      return;
+    }
+    this.#strangers++;
+    const connection = new Connection(fd);
+    const strangerTimer = setTimeout(() => {
+      connection.close(new FsError('ETIMEDOUT', 'accept', { why: 'no hello' }));
+    }, limits.helloMs);
+    const client: Client = {
+      connection, peer, session: undefined, resume: undefined, pending: 0, long: new Map(), strangerTimer,
+    };
+    this.#clients.add(client);
+    connection.setHandlers({
+      onRequest: (request, id, descriptors) => this.#onRequest(client, request, id, descriptors),
+      onEvent: (event) => {
+        if (event.name === 'cancel') client.long.get(event.fields.request)?.abort();
+        else if (event.name === 'resumed') resumed(this.#options.coordinator, client.resume);
+        else if (client.session !== undefined) dispatchEvent(this.#options.coordinator, client.session, event);
+      },
+      onClose: (reason) => this.#onClose(client, reason),
+    });
+  }
+
+  #admits({ uid }: Peer): boolean {
+    return uid === 0 || uid === process.getuid?.() || this.#options.allowUids?.includes(uid) === true;
+  }
+
+  #onClose(client: Client, reason: FsErrorType): void {
+    const { session, connection } = client;
+    this.#clients.delete(client);
+    if (session === undefined) this.#noStranger(client);
+    for (const controller of client.long.values()) controller.abort();
+    if (session === undefined) return;
+    if (session.control === connection) endSession(this.#options.coordinator, session, reason);
+    else session.requests.delete(connection);
+  }
+
+  #noStranger({ strangerTimer }: Client): void {
+    clearTimeout(strangerTimer);
+    this.#strangers--;
+  }
+
+  #onRequest(client: Client, request: AnyRequest, id: number, descriptors: readonly number[]): void {
+    if (client.pending >= limits.pendingRequests) {
+      client.connection.close(new FsError('EPROTO', 'recvmsg', { why: `${limits.pendingRequests} requests without an answer` }));
+      return;
+    }
+    client.pending++;
+    // Called at once and not in a microtask: requests take effect in the order in which they came.
+    try {
+      const answer = this.#answer(client, request, id, descriptors);
+      if (answer instanceof Promise) {
+        answer.then((reply) => this.#reply(client, request, id, reply), (error: unknown) => this.#fail(client, id, error));
+      } else this.#reply(client, request, id, answer);
+    } catch (error) {
+      this.#fail(client, id, error);
+    }
+  }
+
+  #answer(client: Client, request: AnyRequest, id: number, descriptors: readonly number[]): unknown {
+    const { coordinator, facts } = this.#options;
+    if (client.session !== undefined) {
+      for (const fd of descriptors) native.closeDescriptor(fd);
+      const long = this.#longOptions(client, request, id);
+      return dispatch(coordinator, client.session, request, { facts, long });
+    }
+    if (request.name === 'hello') return this.#hello(client, request.fields, descriptors);
+    for (const fd of descriptors) native.closeDescriptor(fd);
+    if (request.name !== 'attach') throw new FsError('EPROTO', request.name, { why: 'no session' });
+    client.session = attach(coordinator, client.connection, client.peer, request.fields);
+    this.#noStranger(client);
+    return {};
+  }
+
+  async #hello(client: Client, fields: Extract<AnyRequest, { name: 'hello' }>['fields'], descriptors: readonly number[]): Promise<unknown> {
+    const { coordinator } = this.#options;
+    let opened: Awaited<ReturnType<typeof hello>>;
+    try {
+      opened = await hello(coordinator, client.connection, client.peer, fields, descriptors);
+    } catch (error) {
+      for (const fd of descriptors) native.closeDescriptor(fd);
+      throw error;
+    }
+    client.session = opened.session;
+    client.resume = fields.resume;
+    this.#noStranger(client);
+    // The client may have died while the commit ran.
+    const { closed } = client.connection;
+    if (closed !== undefined) endSession(coordinator, opened.session, closed);
+    return opened.reply;
+  }
+
+  /** Progress and cancellation, for the requests that may take long. */
+  #longOptions(client: Client, { name, fields }: AnyRequest, id: number) {
+    if (name !== 'move' && name !== 'defrag') return {};
+    const controller = new AbortController();
+    client.long.set(id, controller);
+    const { connection } = client;
+    const onProgress = (done: number, total: number): void => {
+      connection.event('progress', { request: id, done, total, what: name });
+    };
+    return fields.progress ? { signal: controller.signal, onProgress } : { signal: controller.signal };
+  }
+
+  #reply(client: Client, { name }: AnyRequest, id: number, reply: unknown): void {
+    client.pending--;
+    client.long.delete(id);
+    const { coordinator, metaFd } = this.#options;
+    const descriptors = name === 'hello' ? [metaFd, this.#dataFd(client, coordinator)] : [];
+    client.connection.reply(name, id, reply as never, descriptors);
+  }
+
+  #dataFd({ session }: Client, { data }: Coordinator): number {
+    return session?.access === 'r' ? data.readOnlyFd : data.fd;
+  }
+
+  #fail(client: Client, id: number, error: unknown): void {
+    client.pending--;
+    client.long.delete(id);
+    if (error instanceof FsError) {
+      client.connection.fail(id, error);
+      return;
+    }
+    if (error instanceof Error && error.name === 'AbortError') {
+      client.connection.fail(id, new FsError('ECANCELED', 'cancel'));
+      return;
+    }
+    // A bug of ours. The client gets EIO; the node tells its operator.
+    this.#options.onError(error);
+    client.connection.fail(id, new FsError('EIO', 'request', { why: error instanceof Error ? error.message : String(error) }));
+  }
+}

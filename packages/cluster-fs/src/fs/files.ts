@@ -1,0 +1,179 @@
+/** The methods of node:fs/promises that work on the content of a file by its path. */
+import { constants } from 'node:fs';
+import { type ErrorCode, FsError, type Run } from '@cluster-fs/transport';
+import { InodeCopy, isDirectory } from '../segment/index.ts';
+import { throwIfAborted } from './argument-errors.ts';
+import { booleanOf, flagsOf, integerOf, modeOf, type Options, optionsOf, pathOf } from './arguments.ts';
+import { accessMaskOf, setAttributes } from './attributes.ts';
+import { contentOf, isSource } from './content.ts';
+import { assertWritable, type Context } from './context.ts';
+import { limits as copyLimits } from './data-file.ts';
+import { FileHandle, openHandle } from './handle.ts';
+import { fillOwnPages } from './own-pages.ts';
+import { readAt, type Source } from './reading.ts';
+import { decoded, opensPlainly, readWhole, sourceOf } from './whole-file.ts';
+import { putWhole, replacesAll, limits as writeLimits } from './writing.ts';
+
+export async function open(
+  context: Context,
+  path: unknown,
+  flags: unknown,
+  mode: unknown,
+): Promise<FileHandle> {
+  const name = pathOf(path);
+  return openHandle(context, name, flagsOf(flags), modeOf(mode, 0o666));
+}
+
+export async function readFile(context: Context, file: unknown, options: unknown): Promise<string | Buffer> {
+  const given = optionsOf(options, { flag: 'r' });
+  if (file instanceof FileHandle) return file.readFile(given);
+  throwIfAborted(given.signal);
+  const path = pathOf(file);
+  const flags = flagsOf(given.flag || 'r');
+  if (opensPlainly(flags)) return decoded(await readWhole(context, path, given.signal), given);
+  const handle = await openHandle(context, path, flags, 0o666);
+  try {
+    return await handle.readFile(given);
+  } finally {
+    await handle.close();
+  }
+}
+
+/**
+ * As node's, but a file is replaced in one step: a reader sees all of the old content or all of the new. Only a source
+ * that yields chunks, and flags other than 'w' and its kin, write as they go.
+ */
+export function writeFile(context: Context, file: unknown, data: unknown, options: unknown): Promise<void> {
+  return write(context, file, data, { flag: 'w', options });
+}
+
+export function appendFile(context: Context, file: unknown, data: unknown, options: unknown): Promise<void> {
+  return write(context, file, data, { flag: 'a', options });
+}
+
+async function write(
+  context: Context,
+  file: unknown,
+  data: unknown,
+  { flag, options }: { flag: string; options: unknown },
+): Promise<void> {
+  const given = optionsOf(options, { encoding: 'utf8', mode: 0o666 });
+  booleanOf(given.flush ?? false, 'options.flush');
+  const bytes = isSource(data) ? undefined : contentOf(data, given.encoding);
+  if (file instanceof FileHandle) {
+    await file.writeFile(data, given);
+    return;
+  }
+  throwIfAborted(given.signal);
+  const path = pathOf(file);
+  const flags = flagsOf(given.flag || flag);
+  const mode = modeOf(given.mode, 0o666);
+  if (bytes === undefined || !replacesAll(flags))
+    await writeThrough(context, path, data, { flags, mode, given });
+  else await putAt(context, path, bytes, { flags, mode: mode & ~context.umask, signal: given.signal });
+}
+
+async function writeThrough(
+  context: Context,
+  path: string,
+  data: unknown,
+  { flags, mode, given }: { flags: number; mode: number; given: Options },
+): Promise<void> {
+  const handle = await openHandle(context, path, flags, mode);
+  try {
+    await handle.writeFile(data, given);
+  } finally {
+    await handle.close();
+  }
+}
+
+interface PutOptions {
+  readonly flags: number;
+  readonly mode: number;
+  readonly signal?: AbortSignal | undefined;
+}
+
+async function putAt(context: Context, path: string, bytes: Buffer, options: PutOptions): Promise<void> {
+  assertWritable(context, 'open', path);
+  if (bytes.length > copyLimits.immediateBytes) assertPlace(context, path);
+  await putWhole(context, bytes, { path, ...options, mode: options.mode & 0o7777 });
+}
+
+/** Refuses a path that can hold no file before much is copied for it; the node has the last word. */
+function assertPlace({ paths }: Context, path: string): void {
+  const inode = new InodeCopy();
+  if (paths.resolve(path, 'open', inode) && isDirectory(inode.mode))
+    throw new FsError('EISDIR', 'open', { path });
+}
+
+export async function truncate(context: Context, path: unknown, length: unknown = 0): Promise<void> {
+  const name = pathOf(path);
+  const inode = new InodeCopy();
+  // Node opens the file first, so a path that leads nowhere is what it complains about first.
+  assertWritable(context, 'open', name);
+  if (!context.paths.resolve(name, 'open', inode)) throw new FsError('ENOENT', 'open', { path: name });
+  if (isDirectory(inode.mode)) throw new FsError('EISDIR', 'open', { path: name });
+  const size = Math.max(0, integerOf(length, 'len'));
+  await setAttributes(context, name, { syscall: 'open', follow: true }, { size });
+}
+
+/** Copies content and mode. The copy appears in one step. Holes of the source become pages of zeros. */
+export async function copyFile(context: Context, src: unknown, dest: unknown, mode: unknown): Promise<void> {
+  const from = pathOf(src, 'src');
+  const to = pathOf(dest, 'dest');
+  const how = accessMaskOf(mode);
+  try {
+    await copy(context, from, to, how);
+  } catch (error) {
+    if (!(error instanceof FsError)) throw error;
+    throw new FsError(error.code as ErrorCode, 'copyfile', {
+      path: from,
+      dest: to,
+      why: error.why,
+      cause: error,
+    });
+  }
+}
+
+async function copy(context: Context, from: string, to: string, how: number): Promise<void> {
+  const source = sourceOf(context, from);
+  source.refresh(context.backend.segment);
+  const mode = source.inode.mode & 0o7777;
+  const exclusive = (how & constants.COPYFILE_EXCL) !== 0;
+  const old = new InodeCopy();
+  assertWritable(context, 'copyfile', from, to);
+  const exists = context.paths.resolve(to, 'open', old);
+  if (exists && exclusive) throw new FsError('EEXIST', 'open');
+  if (exists && isDirectory(old.mode)) throw new FsError('EISDIR', 'open');
+  if (exists && old.ino === source.ino) return;
+  if ((how & constants.COPYFILE_FICLONE_FORCE) !== 0) throw new FsError('ENOTSUP', 'ioctl');
+  const { runs, size } = await copyToOwnPages(context, source);
+  const flags =
+    constants.O_WRONLY | constants.O_CREAT | constants.O_TRUNC | (exclusive ? constants.O_EXCL : 0);
+  try {
+    await context.backend.request('put', { path: to, flags, mode, size, runs });
+  } catch (error) {
+    if (runs.length > 0) context.backend.givePages(runs);
+    throw error;
+  }
+  const keepsOther = exists && (old.mode & 0o7777) !== mode;
+  if (keepsOther) await setAttributes(context, to, { syscall: 'copyfile', follow: true }, { mode });
+}
+
+async function copyToOwnPages(context: Context, source: Source): Promise<{ runs: Run[]; size: number }> {
+  const runs: Run[] = [];
+  const buffer = Buffer.allocUnsafeSlow(Math.min(source.inode.size, writeLimits.writeBytes));
+  let size = 0;
+  try {
+    while (size < source.inode.size) {
+      const count = await readAt(context, source, buffer.subarray(0, source.inode.size - size), size);
+      if (count === 0) break;
+      runs.push(...(await fillOwnPages(context.backend, buffer.subarray(0, count))));
+      size += count;
+    }
+    return { runs, size };
+  } catch (error) {
+    if (runs.length > 0) context.backend.givePages(runs);
+    throw error;
+  }
+}

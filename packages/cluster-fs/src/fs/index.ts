@@ -1,0 +1,10 @@
+export type { Backend } from './backend.ts';
+export { createFileApi, type FileApi } from './cluster-files.ts';
+export { Dir } from './directory.ts';
+export { Dirent } from './dirent.ts';
+export { FileHandle } from './handle.ts';
+export { missingFunctions, missingPromises } from './missing.ts';
+export type { FilePromises } from './promises.ts';
+export { BigIntStats, Stats } from './stats.ts';
+export type { SyncReads } from './sync.ts';
+export { FSWatcher } from './watch.ts';

@@ -1,0 +1,103 @@
+/**
+ * From a path to its inode, with a cache in front of the walk.
+ *
+ * A cached place is checked on every use against what it was found by: the guard of each dentry chain on its way, the
+ * counter of changed directory rights, and the segment itself. Nobody has to tell us what changed.
+ * INVARIANT: what `resolve` copies was the inode of that path at one moment during the call.
+ */
+import { FsError } from '@cluster-fs/transport';
+import { bucketGuard, type InodeCopy, layout, readInode, type Segment, walk } from '../segment/index.ts';
+import type { Backend } from './backend.ts';
+
+export const limits = {
+  /** Paths remembered, of each kind (links followed, or not): some megabytes at most. The oldest goes first. */
+  paths: 8192,
+  /** Longer ones are walked each time: remembering them would cost more memory than it is worth. */
+  pathLength: 512,
+  /** A path whose directories are renamed all the time: give up rather than look for ever. */
+  attempts: 1000,
+} as const;
+
+/** Where a path led. `guards` holds pairs: the index of a chain's guard, and the value it had. */
+interface Place {
+  readonly ino: number;
+  readonly guards: readonly number[];
+}
+
+const rightsVersionAt = layout.superblock.offset.rightsVersion / 4;
+
+export class PathCache {
+  readonly #backend: Backend;
+  readonly #followed = new Map<string, Place>();
+  readonly #plain = new Map<string, Place>();
+  #segment: Segment | undefined;
+  #incarnation = 0;
+  #rightsVersion = 0;
+
+  constructor(backend: Backend) {
+    this.#backend = backend;
+  }
+
+  /**
+   * Copies the inode that `path` leads to; false when its last name does not exist.
+   *
+   * @throws FsError of the walk: ENOENT for a missing directory, ENOTDIR, ELOOP, ENAMETOOLONG, EACCES
+   */
+  resolve(path: string, syscall: string, copy: InodeCopy): boolean {
+    return this.#find(this.#followed, path, syscall, copy);
+  }
+
+  /** As `resolve`, but a symlink in the last place is not followed. */
+  resolveLink(path: string, syscall: string, copy: InodeCopy): boolean {
+    return this.#find(this.#plain, path, syscall, copy);
+  }
+
+  #find(cache: Map<string, Place>, path: string, syscall: string, copy: InodeCopy): boolean {
+    this.#backend.assertUsable(syscall, path);
+    const s = this.#current();
+    let place = cache.get(path);
+    if (place === undefined || !holds(s.i32, place.guards)) place = this.#walk(cache, path, syscall, s);
+    for (let attempt = 0; attempt < limits.attempts; attempt++) {
+      if (place.ino === 0) return false;
+      // The inode may have been freed and used again between the two; then the name has changed too.
+      if (readInode(s, place.ino, copy) && holds(s.i32, place.guards)) return true;
+      place = this.#walk(cache, path, syscall, s);
+    }
+    throw new FsError('EAGAIN', syscall, { path, why: 'the path changes faster than it can be walked' });
+  }
+
+  #walk(cache: Map<string, Place>, path: string, syscall: string, s: Segment): Place {
+    const follow = cache === this.#followed;
+    const { credentials } = this.#backend;
+    const { ino, chains } = walk(s, path, { follow, syscall, credentials });
+    const guards = chains.map((value, i) => (i % 2 === 0 ? bucketGuard(s, value) : value));
+    const place: Place = { ino, guards };
+    if (path.length > limits.pathLength) return place;
+    if (cache.size >= limits.paths && !cache.has(path)) cache.delete(cache.keys().next().value as string);
+    cache.set(path, place);
+    return place;
+  }
+
+  /** The segment of now. What was found in another, or before rights changed, is forgotten. */
+  #current(): Segment {
+    const { segment, incarnation, credentials } = this.#backend;
+    // Pairs with the node's store after it changed the mode or owner of a directory. Root passes everywhere.
+    const rights = credentials.uid === 0 ? 0 : Atomics.load(segment.i32, rightsVersionAt);
+    if (segment !== this.#segment || incarnation !== this.#incarnation || rights !== this.#rightsVersion) {
+      this.#followed.clear();
+      this.#plain.clear();
+      this.#segment = segment;
+      this.#incarnation = incarnation;
+      this.#rightsVersion = rights;
+    }
+    return segment;
+  }
+}
+
+/** Whether every chain still is as it was: pairs with the node's stores around a change of a chain. */
+function holds(words: Int32Array, guards: readonly number[]): boolean {
+  for (let i = 0; i < guards.length; i += 2) {
+    if (Atomics.load(words, guards[i] as number) !== guards[i + 1]) return false;
+  }
+  return true;
+}

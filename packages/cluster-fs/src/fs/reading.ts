@@ -1,0 +1,175 @@
+/**
+ * Reading what is in a file, without asking anybody.
+ *
+ * A reader notes where the bytes lie, copies them with pread, and then looks whether the layout is still what it
+ * noted. When it is not, the pages may have become another file's while they were copied, so the copy is thrown away
+ * and made again. Stores into pages in place do not move the layout: a reader may see such a write half done, as on
+ * any shared file.
+ * INVARIANT: no byte of another file is ever returned.
+ * A file of which every part changes faster than it can be read whole is read in parts, each true for itself.
+ */
+import type { Extent } from '@cluster-fs/transport';
+import { FsError } from '@cluster-fs/transport';
+import {
+  InodeCopy,
+  isDirectory,
+  pageSize,
+  readExtents,
+  readInode,
+  type Segment,
+  unchanged,
+} from '../segment/index.ts';
+import type { Context } from './context.ts';
+import { limits as copyLimits, type Piece, readPieces, readPiecesNow } from './data-file.ts';
+
+export const limits = {
+  /** Times that a range is read whole before it is read in parts. */
+  wholeAttempts: 4,
+  /** What is read in one go then. It takes a fraction of a millisecond, in which few writers move a layout twice. */
+  partBytes: 256 * 1024,
+  /** Times that a part is read. */
+  partAttempts: 1000,
+} as const;
+
+/** A file to read from: which inode, and where it lay when it was last looked at. */
+export class Source {
+  readonly ino: number;
+  readonly generation: number;
+  readonly inode = new InodeCopy();
+  extents: readonly Extent[] = [];
+  #segment: Segment | undefined;
+
+  constructor(ino: number, generation: number) {
+    this.ino = ino;
+    this.generation = generation;
+  }
+
+  /** Looks where the file lies now. Throws ESTALE when the inode is gone, EISDIR when it is a directory. */
+  refresh(segment: Segment): void {
+    if (segment === this.#segment && unchanged(segment, this.inode)) return;
+    this.extents = readExtents(segment, this.ino, this.inode);
+    if (this.inode.generation !== this.generation) throw staleError();
+    if (isDirectory(this.inode.mode)) throw new FsError('EISDIR', 'read');
+    this.#segment = segment;
+  }
+
+  /** Whether the bytes still lie where `refresh` saw them. Growth within the last page and new times do not matter. */
+  stands(segment: Segment): boolean {
+    if (segment !== this.#segment) return false;
+    if (unchanged(segment, this.inode)) return true;
+    const { generation, layoutVersion } = this.inode;
+    const now = new InodeCopy();
+    return (
+      readInode(segment, this.ino, now) &&
+      now.generation === generation &&
+      now.layoutVersion === layoutVersion
+    );
+  }
+}
+
+const staleError = () => new FsError('ESTALE', 'read', { why: 'the inode is gone' });
+
+/** The pieces of `data` that hold `length` bytes of a file from `position` on. */
+export function piecesOf(extents: readonly Extent[], position: number, length: number): Piece[] {
+  const pieces: Piece[] = [];
+  const end = position + length;
+  let next = position;
+  for (let i = firstOver(extents, position); i < extents.length && next < end; i++) {
+    const { filePage, page, count } = extents[i] as Extent;
+    const start = Math.max(filePage * pageSize, position);
+    const stop = Math.min((filePage + count) * pageSize, end);
+    if (start >= end) break;
+    if (start > next) pieces.push({ at: next - position, from: undefined, length: start - next });
+    const from = page * pageSize + start - filePage * pageSize;
+    pieces.push({ at: start - position, from, length: stop - start });
+    next = stop;
+  }
+  if (next < end) pieces.push({ at: next - position, from: undefined, length: end - next });
+  return pieces;
+}
+
+/** Index of the first extent that ends behind `position`. */
+function firstOver(extents: readonly Extent[], position: number): number {
+  let low = 0;
+  let high = extents.length;
+  while (low < high) {
+    const middle = (low + high) >>> 1;
+    const { filePage, count } = extents[middle] as Extent;
+    if ((filePage + count) * pageSize <= position) low = middle + 1;
+    else high = middle;
+  }
+  return low;
+}
+
+/** Fills `target` from `position` on, and tells how many bytes there were. */
+export function readNow(context: Context, source: Source, target: Uint8Array, position: number): number {
+  for (let attempt = 0; attempt < limits.wholeAttempts; attempt++) {
+    const count = tryNow(context, source, target, position);
+    if (count !== undefined) return count;
+  }
+  return readInParts(context, source, target, position);
+}
+
+/** As `readNow`: at once when there is little to copy, else in libuv's pool. */
+export function readAt(
+  context: Context,
+  source: Source,
+  target: Uint8Array,
+  position: number,
+  signal?: AbortSignal,
+): number | Promise<number> {
+  if (target.length <= copyLimits.immediateBytes) return readNow(context, source, target, position);
+  return readLater(context, source, target, position, signal);
+}
+
+async function readLater(
+  context: Context,
+  source: Source,
+  target: Uint8Array,
+  position: number,
+  signal: AbortSignal | undefined,
+): Promise<number> {
+  const { backend } = context;
+  for (let attempt = 0; attempt < limits.wholeAttempts; attempt++) {
+    source.refresh(backend.segment);
+    const count = available(source, target, position);
+    await readPieces(backend.dataFd, piecesOf(source.extents, position, count), target, signal);
+    if (source.stands(backend.segment)) return count;
+  }
+  return readInParts(context, source, target, position);
+}
+
+const available = ({ inode }: Source, target: Uint8Array, position: number): number =>
+  Math.max(0, Math.min(target.length, inode.size - position));
+
+/** One attempt; undefined when the layout moved meanwhile. */
+function tryNow(
+  { backend }: Context,
+  source: Source,
+  target: Uint8Array,
+  position: number,
+): number | undefined {
+  source.refresh(backend.segment);
+  const count = available(source, target, position);
+  if (count > 0) readPiecesNow(backend.dataFd, piecesOf(source.extents, position, count), target);
+  return source.stands(backend.segment) ? count : undefined;
+}
+
+function readInParts(context: Context, source: Source, target: Uint8Array, position: number): number {
+  let done = 0;
+  while (done < target.length) {
+    const part = target.subarray(done, done + limits.partBytes);
+    const count = readPart(context, source, part, position + done);
+    done += count;
+    if (count < part.length) break;
+  }
+  return done;
+}
+
+function readPart(context: Context, source: Source, part: Uint8Array, position: number): number {
+  for (let attempt = 0; attempt < limits.partAttempts; attempt++) {
+    const count = tryNow(context, source, part, position);
+    if (count !== undefined) return count;
+  }
+  throw new FsError('EAGAIN', 'read', { why: 'the file moves faster than it can be read' });
+}

@@ -1,0 +1,175 @@
+/**
+ * Changing what is in a file. The bytes are copied once, from the caller's memory into the segment.
+ *
+ *   whole file   own pages, filled, then `put`: readers see the old content or the new
+ *   new pages    own pages, filled, then `attachPages`: one request
+ *   in place     `writeBegin`, store, `writeEnd`: the layout stands still in between
+ */
+import { constants } from 'node:fs';
+import { FsError, type Run } from '@cluster-fs/transport';
+import { InodeCopy, pageSize, readInode } from '../segment/index.ts';
+import { throwIfAborted } from './argument-errors.ts';
+import type { Context } from './context.ts';
+import { limits as copyLimits, writePieces, writePiecesNow } from './data-file.ts';
+import { fillOwnPages, limits as pageLimits, pagesFor } from './own-pages.ts';
+import { piecesOf } from './reading.ts';
+
+export const limits = {
+  /** What is stored by one request at most; a longer write is several, and others may write between. */
+  writeBytes: pageLimits.batchPages * pageSize,
+  /** Times that a write in place is begun again because the node took its grant back. */
+  grantAttempts: 20,
+} as const;
+
+/** Whether a whole-file write with these flags replaces everything, so that it can be one `put`. */
+export const replacesAll = (flags: number): boolean =>
+  (flags & constants.O_TRUNC) !== 0 &&
+  (flags & constants.O_CREAT) !== 0 &&
+  (flags & constants.O_APPEND) === 0 &&
+  (flags & (constants.O_WRONLY | constants.O_RDWR)) !== 0;
+
+export interface Put {
+  readonly path: string;
+  readonly flags: number;
+  readonly mode: number;
+  readonly signal?: AbortSignal | undefined;
+}
+
+/** Makes `bytes` the whole content of a file, in one step. */
+export async function putWhole({ backend }: Context, bytes: Uint8Array, put: Put): Promise<void> {
+  const { path, flags, mode, signal } = put;
+  const filling = fillOwnPages(backend, bytes, signal);
+  const runs = Array.isArray(filling) ? filling : await filling;
+  try {
+    throwIfAborted(signal);
+    await backend.request('put', { path, flags, mode, size: bytes.length, runs });
+  } catch (error) {
+    if (runs.length > 0) backend.givePages(runs);
+    throw error;
+  }
+}
+
+/** A file open for writing. */
+export interface Target {
+  /** The node's number of the handle. */
+  readonly handle: number;
+  readonly ino: number;
+}
+
+/** Where a write went: `offset` is where it began, which an append only knows when it is done. */
+export interface Written {
+  readonly offset: number;
+  readonly count: number;
+}
+
+/**
+ * Stores `bytes` at `offset`, or at the end of the file without one. What is longer than one request can be cut short
+ * by an error: then the count tells how much is in the file, as with write(2).
+ */
+export function writeAt(
+  context: Context,
+  target: Target,
+  bytes: Uint8Array,
+  offset: number | undefined,
+): Promise<Written> {
+  return bytes.length <= limits.writeBytes
+    ? writeOnce(context, target, bytes, offset)
+    : writeInParts(context, target, bytes, offset);
+}
+
+async function writeInParts(
+  context: Context,
+  target: Target,
+  bytes: Uint8Array,
+  offset: number | undefined,
+): Promise<Written> {
+  let first = offset;
+  let count = 0;
+  while (count < bytes.length) {
+    const part = bytes.subarray(count, count + limits.writeBytes);
+    const at = offset === undefined ? undefined : offset + count;
+    try {
+      const written = await writeOnce(context, target, part, at);
+      first ??= written.offset;
+      count += written.count;
+    } catch (error) {
+      if (count === 0) throw error;
+      break;
+    }
+  }
+  return { offset: first ?? 0, count };
+}
+
+function writeOnce(
+  context: Context,
+  target: Target,
+  bytes: Uint8Array,
+  offset: number | undefined,
+): Promise<Written> {
+  return offset !== undefined && isBehindAllPages(context, target, offset)
+    ? attach(context, target, bytes, offset)
+    : writeInPlace(context, target, bytes, offset);
+}
+
+/**
+ * An append goes by `writeBegin` in any case: only the node knows where the end is when it comes to it.
+ */
+function isBehindAllPages({ backend }: Context, { ino }: Target, offset: number): boolean {
+  if (offset % pageSize !== 0) return false;
+  const inode = new InodeCopy();
+  return readInode(backend.segment, ino, inode) && offset >= pagesFor(inode.size) * pageSize;
+}
+
+async function attach(context: Context, target: Target, bytes: Uint8Array, offset: number): Promise<Written> {
+  const { backend } = context;
+  const filling = fillOwnPages(backend, bytes);
+  const runs: Run[] = Array.isArray(filling) ? filling : await filling;
+  const { length } = bytes;
+  try {
+    await backend.request('attachPages', { handle: target.handle, offset, length, runs });
+  } catch (error) {
+    backend.givePages(runs);
+    // Somebody else has made pages there meanwhile, or the file has some behind its end.
+    if (error instanceof FsError && error.code === 'EEXIST')
+      return writeInPlace(context, target, bytes, offset);
+    throw error;
+  }
+  return { offset, count: length };
+}
+
+async function writeInPlace(
+  context: Context,
+  target: Target,
+  bytes: Uint8Array,
+  offset: number | undefined,
+): Promise<Written> {
+  for (let attempt = 1; ; attempt++) {
+    try {
+      return await storeUnderGrant(context, target, bytes, offset);
+    } catch (error) {
+      const broken = error instanceof FsError && error.code === 'ESTALE';
+      if (!broken || attempt === limits.grantAttempts) throw error;
+    }
+  }
+}
+
+async function storeUnderGrant(
+  { backend }: Context,
+  { handle }: Target,
+  bytes: Uint8Array,
+  wanted: number | undefined,
+): Promise<Written> {
+  const { length } = bytes;
+  const { grant, offset, extents } = await backend.request('writeBegin', { handle, offset: wanted, length });
+  let written = 0;
+  try {
+    const pieces = piecesOf(extents, offset, length);
+    if (length <= copyLimits.immediateBytes) writePiecesNow(backend.dataFd, pieces, bytes);
+    else await writePieces(backend.dataFd, pieces, bytes);
+    written = length;
+  } finally {
+    // Also after a failed store: the grant must not hold others up.
+    await backend.request('writeEnd', { grant, written });
+  }
+  return { offset, count: length };
+}

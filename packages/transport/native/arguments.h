@@ -1,7 +1,8 @@
 // Argument conversion for the wrappers of this addon.
 //
-// Every wrapper takes plain numbers and buffers and returns a number: a result, or -errno. A value of the wrong type or
-// range throws a TypeError before any system call is made, so that no wrapper can be led to a wild address by a NaN.
+// Every wrapper takes plain numbers and buffers and returns a number: a result, or -errno. A value of the
+// wrong type or range throws a TypeError before any system call is made, so that no wrapper can be led to a
+// wild address by a NaN.
 #pragma once
 #include <errno.h>
 #include <math.h>

@@ -1,4 +1,5 @@
-// Copies off the event loop, on the libuv pool: memcpy(3) between addresses, pwrite(2) from an address into a file.
+// Copies off the event loop, on the libuv pool: memcpy(3) between addresses, pwrite(2) from an address into a
+// file.
 #include <string.h>
 #include <unistd.h>
 
@@ -7,7 +8,8 @@
 namespace cluster_fs {
 namespace {
 
-// Into a tmpfs file, pwrite takes fresh pages without zeroing them first, and a full tmpfs is ENOSPC and not SIGBUS.
+// Into a tmpfs file, pwrite takes fresh pages without zeroing them first, and a full tmpfs is ENOSPC and not
+// SIGBUS.
 int write_all(int fd, const uint8_t* from, uint64_t length, uint64_t offset) {
   while (length > 0) {
     ssize_t written = pwrite(fd, from, length, static_cast<off_t>(offset));

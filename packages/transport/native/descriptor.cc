@@ -1,4 +1,5 @@
-// Unix stream sockets that carry descriptors: socket(2), sendmsg(2), recvmsg(2), unix(7) SCM_RIGHTS and SO_PEERCRED.
+// Unix stream sockets that carry descriptors: socket(2), sendmsg(2), recvmsg(2), unix(7) SCM_RIGHTS and
+// SO_PEERCRED.
 #include <fcntl.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -36,8 +37,8 @@ napi_value close_with_errno(napi_env env, int fd) {
   return number(env, -error);
 }
 
-// listenUnix(path, backlog, mode). The socket never has wider rights than `mode`, not even for a moment. umask(2) is
-// the process's, so the caller makes no file meanwhile: this runs on one thread, at start-up.
+// listenUnix(path, backlog, mode). The socket never has wider rights than `mode`, not even for a moment.
+// umask(2) is the process's, so the caller makes no file meanwhile: this runs on one thread, at start-up.
 napi_value listen_unix(napi_env env, napi_callback_info info) {
   Arguments a(env, info, 3);
   sockaddr_un address;
@@ -118,8 +119,8 @@ napi_value send_message(napi_env env, napi_callback_info info) {
   return outcome(env, sent);
 }
 
-// Appends the received descriptors to the array. When some did not fit, the kernel has dropped those already; the rest
-// are closed here, since nobody can tell any more which is which.
+// Appends the received descriptors to the array. When some did not fit, the kernel has dropped those already;
+// the rest are closed here, since nobody can tell any more which is which.
 bool take_descriptors(napi_env env, msghdr* message, napi_value into) {
   bool truncated = (message->msg_flags & MSG_CTRUNC) != 0;
   uint32_t length = 0;

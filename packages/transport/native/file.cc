@@ -1,4 +1,5 @@
-// Files: memfd_create(2), fcntl(2) seals, fallocate(2), lseek(2) SEEK_DATA and SEEK_HOLE, fstatfs(2), flock(2).
+// Files: memfd_create(2), fcntl(2) seals, fallocate(2), lseek(2) SEEK_DATA and SEEK_HOLE, fstatfs(2),
+// flock(2).
 #include <fcntl.h>
 #include <linux/falloc.h>
 #include <sys/file.h>

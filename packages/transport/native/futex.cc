@@ -48,7 +48,8 @@ napi_value wait_futex(napi_env env, napi_callback_info info) {
   return outcome(env, syscall(SYS_futex, address, FUTEX_WAIT, expected, &timeout, nullptr, 0));
 }
 
-// waitFutexAny(pairs: Uint8Array of (address, expected) as doubles, count, timeoutMs): index of the one that was woken
+// waitFutexAny(pairs: Uint8Array of (address, expected) as doubles, count, timeoutMs): index of the one that
+// was woken
 napi_value wait_futex_any(napi_env env, napi_callback_info info) {
   Arguments a(env, info, 3);
   size_t length = 0;

@@ -1,7 +1,9 @@
-// Says which view a process died of: a store into a read-only mapping is SIGSEGV, and no exception of JavaScript's.
+// Says which view a process died of: a store into a read-only mapping is SIGSEGV, and no exception of
+// JavaScript's.
 //
-// The table is written by any thread and read by the signal handler, so it is a fixed array of slots that are claimed
-// with one compare-and-swap and published with one store. The handler only reads, formats numbers and calls write(2).
+// The table is written by any thread and read by the signal handler, so it is a fixed array of slots that are
+// claimed with one compare-and-swap and published with one store. The handler only reads, formats numbers and
+// calls write(2).
 #include <signal.h>
 #include <string.h>
 #include <unistd.h>
@@ -89,7 +91,8 @@ void install() {
   sigaction(SIGBUS, &action, &before_bus);
 }
 
-// guardRange(address, length, label): 0, or -ENOSPC when the table is full, which costs the message and nothing else
+// guardRange(address, length, label): 0, or -ENOSPC when the table is full, which costs the message and
+// nothing else
 napi_value guard_range(napi_env env, napi_callback_info info) {
   Arguments a(env, info, 3);
   uint64_t start = a.u53(0), length = a.u53(1);

@@ -1,4 +1,5 @@
-// Memory mappings, and ArrayBuffers over them: mmap(2), mremap(2), mprotect(2), madvise(2), msync(2), munmap(2).
+// Memory mappings, and ArrayBuffers over them: mmap(2), mremap(2), mprotect(2), madvise(2), msync(2),
+// munmap(2).
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -67,8 +68,9 @@ napi_value unmap(napi_env env, napi_callback_info info) {
   return outcome(env, munmap(address, length));
 }
 
-// V8 counts the length of an external ArrayBuffer as memory of the heap's, although it is neither allocated nor freed
-// by it. What is counted is taken off again here, and put back when the ArrayBuffer dies, which V8 then counts down.
+// V8 counts the length of an external ArrayBuffer as memory of the heap's, although it is neither allocated
+// nor freed by it. What is counted is taken off again here, and put back when the ArrayBuffer dies, which V8
+// then counts down.
 void on_collected(napi_env env, void*, void* hint) {
   int64_t unused;
   napi_adjust_external_memory(env, static_cast<int64_t>(reinterpret_cast<uintptr_t>(hint)), &unused);

@@ -1,4 +1,5 @@
-// Readiness of a descriptor on the event loop of the calling thread: uv_poll_t. No thread of the pool is involved.
+// Readiness of a descriptor on the event loop of the calling thread: uv_poll_t. No thread of the pool is
+// involved.
 #include <uv.h>
 
 #include "arguments.h"
@@ -6,7 +7,8 @@
 namespace cluster_fs {
 namespace {
 
-// One poll handle. It dies when libuv has closed the handle, which happens after close() or when its thread ends.
+// One poll handle. It dies when libuv has closed the handle, which happens after close() or when its thread
+// ends.
 struct Poll {
   uv_poll_t handle;
   napi_env env;
@@ -30,7 +32,8 @@ void close_poll(Poll* poll) {
   uv_close(reinterpret_cast<uv_handle_t*>(&poll->handle), on_closed);
 }
 
-// The thread is ending, worker.terminate() included: the handle must leave its loop before the loop is torn down.
+// The thread is ending, worker.terminate() included: the handle must leave its loop before the loop is torn
+// down.
 void on_thread_end(napi_async_cleanup_hook_handle, void* data) { close_poll(static_cast<Poll*>(data)); }
 
 void on_ready(uv_poll_t* handle, int status, int events) {

@@ -1,4 +1,5 @@
-// A SharedArrayBuffer over mapped memory. Node-API has no stable call for it yet, so this small binary of its own uses
+// A SharedArrayBuffer over mapped memory. Node-API has no stable call for it yet, so this small binary of its
+// own uses
 // V8's C++ interface and is built for the headers of the Node that runs it.
 #include <node.h>
 #include <v8.h>

@@ -21,7 +21,8 @@
 namespace cluster_fs {
 namespace {
 
-// createUserfault(how, remapEvents): how 0 the system call with kernel faults, 1 /dev/userfaultfd, 2 user faults only
+// createUserfault(how, remapEvents): how 0 the system call with kernel faults, 1 /dev/userfaultfd, 2 user
+// faults only
 napi_value create_userfault(napi_env env, napi_callback_info info) {
   Arguments a(env, info, 2);
   int how = a.i32(0);

@@ -1,7 +1,7 @@
 // Builds the addon for the Node that runs this script. Quick when nothing changed.
 import { spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { existsSync, mkdirSync, readFileSync, readdirSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -32,11 +32,15 @@ mkdirSync(build, { recursive: true });
 const args = [gyp, 'rebuild', '--directory', native, '--jobs', 'max', ...headers()];
 const { status } = spawnSync(process.execPath, args, { stdio: 'inherit', cwd: native });
 if (status !== 0) {
-  process.stderr.write('the addon did not build: g++, make and python3 are needed, and the headers of this Node\n');
+  process.stderr.write(
+    'the addon did not build: g++, make and python3 are needed, and the headers of this Node\n',
+  );
   process.exit(1);
 }
 mkdirSync(join(build, 'Release'), { recursive: true });
 for (const name of ['cluster_fs.node', 'shared_buffer.node']) {
-  writeFileSync(join(build, 'Release', name), readFileSync(join(native, 'build', 'Release', name)), { mode: 0o755 });
+  writeFileSync(join(build, 'Release', name), readFileSync(join(native, 'build', 'Release', name)), {
+    mode: 0o755,
+  });
 }
 writeFileSync(stampFile, stamp);

@@ -1,9 +1,9 @@
 /**
- * Binary layouts as tables. A struct is declared once, field by field with a sentence on each; offsets, reading,
- * writing, the document's table and the layout hash all come from that one declaration.
+ * Binary layouts as tables. A struct is declared once, field by field with a sentence on each; offsets,
+ * reading, writing, the document's table and the layout hash all come from that one declaration.
  *
- * Little-endian, fixed widths, natural alignment. A misaligned field or a wrong total is refused when the module
- * loads, so a layout that compiles and starts is a layout without holes.
+ * Little-endian, fixed widths, natural alignment. A misaligned field or a wrong total is refused when the
+ * module loads, so a layout that compiles and starts is a layout without holes.
  */
 import { assert } from './errors.ts';
 
@@ -101,41 +101,72 @@ interface Window {
   readonly view: DataView;
 }
 
-function accessorsOf(kind: Kind, at: number, size: number, key: string): PropertyDescriptor & ThisType<Window> {
+function accessorsOf(
+  kind: Kind,
+  at: number,
+  size: number,
+  key: string,
+): PropertyDescriptor & ThisType<Window> {
   switch (kind) {
     case 'u8':
       return integer(key, 0xff, {
-        get() { return this.view.getUint8(this.base + at); },
-        set(v: number) { this.view.setUint8(this.base + at, v); },
+        get() {
+          return this.view.getUint8(this.base + at);
+        },
+        set(v: number) {
+          this.view.setUint8(this.base + at, v);
+        },
       });
     case 'u16':
       return integer(key, 0xffff, {
-        get() { return this.view.getUint16(this.base + at, true); },
-        set(v: number) { this.view.setUint16(this.base + at, v, true); },
+        get() {
+          return this.view.getUint16(this.base + at, true);
+        },
+        set(v: number) {
+          this.view.setUint16(this.base + at, v, true);
+        },
       });
     case 'u32':
       return integer(key, 0xffff_ffff, {
-        get() { return this.view.getUint32(this.base + at, true); },
-        set(v: number) { this.view.setUint32(this.base + at, v, true); },
+        get() {
+          return this.view.getUint32(this.base + at, true);
+        },
+        set(v: number) {
+          this.view.setUint32(this.base + at, v, true);
+        },
       });
     case 'u53':
       return integer(key, Number.MAX_SAFE_INTEGER, {
-        get() { return readU53(this.view, this.base + at); },
-        set(v: number) { writeU53(this.view, this.base + at, v); },
+        get() {
+          return readU53(this.view, this.base + at);
+        },
+        set(v: number) {
+          writeU53(this.view, this.base + at, v);
+        },
       });
     case 'u64':
       return {
-        get() { return this.view.getBigUint64(this.base + at, true); },
-        set(v: bigint) { this.view.setBigUint64(this.base + at, v, true); },
+        get() {
+          return this.view.getBigUint64(this.base + at, true);
+        },
+        set(v: bigint) {
+          this.view.setBigUint64(this.base + at, v, true);
+        },
       };
     case 'f64':
       return {
-        get() { return this.view.getFloat64(this.base + at, true); },
-        set(v: number) { this.view.setFloat64(this.base + at, v, true); },
+        get() {
+          return this.view.getFloat64(this.base + at, true);
+        },
+        set(v: number) {
+          this.view.setFloat64(this.base + at, v, true);
+        },
       };
     case 'bytes':
       return {
-        get() { return bytesAt(this.view, this.base + at, size); },
+        get() {
+          return bytesAt(this.view, this.base + at, size);
+        },
         set(v: Uint8Array) {
           assert(v.length <= size, `${key}: ${v.length} bytes do not fit in ${size}`);
           const target = bytesAt(this.view, this.base + at, size);
@@ -148,7 +179,9 @@ function accessorsOf(kind: Kind, at: number, size: number, key: string): Propert
 
 type Accessors = { get(this: Window): number; set(this: Window, v: number): void };
 
-/** Refuses a value that the field cannot hold: a silent wrap-around in shared memory is found much too late. */
+/**
+ * Refuses a value that the field cannot hold: a silent wrap-around in shared memory is found much too late.
+ */
 function integer(key: string, max: number, { get, set }: Accessors): PropertyDescriptor & ThisType<Window> {
   return {
     get,
@@ -179,17 +212,26 @@ export function toMarkdown({ name, size, fields, offset }: AnyStruct): string {
     ([key, { kind, size: width, doc }]) =>
       `| ${offset[key]} | ${key} | ${kind === 'bytes' ? `bytes[${width}]` : kind} | ${doc} |`,
   );
-  return [`### ${name} (${size} bytes)`, '', '| offset | field | type | meaning |', '|--:|---|---|---|', ...rows].join(
-    '\n',
-  );
+  return [
+    `### ${name} (${size} bytes)`,
+    '',
+    '| offset | field | type | meaning |',
+    '|--:|---|---|---|',
+    ...rows,
+  ].join('\n');
 }
 
-/** A text that two builds share exactly when they agree on every name, type and place: what a layout hash is made of. */
+/**
+ * A text that two builds share exactly when they agree on every name, type and place: what a layout hash is
+ * made of.
+ */
 export const signature = (structs: readonly AnyStruct[]): string =>
   structs
     .map((s) =>
-      [s.name, s.size, ...Object.entries(s.fields).map(([key, f]) => `${key}:${f.kind}${f.size}@${s.offset[key]}`)].join(
-        ' ',
-      ),
+      [
+        s.name,
+        s.size,
+        ...Object.entries(s.fields).map(([key, f]) => `${key}:${f.kind}${f.size}@${s.offset[key]}`),
+      ].join(' '),
     )
     .join('\n');

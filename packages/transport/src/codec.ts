@@ -1,8 +1,9 @@
 /**
  * Field codecs of the wire table: what a value may be, in one place for both directions.
  *
- * msgpack says how bytes become numbers, strings and arrays; a codec says which of them a field admits. Everything
- * that arrives is checked before anybody acts on it: a peer that breaks the table gets EPROTO and is disconnected.
+ * msgpack says how bytes become numbers, strings and arrays; a codec says which of them a field admits.
+ * Everything that arrives is checked before anybody acts on it: a peer that breaks the table gets EPROTO and
+ * is disconnected.
  */
 import { FsError } from './errors.ts';
 
@@ -24,7 +25,8 @@ const refuse = (at: string, wanted: string): never => {
 function integer(type: string, min: number, max: number): Codec<number> {
   return {
     type,
-    check: (v, at) => (Number.isInteger(v) && (v as number) >= min && (v as number) <= max ? (v as number) : refuse(at, type)),
+    check: (v, at) =>
+      Number.isInteger(v) && (v as number) >= min && (v as number) <= max ? (v as number) : refuse(at, type),
   };
 }
 
@@ -64,7 +66,8 @@ export const optional = <T>(inner: Codec<T>): Codec<T | undefined> => ({
   pack: (v) => (v === undefined ? null : packed(inner, v)),
 });
 
-const packed = <T>(codec: Codec<T>, value: T): unknown => (codec.pack === undefined ? value : codec.pack(value));
+const packed = <T>(codec: Codec<T>, value: T): unknown =>
+  codec.pack === undefined ? value : codec.pack(value);
 
 export const list = <T>(inner: Codec<T>, max: number): Codec<readonly T[]> => ({
   type: `${inner.type}[≤${max}]`,
@@ -97,7 +100,10 @@ export function toValues<S extends Shape>(shape: S, fields: FieldsOf<S>): unknow
   return Object.keys(shape).map((key) => packed(shape[key] as Codec<unknown>, given[key]));
 }
 
-/** Builds the record from its values; a missing last value is one that the sender left out because it was undefined. */
+/**
+ * Builds the record from its values; a missing last value is one that the sender left out because it was
+ * undefined.
+ */
 export function fromValues<S extends Shape>(shape: S, values: readonly unknown[], at: string): RecordOf<S> {
   const keys = Object.keys(shape);
   if (values.length > keys.length) refuse(at, `a record of ${keys.length} values`);

@@ -1,18 +1,27 @@
 /**
- * One Unix connection that speaks the wire table: requests with replies, events without, descriptors beside both.
+ * One Unix connection that speaks the wire table: requests with replies, events without, descriptors beside
+ * both.
  *
  *   open ──close() or end of stream or a broken frame──▶ closed
  *
- * A connection never blocks and never uses the libuv thread pool: a session worker must be able to answer while every
- * thread of that pool sits in a page fault that only the worker's answer resolves.
+ * A connection never blocks and never uses the libuv thread pool: a session worker must be able to answer
+ * while every thread of that pool sits in a page fault that only the worker's answer resolves.
  * INVARIANT: a descriptor that arrived belongs to exactly one of: the queue here, a handler that took it.
  */
 import { type Codec, type FieldsOf, fromValues, toValues } from './codec.ts';
 import { type ErrorCode, FsError } from './errors.ts';
-import { FrameReader, encodeFrame, limits } from './frame.ts';
+import { encodeFrame, FrameReader, limits } from './frame.ts';
 import {
-  type ErrorReply, type Event, type EventName, type Reply, type Request, type RequestName,
-  errorReply, events, replyId, requests,
+  type ErrorReply,
+  type Event,
+  type EventName,
+  errorReply,
+  events,
+  type Reply,
+  type Request,
+  type RequestName,
+  replyId,
+  requests,
 } from './messages.ts';
 import * as native from './native.ts';
 
@@ -22,10 +31,14 @@ const eventById = new Map<number, EventName>();
 for (const [name, { id }] of Object.entries(requests)) requestById.set(id, name as RequestName);
 for (const [name, { id }] of Object.entries(events)) eventById.set(id, name as EventName);
 
-export type AnyRequest = { [N in RequestName]: { readonly name: N; readonly fields: Request<N> } }[RequestName];
+export type AnyRequest = {
+  [N in RequestName]: { readonly name: N; readonly fields: Request<N> };
+}[RequestName];
 export type AnyEvent = { [N in EventName]: { readonly name: N; readonly fields: Event<N> } }[EventName];
 
-/** What the owner of a connection does with what arrives. Descriptors handed over are the handler's to close. */
+/**
+ * What the owner of a connection does with what arrives. Descriptors handed over are the handler's to close.
+ */
 export interface ConnectionHandlers {
   onRequest?(request: AnyRequest, id: number, descriptors: readonly number[]): void;
   onEvent?(event: AnyEvent): void;
@@ -34,10 +47,18 @@ export interface ConnectionHandlers {
   onClose?(reason: FsError): void;
 }
 
-type Reply1<N extends RequestName> = Reply<N> & { readonly descriptors: readonly number[] };
+export interface RequestOptions {
+  /** Descriptors that travel with the request. They stay the caller's too. */
+  readonly descriptors?: readonly number[];
+  /** Learns the request id, which `cancel` and `progress` name. */
+  readonly onSent?: (id: number) => void;
+  /** Takes the descriptors that came with the reply; without it they are closed. */
+  readonly onDescriptors?: (descriptors: readonly number[]) => void;
+}
+
 interface Waiting {
   readonly name: RequestName;
-  resolve(reply: unknown): void;
+  resolve(reply: unknown, descriptors: readonly number[]): void;
   reject(error: Error): void;
 }
 interface Outgoing {
@@ -98,21 +119,27 @@ export class Connection {
   }
 
   /**
-   * Sends a request and waits for its reply; `onSent` learns the request id, which `cancel` and `progress` name.
+   * Sends a request and waits for its reply.
    *
-   * @throws FsError with the code the peer answered, or ECONNRESET when the connection ends before the answer.
+   * @throws FsError with the code the peer answered, or ECONNRESET when the connection ends before the
+   * answer.
    */
   request<N extends RequestName>(
     name: N,
     fields: FieldsOf<(typeof requests)[N]['fields']>,
-    { descriptors = [], onSent }: { descriptors?: readonly number[]; onSent?: (id: number) => void } = {},
-  ): Promise<Reply1<N>> {
+    { descriptors = [], onSent, onDescriptors }: RequestOptions = {},
+  ): Promise<Reply<N>> {
     if (this.#closed !== undefined) return Promise.reject(this.#closed);
     const id = this.#nextRequest++;
     const { id: type, fields: shape } = requests[name];
     return new Promise((resolve, reject) => {
       this.#enqueue([type, id, ...toValues(shape, fields as never)], descriptors);
-      this.#waiting.set(id, { name, resolve: resolve as (reply: unknown) => void, reject });
+      const settle = (reply: unknown, received: readonly number[]): void => {
+        if (onDescriptors !== undefined) onDescriptors(received);
+        else for (const fd of received) native.closeDescriptor(fd);
+        resolve(reply as Reply<N>);
+      };
+      this.#waiting.set(id, { name, resolve: settle, reject });
       onSent?.(id);
     });
   }
@@ -137,7 +164,10 @@ export class Connection {
   fail(id: number, error: FsError): void {
     if (this.#closed !== undefined) return;
     const { code, syscall, path, dest, why } = error;
-    this.#enqueue([errorReply.id, id, ...toValues(errorReply.fields, { code, syscall, path, dest, why })], []);
+    this.#enqueue(
+      [errorReply.id, id, ...toValues(errorReply.fields, { code, syscall, path, dest, why })],
+      [],
+    );
   }
 
   /** Says why, sends what is queued, then closes. */
@@ -186,7 +216,9 @@ export class Connection {
         if (this.#received.length > limits.frameDescriptors * 4) {
           throw new FsError('EPROTO', 'recvmsg', { why: 'descriptors that no message names' });
         }
-        this.#reader.push(this.#buffer.subarray(0, count), (frame) => this.#deliver(frame.body, frame.descriptorCount));
+        this.#reader.push(this.#buffer.subarray(0, count), (frame) =>
+          this.#deliver(frame.body, frame.descriptorCount),
+        );
         if (count < this.#buffer.length) break;
       }
       if (this.#closed === undefined) this.#handlers.onBatchEnd?.();
@@ -232,11 +264,12 @@ export class Connection {
 
   #settle(type: number, id: number, values: readonly unknown[], descriptors: readonly number[]): boolean {
     const waiting = this.#waiting.get(id);
-    if (waiting === undefined) throw new FsError('EPROTO', 'decode', { why: `a reply to no request (${id})` });
+    if (waiting === undefined)
+      throw new FsError('EPROTO', 'decode', { why: `a reply to no request (${id})` });
     this.#waiting.delete(id);
     if (type === replyId) {
       const reply = fromValues(requests[waiting.name].reply as Shape, values, waiting.name);
-      waiting.resolve(Object.assign(reply, { descriptors }));
+      waiting.resolve(reply, descriptors);
       return true;
     }
     const { code, syscall, path, dest, why } = fromValues(errorReply.fields, values, 'error') as ErrorReply;
@@ -265,7 +298,13 @@ export class Connection {
       while (this.#outgoing.length > 0 && this.#closed === undefined) {
         const { bytes, descriptors, frames } = this.#nextWrite();
         const start = this.#sentOfFirst;
-        const sent = native.sendMessage(this.fd, bytes, start, bytes.length - start, start === 0 ? descriptors : []);
+        const sent = native.sendMessage(
+          this.fd,
+          bytes,
+          start,
+          bytes.length - start,
+          start === 0 ? descriptors : [],
+        );
         if (sent === undefined || sent < bytes.length - start) {
           // What did not fit stays at the front as one frame; its descriptors went with its first byte.
           const closeAfter = this.#outgoing[frames - 1]?.closeAfter ?? false;
@@ -293,9 +332,12 @@ export class Connection {
     const first = this.#outgoing[0] as Outgoing;
     let frames = 1;
     while (
-      this.#sentOfFirst === 0 && frames < this.#outgoing.length &&
-      !(this.#outgoing[frames - 1] as Outgoing).closeAfter && (this.#outgoing[frames] as Outgoing).descriptors.length === 0
-    ) frames++;
+      this.#sentOfFirst === 0 &&
+      frames < this.#outgoing.length &&
+      !(this.#outgoing[frames - 1] as Outgoing).closeAfter &&
+      (this.#outgoing[frames] as Outgoing).descriptors.length === 0
+    )
+      frames++;
     if (frames === 1) return { bytes: first.frame, descriptors: first.descriptors, frames };
     const bytes = Buffer.concat(this.#outgoing.slice(0, frames).map((o) => o.frame));
     return { bytes, descriptors: first.descriptors, frames };

@@ -7,9 +7,10 @@ for (const [errno, [code, description]] of byErrno) byCode.set(code, { errno, de
 
 /**
  * Codes that libuv has no name for, with Linux's numbers.
- * The rest of the vocabulary, one meaning each: ESTALE (inode generation, view or epoch is old), EAGAIN (trying again is
- * right), ETIMEDOUT (a peer is silent), EROFS (no right to write), ENOSPC, EIO (damage), EPROTO (a peer broke the
- * protocol), ENOTSUP (not built; documented), EBUSY (somebody holds it: the message says who).
+ * The rest of the vocabulary, one meaning each: ESTALE (inode generation, view or epoch is old), EAGAIN
+ * (trying again is right), ETIMEDOUT (a peer is silent), EROFS (no right to write), ENOSPC, EIO (damage),
+ * EPROTO (a peer broke the protocol), ENOTSUP (not built; documented), EBUSY (somebody holds it: the message
+ * says who).
  */
 const extra = [
   ['ESTALE', -116, 'stale file handle'],
@@ -21,11 +22,51 @@ for (const [code, errno, description] of extra) {
 }
 
 export type ErrorCode =
-  | 'E2BIG' | 'EACCES' | 'EADDRINUSE' | 'EAGAIN' | 'EBADF' | 'EBUSY' | 'ECANCELED' | 'ECONNREFUSED' | 'ECONNRESET'
-  | 'EDQUOT' | 'EEXIST' | 'EFAULT' | 'EFBIG' | 'EINTR' | 'EINVAL' | 'EIO' | 'EISDIR' | 'ELOOP' | 'EMFILE' | 'EMLINK'
-  | 'EMSGSIZE' | 'ENAMETOOLONG' | 'ENFILE' | 'ENODEV' | 'ENOENT' | 'ENOMEM' | 'ENOSPC' | 'ENOSYS' | 'ENOTCONN'
-  | 'ENOTDIR' | 'ENOTEMPTY' | 'ENOTSUP' | 'ENXIO' | 'EOVERFLOW' | 'EPERM' | 'EPIPE' | 'EPROTO' | 'EPROTONOSUPPORT'
-  | 'ERANGE' | 'EROFS' | 'ESPIPE' | 'ESRCH' | 'ESTALE' | 'ETIMEDOUT' | 'EXDEV';
+  | 'E2BIG'
+  | 'EACCES'
+  | 'EADDRINUSE'
+  | 'EAGAIN'
+  | 'EBADF'
+  | 'EBUSY'
+  | 'ECANCELED'
+  | 'ECONNREFUSED'
+  | 'ECONNRESET'
+  | 'EDQUOT'
+  | 'EEXIST'
+  | 'EFAULT'
+  | 'EFBIG'
+  | 'EINTR'
+  | 'EINVAL'
+  | 'EIO'
+  | 'EISDIR'
+  | 'ELOOP'
+  | 'EMFILE'
+  | 'EMLINK'
+  | 'EMSGSIZE'
+  | 'ENAMETOOLONG'
+  | 'ENFILE'
+  | 'ENODEV'
+  | 'ENOENT'
+  | 'ENOMEM'
+  | 'ENOSPC'
+  | 'ENOSYS'
+  | 'ENOTCONN'
+  | 'ENOTDIR'
+  | 'ENOTEMPTY'
+  | 'ENOTSUP'
+  | 'ENXIO'
+  | 'EOVERFLOW'
+  | 'EPERM'
+  | 'EPIPE'
+  | 'EPROTO'
+  | 'EPROTONOSUPPORT'
+  | 'ERANGE'
+  | 'EROFS'
+  | 'ESPIPE'
+  | 'ESRCH'
+  | 'ESTALE'
+  | 'ETIMEDOUT'
+  | 'EXDEV';
 
 export interface ErrorDetail {
   readonly path?: string | undefined;
@@ -72,7 +113,10 @@ export function codeOfErrno(errno: number): ErrorCode {
   return (extra.find(([, n]) => n === -errno)?.[0] ?? 'EIO') as ErrorCode;
 }
 
-/** States what must hold. It is for bugs, never for input, and stays on in production: better to stop than go on. */
+/**
+ * States what must hold. It is for bugs, never for input, and stays on in production: better to stop than go
+ * on.
+ */
 export function assert(condition: unknown, message: string): asserts condition {
   if (!condition) throw new Error(`assertion failed: ${message}`);
 }

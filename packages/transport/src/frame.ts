@@ -1,9 +1,9 @@
 /**
- * Frames on a byte stream: an eight-byte header, the length of the body and the number of descriptors that came with
- * it, then the body in msgpack.
+ * Frames on a byte stream: an eight-byte header, the length of the body and the number of descriptors that
+ * came with it, then the body in msgpack.
  *
- * The reader keeps at most one unfinished frame. A header that announces more than the limits allow is refused before
- * a byte of it is kept, so a hostile peer cannot make this process grow.
+ * The reader keeps at most one unfinished frame. A header that announces more than the limits allow is
+ * refused before a byte of it is kept, so a hostile peer cannot make this process grow.
  */
 import { Packr, Unpackr } from 'msgpackr';
 import { FsError } from './errors.ts';
@@ -45,7 +45,9 @@ export interface Frame {
 export class FrameReader {
   #rest: Buffer = Buffer.alloc(0);
 
-  /** Takes what arrived and calls `deliver` for each frame that is complete. Throws EPROTO on anything else. */
+  /**
+   * Takes what arrived and calls `deliver` for each frame that is complete. Throws EPROTO on anything else.
+   */
   push(chunk: Uint8Array, deliver: (frame: Frame) => void): void {
     const arrived = Buffer.from(chunk.buffer, chunk.byteOffset, chunk.length);
     const input = this.#rest.length === 0 ? arrived : Buffer.concat([this.#rest, arrived]);
@@ -54,7 +56,9 @@ export class FrameReader {
       const length = input.readUInt32LE(at);
       const descriptorCount = input.readUInt32LE(at + 4);
       if (length > limits.frameBytes || descriptorCount > limits.frameDescriptors) {
-        throw new FsError('EPROTO', 'decode', { why: `a frame of ${length} bytes and ${descriptorCount} descriptors` });
+        throw new FsError('EPROTO', 'decode', {
+          why: `a frame of ${length} bytes and ${descriptorCount} descriptors`,
+        });
       }
       if (input.length - at < headerSize + length) break;
       const body = decodeBody(input.subarray(at + headerSize, at + headerSize + length));

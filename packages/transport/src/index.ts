@@ -1,9 +1,19 @@
 export * from './binary.ts';
 export {
-  type Codec, type FieldsOf, type RecordOf, type TypeOf, toValues,
+  type Codec,
+  type FieldsOf,
+  type RecordOf,
+  type TypeOf,
+  toValues,
 } from './codec.ts';
-export { type AnyEvent, type AnyRequest, Connection, type ConnectionHandlers } from './connection.ts';
-export { type ErrorCode, FsError, assert, codeOfErrno, unreachable } from './errors.ts';
+export {
+  type AnyEvent,
+  type AnyRequest,
+  Connection,
+  type ConnectionHandlers,
+  type RequestOptions,
+} from './connection.ts';
+export { assert, codeOfErrno, type ErrorCode, FsError, unreachable } from './errors.ts';
 export { limits as frameLimits } from './frame.ts';
 export * from './messages.ts';
 export * as native from './native.ts';

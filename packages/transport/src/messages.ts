@@ -1,13 +1,29 @@
 /**
  * THE wire table: every message between a client and its node. docs/protocol.md is generated from it.
  *
- * A session has two connections. The *control* connection belongs to the session worker; it opens the session, takes
- * leases and receives remaps, and when it closes the session ends. The *request* connection belongs to the
- * application's main thread and carries everything else; it joins the session with the token from `welcome`.
+ * A session has two connections. The *control* connection belongs to the session worker; it opens the
+ * session, takes leases and receives remaps, and when it closes the session ends. The *request* connection
+ * belongs to the application's main thread and carries everything else; it joins the session with the token
+ * from `welcome`.
  *
- * A request carries a request id and gets exactly one reply. An event has no id and no reply. Ids are never reused.
+ * A request carries a request id and gets exactly one reply. An event has no id and no reply. Ids are never
+ * reused.
  */
-import { type Codec, type RecordOf, bool, bytes, f64, i32, list, oneOf, optional, record, report, text, u32, u53 } from './codec.ts';
+import {
+  bool,
+  bytes,
+  type Codec,
+  f64,
+  list,
+  oneOf,
+  optional,
+  type RecordOf,
+  record,
+  report,
+  text,
+  u32,
+  u53,
+} from './codec.ts';
 
 export const protocolVersion = 1;
 
@@ -45,121 +61,321 @@ interface RequestEntry extends Entry {
 /** What the client asks. Each gets a `reply` or an `error` with the same request id. */
 export const requests = {
   hello: {
-    id: 16, connection: 'control', donates: 'userfaultfd (on-demand clients)',
-    doc: 'Opens a session, or resumes one after the node was away. Refused with EPROTONOSUPPORT when version or layout differ.',
-    fields: { protocol: u32, layoutHash: u32, pid: u32, access: oneOf('r', 'rw'), label: text(256), resume: optional(u53), kernelFaults: bool },
-    reply: { session: u53, token: bytes(16), epoch: u53, segmentId: bytes(16), metaSize: u53, dataSize: u53, nodePid: u32 },
+    id: 16,
+    connection: 'control',
+    donates: 'userfaultfd (on-demand clients)',
+    doc: 'Opens a session, or resumes one. EPROTONOSUPPORT when version or layout differ.',
+    fields: {
+      protocol: u32,
+      layoutHash: u32,
+      pid: u32,
+      access: oneOf('r', 'rw'),
+      label: text(256),
+      resume: optional(u53),
+      kernelFaults: bool,
+    },
+    reply: {
+      session: u53,
+      token: bytes(16),
+      epoch: u53,
+      segmentId: bytes(16),
+      metaSize: u53,
+      dataSize: u53,
+      nodePid: u32,
+    },
     replyDonates: 'meta (read-only), data',
   },
   attach: {
-    id: 17, connection: 'request', doc: 'Joins a request connection to the session that holds the token.',
-    fields: { session: u53, token: bytes(16) }, reply: {},
+    id: 17,
+    connection: 'request',
+    doc: 'Joins a request connection to the session that holds the token.',
+    fields: { session: u53, token: bytes(16) },
+    reply: {},
   },
   lease: {
-    id: 18, connection: 'control', doc: 'Opens a view: a layout lease on an inode. Layout changes of the file wait until `mapped`.',
-    fields: { path, mode: oneOf('r', 'rw'), follow: oneOf('live', 'manual'), offset: u53, length: optional(u53), reserve: optional(u53) },
+    id: 18,
+    connection: 'control',
+    doc: 'Opens a view: a layout lease on an inode. Layout changes of the file wait until `mapped`.',
+    fields: {
+      path,
+      mode: oneOf('r', 'rw'),
+      follow: oneOf('live', 'manual'),
+      offset: u53,
+      length: optional(u53),
+      reserve: optional(u53),
+    },
     reply: { view: u53, ino: u32, generation: u32, size: u53, layoutVersion: u53, length: u53, extents },
   },
   mapped: {
-    id: 19, connection: 'control', doc: 'The view is mapped at `address`; from here its pages can be armed and swapped.',
-    fields: { view: u53, address: u53, length: u53 }, reply: {},
+    id: 19,
+    connection: 'control',
+    doc: 'The view is mapped at `address`; from here its pages can be armed and swapped.',
+    fields: { view: u53, address: u53, length: u53 },
+    reply: {},
   },
   present: {
-    id: 20, connection: 'control', doc: 'Presents a lease to a node that came back; the answer is where the file is now.',
-    fields: { view: u53, ino: u32, generation: u32, mode: oneOf('r', 'rw'), follow: oneOf('live', 'manual'), path, offset: u53, layoutVersion: u53, address: u53, length: u53, extents },
+    id: 20,
+    connection: 'control',
+    doc: 'Presents a lease to a node that came back; the answer is where the file is now.',
+    fields: {
+      view: u53,
+      ino: u32,
+      generation: u32,
+      mode: oneOf('r', 'rw'),
+      follow: oneOf('live', 'manual'),
+      path,
+      offset: u53,
+      layoutVersion: u53,
+      address: u53,
+      length: u53,
+      extents,
+    },
     reply: { view: u53, size: u53, layoutVersion: u53, extents, stale: bool },
   },
   advance: {
-    id: 21, connection: 'control', doc: 'Brings a view that follows by hand to the newest content; old pages are released with the `ack`.',
-    fields: { view: u53 }, reply: { serial: u53, size: u53, layoutVersion: u53, extents },
+    id: 21,
+    connection: 'control',
+    doc: 'Brings a view that follows by hand to the newest content; old pages are released with the `ack`.',
+    fields: { view: u53 },
+    reply: { serial: u53, size: u53, layoutVersion: u53, extents },
   },
   open: {
-    id: 32, connection: 'request', doc: 'Opens a handle, by the flags of open(2); the inode lives as long as the handle.',
-    fields: { path, flags: u32, mode: u32 }, reply: { handle: u53, ino: u32, generation: u32, created: bool },
+    id: 32,
+    connection: 'request',
+    doc: 'Opens a handle, by the flags of open(2); the inode lives as long as the handle.',
+    fields: { path, flags: u32, mode: u32 },
+    reply: { handle: u53, ino: u32, generation: u32, created: bool },
   },
   reserve: {
-    id: 33, connection: 'request', doc: 'Sets free pages aside for this session, to be filled and then given to a file.',
-    fields: { pages: u32 }, reply: { runs },
+    id: 33,
+    connection: 'request',
+    doc: 'Sets free pages aside for this session, to be filled and then given to a file.',
+    fields: { pages: u32 },
+    reply: { runs },
   },
   put: {
-    id: 34, connection: 'request', doc: 'Makes reserved pages the whole content of a file, created when it is not there: old or new, never between.',
-    fields: { path: optional(path), handle: optional(u53), flags: u32, mode: u32, size: u53, runs, mtimeMs: optional(f64) },
+    id: 34,
+    connection: 'request',
+    doc: 'Makes reserved pages the whole content of a file, made if missing: old or new, never between.',
+    fields: {
+      path: optional(path),
+      handle: optional(u53),
+      flags: u32,
+      mode: u32,
+      size: u53,
+      runs,
+      mtimeMs: optional(f64),
+    },
     reply: { ino: u32, layoutVersion: u53 },
   },
   attachPages: {
-    id: 35, connection: 'request', doc: 'Gives reserved pages to a file at a page-aligned offset where it has none yet.',
-    fields: { handle: u53, offset: u53, length: u53, runs }, reply: { size: u53 },
+    id: 35,
+    connection: 'request',
+    doc: 'Gives reserved pages to a file at a page-aligned offset where it has none yet.',
+    fields: { handle: u53, offset: u53, length: u53, runs },
+    reply: { size: u53 },
   },
   writeBegin: {
-    id: 36, connection: 'request', doc: 'Asks to store in place: the range gets pages, and its layout stands still until `writeEnd`.',
-    fields: { handle: u53, offset: optional(u53), length: u53 }, reply: { grant: u53, offset: u53, extents },
+    id: 36,
+    connection: 'request',
+    doc: 'Asks to store in place: the range gets pages, and its layout stands still until `writeEnd`.',
+    fields: { handle: u53, offset: optional(u53), length: u53 },
+    reply: { grant: u53, offset: u53, extents },
   },
   writeEnd: {
-    id: 37, connection: 'request', doc: 'The bytes are in place. ESTALE when the grant was broken: write again.',
-    fields: { grant: u53, written: u53 }, reply: { size: u53 },
+    id: 37,
+    connection: 'request',
+    doc: 'The bytes are in place. ESTALE when the grant was broken: write again.',
+    fields: { grant: u53, written: u53 },
+    reply: { size: u53 },
   },
   mkdir: {
-    id: 40, connection: 'request', doc: 'Makes a directory; with `recursive` also the missing ones above, and `first` names the first made.',
-    fields: { path, mode: u32, recursive: bool }, reply: { first: optional(path) },
+    id: 40,
+    connection: 'request',
+    doc: 'Makes a directory; with `recursive` also the missing ones above, and `first` names the first made.',
+    fields: { path, mode: u32, recursive: bool },
+    reply: { first: optional(path) },
   },
   rmdir: { id: 41, connection: 'request', doc: 'Removes an empty directory.', fields: { path }, reply: {} },
-  unlink: { id: 42, connection: 'request', doc: 'Removes a name; the inode goes with its last name, handle and lease.', fields: { path }, reply: {} },
-  rename: { id: 43, connection: 'request', doc: 'rename(2): atomic, replaces the target.', fields: { from: path, to: path }, reply: {} },
-  link: { id: 44, connection: 'request', doc: 'A further name for a file.', fields: { from: path, to: path }, reply: {} },
-  symlink: { id: 45, connection: 'request', doc: 'A symbolic link.', fields: { target: path, path }, reply: {} },
+  unlink: {
+    id: 42,
+    connection: 'request',
+    doc: 'Removes a name; the inode goes with its last name, handle and lease.',
+    fields: { path },
+    reply: {},
+  },
+  rename: {
+    id: 43,
+    connection: 'request',
+    doc: 'rename(2): atomic, replaces the target.',
+    fields: { from: path, to: path },
+    reply: {},
+  },
+  link: {
+    id: 44,
+    connection: 'request',
+    doc: 'A further name for a file.',
+    fields: { from: path, to: path },
+    reply: {},
+  },
+  symlink: {
+    id: 45,
+    connection: 'request',
+    doc: 'A symbolic link.',
+    fields: { target: path, path },
+    reply: {},
+  },
   setAttributes: {
-    id: 46, connection: 'request', doc: 'Changes what is given: mode, owner, times, size. A shrunk range reads as zeros in every view.',
-    fields: { path: optional(path), handle: optional(u53), follow: bool, syscall: text(16), mode: optional(u32), uid: optional(u32), gid: optional(u32), atimeMs: optional(f64), mtimeMs: optional(f64), size: optional(u53) },
+    id: 46,
+    connection: 'request',
+    doc: 'Changes what is given: mode, owner, times, size. A shrunk range reads as zeros in every view.',
+    fields: {
+      path: optional(path),
+      handle: optional(u53),
+      follow: bool,
+      syscall: text(16),
+      mode: optional(u32),
+      uid: optional(u32),
+      gid: optional(u32),
+      atimeMs: optional(f64),
+      mtimeMs: optional(f64),
+      size: optional(u53),
+    },
     reply: {},
   },
   remove: {
-    id: 47, connection: 'request', doc: 'Removes a whole tree in one transaction a thousand entries; counts what it removed.',
-    fields: { path }, reply: { removed: u53 },
+    id: 47,
+    connection: 'request',
+    doc: 'Removes a whole tree in one transaction a thousand entries; counts what it removed.',
+    fields: { path },
+    reply: { removed: u53 },
   },
   move: {
-    id: 56, connection: 'request', doc: 'Moves a file to one new run of pages, under every view, reader and writer.',
-    fields: { path, progress: bool }, reply: { pages: u53, pieces: u53, before: u32, after: u32, bytesCopied: u53, elapsedMs: f64 },
+    id: 56,
+    connection: 'request',
+    doc: 'Moves a file to one new run of pages, under every view, reader and writer.',
+    fields: { path, progress: bool },
+    reply: { pages: u53, pieces: u53, before: u32, after: u32, bytesCopied: u53, elapsedMs: f64 },
   },
   defrag: {
-    id: 57, connection: 'request', doc: 'Packs the segment: every file one extent, free space one run, as far as space allows.',
-    fields: { progress: bool }, reply: { files: u53, moved: u53, pages: u53, fragmented: u53, freeRuns: u53, elapsedMs: f64 },
+    id: 57,
+    connection: 'request',
+    doc: 'Packs the segment: every file one extent, free space one run, as far as space allows.',
+    fields: { progress: bool },
+    reply: { files: u53, moved: u53, pages: u53, fragmented: u53, freeRuns: u53, elapsedMs: f64 },
   },
-  status: { id: 64, connection: 'either', doc: 'What the node is, has and does.', fields: {}, reply: { status: report } },
-  holders: { id: 65, connection: 'request', doc: 'Who maps what, at which layoutVersion, and what they hold up.', fields: { path: optional(path) }, reply: { holders: report } },
-  revoke: { id: 66, connection: 'request', doc: 'Ends a session from the outside; its views read as zeros from then on.', fields: { session: u53 }, reply: {} },
-  subscribe: { id: 67, connection: 'control', doc: 'Asks for `event`s, of everything or of what happens below a path.', fields: { subscription: u53, path: optional(path) }, reply: {} },
-  unsubscribe: { id: 68, connection: 'control', doc: 'Ends a subscription.', fields: { subscription: u53 }, reply: {} },
-  check: { id: 69, connection: 'request', doc: 'Runs every invariant over segment and metadata; the findings, one line each.', fields: {}, reply: { findings: list(text(1024), 1024) } },
+  status: {
+    id: 64,
+    connection: 'either',
+    doc: 'What the node is, has and does.',
+    fields: {},
+    reply: { status: report },
+  },
+  holders: {
+    id: 65,
+    connection: 'request',
+    doc: 'Who maps what, at which layoutVersion, and what they hold up.',
+    fields: { path: optional(path) },
+    reply: { holders: report },
+  },
+  revoke: {
+    id: 66,
+    connection: 'request',
+    doc: 'Ends a session from the outside; its views read as zeros from then on.',
+    fields: { session: u53 },
+    reply: {},
+  },
+  subscribe: {
+    id: 67,
+    connection: 'control',
+    doc: 'Asks for `event`s, of everything or of what happens below a path.',
+    fields: { subscription: u53, path: optional(path) },
+    reply: {},
+  },
+  unsubscribe: {
+    id: 68,
+    connection: 'control',
+    doc: 'Ends a subscription.',
+    fields: { subscription: u53 },
+    reply: {},
+  },
+  check: {
+    id: 69,
+    connection: 'request',
+    doc: 'Runs every invariant over segment and metadata; the findings, one line each.',
+    fields: {},
+    reply: { findings: list(text(1024), 1024) },
+  },
 } as const satisfies Record<string, RequestEntry>;
 
 /** What either side says without being answered. */
 export const events = {
   close: { id: 128, doc: 'client: the handle is done with.', fields: { handle: u53 } },
   release: { id: 129, doc: 'client: the view is unmapped, its lease ends.', fields: { view: u53 } },
-  ack: { id: 130, doc: 'client: remap `serial` is in place in this view; nothing maps the old pages.', fields: { view: u53, serial: u53 } },
+  ack: {
+    id: 130,
+    doc: 'client: remap `serial` is in place in this view; nothing maps the old pages.',
+    fields: { view: u53, serial: u53 },
+  },
   unreserve: { id: 131, doc: 'client: gives reserved pages back.', fields: { runs } },
-  cancel: { id: 132, doc: 'client: stops a long request as soon as it can; what is done stays done.', fields: { request: u53 } },
-  resumed: { id: 133, doc: 'client: all leases of a resumed session are presented and no write of before is under way.', fields: {} },
+  cancel: {
+    id: 132,
+    doc: 'client: stops a long request as soon as it can; what is done stays done.',
+    fields: { request: u53 },
+  },
+  resumed: {
+    id: 133,
+    doc: 'client: all leases of a resumed session are presented and no write of before is under way.',
+    fields: {},
+  },
   remap: {
     id: 160,
-    doc: 'node: from here pages `from` .. `from + count` of the file lie in `extents`; what no extent covers reads as zeros. Swap, wake, ack.',
-    fields: { view: u53, serial: u53, cause: oneOf('move', 'replace', 'truncate', 'grow', 'revoke'), layoutVersion: u53, size: u53, from: u32, count: u32, extents },
+    doc: 'node: pages `from` .. `from + count` of the file lie in `extents`, zeros elsewhere. Swap, wake, ack.',
+    fields: {
+      view: u53,
+      serial: u53,
+      cause: oneOf('move', 'replace', 'truncate', 'grow', 'revoke'),
+      layoutVersion: u53,
+      size: u53,
+      from: u32,
+      count: u32,
+      extents,
+    },
   },
   changed: {
-    id: 161, doc: 'node: the content under a view that follows by hand has a newer version; `advance` brings it.',
+    id: 161,
+    doc: 'node: the content under a view that follows by hand has a newer version; `advance` brings it.',
     fields: { view: u53, cause: oneOf('replace', 'truncate', 'grow'), layoutVersion: u53, size: u53 },
   },
   event: {
-    id: 162, doc: 'node: something happened; for subscribers.',
+    id: 162,
+    doc: 'node: something happened; for subscribers.',
     fields: { subscription: u53, kind: text(32), path: optional(path), detail: report, timeMs: f64 },
   },
-  progress: { id: 163, doc: 'node: how far a long request is.', fields: { request: u53, done: u53, total: u53, what: text(256) } },
-  bye: { id: 164, doc: 'node: the session is over, and why; the socket closes after it.', fields: { code: text(32), why: text(1024) } },
+  progress: {
+    id: 163,
+    doc: 'node: how far a long request is.',
+    fields: { request: u53, done: u53, total: u53, what: text(256) },
+  },
+  bye: {
+    id: 164,
+    doc: 'node: the session is over, and why; the socket closes after it.',
+    fields: { code: text(32), why: text(1024) },
+  },
 } as const satisfies Record<string, Entry>;
 
 /** Answers; the id of the request says which reply shape it has. */
 export const replyId = 1;
-export const errorReply = { id: 2, fields: { code: text(32), syscall: text(64), path: optional(text(8192)), dest: optional(text(8192)), why: optional(text(4096)) } } as const;
+export const errorReply = {
+  id: 2,
+  fields: {
+    code: text(32),
+    syscall: text(64),
+    path: optional(text(8192)),
+    dest: optional(text(8192)),
+    why: optional(text(4096)),
+  },
+} as const;
 
 export type Requests = typeof requests;
 export type RequestName = keyof Requests;

@@ -1,4 +1,7 @@
-/** System calls that Node cannot make: the typed face of the addon. Everything here is thin; policy is elsewhere. */
+/**
+ * System calls that Node cannot make: the typed face of the addon. Everything here is thin; policy is
+ * elsewhere.
+ */
 export * from './native/copy.ts';
 export * from './native/descriptor.ts';
 export * from './native/file.ts';

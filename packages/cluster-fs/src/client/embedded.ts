@@ -1,8 +1,8 @@
 /**
  * A node in a thread of this process, for `mount(directory)`.
  *
- * The node's package depends on this one, so it is found when it is needed and not imported: the one place where a
- * lower layer starts a higher one.
+ * The node's package depends on this one, so it is found when it is needed and not imported: the one place
+ * where a lower layer starts a higher one.
  */
 import { Worker } from 'node:worker_threads';
 import { FsError } from '@cluster-fs/transport';
@@ -14,8 +14,15 @@ export interface Embedded {
 const nodePackage: string = '@cluster-fs/node/embedded';
 
 /** Starts a node for the directory; undefined when another process has it. */
-export async function startEmbedded(options: { directory: string; memory: number | undefined }): Promise<Embedded | undefined> {
-  const worker = new Worker(new URL(findNode()), { workerData: options, name: 'cluster-fs node', execArgv: [] });
+export async function startEmbedded(options: {
+  directory: string;
+  memory: number | undefined;
+}): Promise<Embedded | undefined> {
+  const worker = new Worker(new URL(findNode()), {
+    workerData: options,
+    name: 'cluster-fs node',
+    execArgv: [],
+  });
   const answer = await new Promise<'ready' | 'taken'>((resolve, reject) => {
     worker.once('error', reject);
     worker.once('message', resolve);
@@ -38,6 +45,9 @@ function findNode(): string {
   try {
     return import.meta.resolve(nodePackage);
   } catch (cause) {
-    throw new FsError('ENOTSUP', 'mount', { why: 'mounting a directory needs the package @cluster-fs/node', cause });
+    throw new FsError('ENOTSUP', 'mount', {
+      why: 'mounting a directory needs the package @cluster-fs/node',
+      cause,
+    });
   }
 }

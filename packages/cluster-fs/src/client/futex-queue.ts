@@ -1,8 +1,8 @@
 /**
  * Waiting on words of shared memory without stopping the event loop.
  *
- * A futex wait blocks its thread, so one thread of its own waits on all words at once (futex_waitv(2)), and on one more
- * through which it hears of new waits. It is started with the first wait.
+ * A futex wait blocks its thread, so one thread of its own waits on all words at once (futex_waitv(2)), and
+ * on one more through which it hears of new waits. It is started with the first wait.
  */
 import { MessageChannel, type MessagePort, Worker } from 'node:worker_threads';
 import { FsError, native } from '@cluster-fs/transport';
@@ -36,14 +36,20 @@ interface Thread {
 
 export class FutexQueue {
   #thread: Thread | undefined;
-  readonly #waits = new Map<number, { resolve(result: 'ok' | 'not-equal' | 'timed-out'): void; reject(error: FsError): void }>();
+  readonly #waits = new Map<
+    number,
+    { resolve(result: 'ok' | 'not-equal' | 'timed-out'): void; reject(error: FsError): void }
+  >();
   #nextId = 1;
 
   wait(request: FutexRequest): Promise<'ok' | 'not-equal' | 'timed-out'> {
     if (this.#waits.size >= maxWaits) {
-      return Promise.reject(new FsError('EAGAIN', 'futex', { why: `${maxWaits} waits are under way in this process` }));
+      return Promise.reject(
+        new FsError('EAGAIN', 'futex', { why: `${maxWaits} waits are under way in this process` }),
+      );
     }
-    const thread = (this.#thread ??= this.#start());
+    this.#thread ??= this.#start();
+    const thread = this.#thread;
     const id = this.#nextId++;
     thread.worker.ref();
     return new Promise((resolve, reject) => {
@@ -65,7 +71,8 @@ export class FutexQueue {
     thread.worker.ref();
     this.#post(thread, { type: 'stop' });
     await exited;
-    for (const { reject } of this.#waits.values()) reject(new FsError('ECANCELED', 'futex', { why: 'unmounted' }));
+    for (const { reject } of this.#waits.values())
+      reject(new FsError('ECANCELED', 'futex', { why: 'unmounted' }));
     this.#waits.clear();
     native.detachArrayBuffer(thread.control.buffer as ArrayBuffer);
     native.unmap(thread.controlAddress, pageSize);
@@ -76,13 +83,21 @@ export class FutexQueue {
     native.mapAnonymous({ address: controlAddress, length: pageSize, protection: 'read-write' });
     const { port1, port2 } = new MessageChannel();
     const worker = new Worker(new URL('./futex-worker.js', import.meta.url), {
-      workerData: { controlAddress, port: port2 }, transferList: [port2], name: 'cluster-fs futex', execArgv: [],
+      workerData: { controlAddress, port: port2 },
+      transferList: [port2],
+      name: 'cluster-fs futex',
+      execArgv: [],
       resourceLimits: { maxOldGenerationSizeMb: 32, maxYoungGenerationSizeMb: 1 },
     });
     port1.on('message', (answer: FutexAnswer) => this.#onAnswer(answer));
     port1.unref();
     worker.unref();
-    return { worker, port: port1, control: new Int32Array(native.arrayBufferAt(controlAddress, pageSize)), controlAddress };
+    return {
+      worker,
+      port: port1,
+      control: new Int32Array(native.arrayBufferAt(controlAddress, pageSize)),
+      controlAddress,
+    };
   }
 
   #post({ port, control, controlAddress }: Thread, message: FutexMessage): void {

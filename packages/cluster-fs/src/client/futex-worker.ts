@@ -36,7 +36,10 @@ function drain(): boolean {
   return true;
 }
 
-/** Settles what is settled by looking: words that are another already, times that are over, pages that are gone. */
+/**
+ * Settles what is settled by looking: words that are another already, times that are over, pages that are
+ * gone.
+ */
 function look(): void {
   for (const wait of waits.values()) {
     try {
@@ -52,7 +55,10 @@ function look(): void {
 
 function sleep(posted: number): void {
   const sleeping = [...waits.values()];
-  const until = Math.min(longestSleepMs, ...sleeping.map((w) => Math.max(0, w.deadlineMs - performance.now())));
+  const until = Math.min(
+    longestSleepMs,
+    ...sleeping.map((w) => Math.max(0, w.deadlineMs - performance.now())),
+  );
   for (const wait of sleeping) wait.slept = true;
   const words = [{ address: controlAddress, expected: posted }, ...sleeping];
   const woken = native.waitFutexAny(words, Math.ceil(until));

@@ -1,9 +1,9 @@
 /**
- * The pages under one view: one contiguous stretch of this process's address space over a file that may lie in many
- * pieces. Runs in the session worker; the application's arrays are over the same addresses.
+ * The pages under one view: one contiguous stretch of this process's address space over a file that may lie
+ * in many pieces. Runs in the session worker; the application's arrays are over the same addresses.
  *
- * INVARIANT: every page of the stretch is mapped, at all times: to the segment where the file has a page, and to
- * anonymous zeros where it has none. So a touch finds the file, zeros, or waits; it never finds nothing.
+ * INVARIANT: every page of the stretch is mapped, at all times: to the segment where the file has a page, and
+ * to anonymous zeros where it has none. So a touch finds the file, zeros, or waits; it never finds nothing.
  */
 import { type Extent, native } from '@cluster-fs/transport';
 import { pageSize } from '../segment/index.ts';
@@ -17,7 +17,10 @@ export interface Mapping {
   readonly label: string;
 }
 
-/** Reserves addresses for a view; nothing is mapped yet. An empty view has one page, so that it has an address. */
+/**
+ * Reserves addresses for a view; nothing is mapped yet. An empty view has one page, so that it has an
+ * address.
+ */
 export function reserveMapping(options: Omit<Mapping, 'address'>): Mapping {
   const pages = Math.max(1, options.pages);
   const address = native.reserveAddressRange(pages * pageSize);
@@ -28,11 +31,12 @@ export function reserveMapping(options: Omit<Mapping, 'address'>): Mapping {
 export const mappedLength = ({ pages }: Mapping): number => Math.max(1, pages) * pageSize;
 
 /**
- * Maps file pages `from` .. `from + count` to `extents`, over whatever was there: other threads see the old page or
- * the new one. Then wakes whoever waits for a page of the range.
+ * Maps file pages `from` .. `from + count` to `extents`, over whatever was there: other threads see the old
+ * page or the new one. Then wakes whoever waits for a page of the range.
  */
 export function applyExtents(
-  mapping: Mapping, { dataFd, userfault }: { dataFd: number; userfault: number | undefined },
+  mapping: Mapping,
+  { dataFd, userfault }: { dataFd: number; userfault: number | undefined },
   { from, count, extents }: { from: number; count: number; extents: readonly Extent[] },
 ): void {
   const first = Math.max(from, mapping.from);
@@ -50,12 +54,19 @@ export function applyExtents(
   }
 }
 
-const addressOf = ({ address, from }: Mapping, filePage: number): number => address + (filePage - from) * pageSize;
+const addressOf = ({ address, from }: Mapping, filePage: number): number =>
+  address + (filePage - from) * pageSize;
 const protection = ({ mode }: Mapping) => (mode === 'rw' ? 'read-write' : 'read');
 
 function mapPages(mapping: Mapping, fd: number, { filePage, page, count }: Extent): void {
   const address = addressOf(mapping, filePage);
-  native.mapFile({ fd, offset: page * pageSize, length: count * pageSize, protection: protection(mapping), address });
+  native.mapFile({
+    fd,
+    offset: page * pageSize,
+    length: count * pageSize,
+    protection: protection(mapping),
+    address,
+  });
 }
 
 function mapZeros(mapping: Mapping, filePage: number, count: number): void {

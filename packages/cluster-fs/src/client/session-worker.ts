@@ -4,19 +4,42 @@
  *   connecting ──welcome──▶ open ──connection lost──▶ away ──welcome again──▶ open
  *        └──refused──▶ ended     └──close──▶ ended      └──given up──▶ ended
  *
- * It swaps pages under arrays while the application's thread computes, sleeps, or waits in a page fault that only the
- * swap resolves. So nothing here may wait for that thread, nor use the libuv thread pool, all of whose threads can be
- * waiting in such faults too.
- * Remaps that arrive together are applied as one: after a pause (SIGSTOP) no view passes through places that the file
- * has left again.
+ * It swaps pages under arrays while the application's thread computes, sleeps, or waits in a page fault that
+ * only the swap resolves. So nothing here may wait for that thread, nor use the libuv thread pool, all of
+ * whose threads can be waiting in such faults too.
+ * Remaps that arrive together are applied as one: after a pause (SIGSTOP) no view passes through places that
+ * the file has left again.
  */
 import { parentPort, workerData } from 'node:worker_threads';
-import { Connection, type Event, type Extent, FsError, assert, native, protocolVersion } from '@cluster-fs/transport';
-import { layoutHash, pageSize } from '../segment/index.ts';
-import { type Mapping, abandonMapping, applyExtents, mappedLength, reserveMapping, unmapMapping } from './mapping.ts';
 import {
-  type MapOptions, type Mapped, type SessionFacts, type ToMain, type ToWorker, type WorkerOptions, flag, fromPlain,
-  toPlain, viewState,
+  assert,
+  Connection,
+  type Event,
+  type Extent,
+  FsError,
+  native,
+  protocolVersion,
+} from '@cluster-fs/transport';
+import { layoutHash, pageSize } from '../segment/index.ts';
+import {
+  abandonMapping,
+  applyExtents,
+  type Mapping,
+  mappedLength,
+  reserveMapping,
+  unmapMapping,
+} from './mapping.ts';
+import {
+  flag,
+  fromPlain,
+  type MapOptions,
+  type Mapped,
+  type SessionFacts,
+  type ToMain,
+  type ToWorker,
+  toPlain,
+  viewState,
+  type WorkerOptions,
 } from './worker-protocol.ts';
 
 const options = workerData as WorkerOptions;
@@ -73,20 +96,42 @@ async function connect(resume: number | undefined): Promise<SessionFacts> {
     onBatchEnd: applyWaiting,
     onClose: (reason) => onLost(control, reason),
   });
+  let donated: readonly number[] = [];
   const reply = await control.request(
     'hello',
     {
-      protocol: protocolVersion, layoutHash, pid: process.pid, access: options.access, label: options.label,
-      resume, kernelFaults: userfault?.kernelFaults ?? false,
+      protocol: protocolVersion,
+      layoutHash,
+      pid: process.pid,
+      access: options.access,
+      label: options.label,
+      resume,
+      kernelFaults: userfault?.kernelFaults ?? false,
     },
-    { descriptors: userfault === undefined ? [] : [userfault.fd] },
+    {
+      descriptors: userfault === undefined ? [] : [userfault.fd],
+      onDescriptors: (descriptors) => {
+        donated = descriptors;
+      },
+    },
   );
-  const [metaFd, dataFd] = reply.descriptors;
-  if (metaFd === undefined || dataFd === undefined) throw new FsError('EPROTO', 'mount', { why: 'no descriptors in welcome' });
+  const [metaFd, dataFd] = donated;
+  if (metaFd === undefined || dataFd === undefined)
+    throw new FsError('EPROTO', 'mount', { why: 'no descriptors in welcome' });
   connection = control;
   Atomics.store(flags, flag.connected, 1);
   const { session, token, epoch, segmentId, metaSize, nodePid } = reply;
-  facts = { session, token, epoch, segmentId, metaFd, metaSize, dataFd, nodePid, onDemand: userfault !== undefined };
+  facts = {
+    session,
+    token,
+    epoch,
+    segmentId,
+    metaFd,
+    metaSize,
+    dataFd,
+    nodePid,
+    onDemand: userfault !== undefined,
+  };
   return facts;
 }
 
@@ -114,7 +159,8 @@ async function reconnect(sinceMs: number): Promise<void> {
     await new Promise((resolve) => setTimeout(resolve, waitMs));
     try {
       const now = await connect(before.session);
-      if (Buffer.compare(before.segmentId, now.segmentId) !== 0) throw giveUp('the node that came back has another segment');
+      if (Buffer.compare(before.segmentId, now.segmentId) !== 0)
+        throw giveUp('the node that came back has another segment');
       const stale = await presentAll(now);
       native.closeDescriptor(before.dataFd);
       tell({ type: 'back', facts: now, stale });
@@ -132,7 +178,10 @@ async function reconnect(sinceMs: number): Promise<void> {
 
 const giveUp = (why: string): FsError => new FsError('ESTALE', 'mount', { why });
 
-/** Shows every lease to the node that came back and goes where the files are now; who waited in a fault goes on. */
+/**
+ * Shows every lease to the node that came back and goes where the files are now; who waited in a fault goes
+ * on.
+ */
 async function presentAll(now: SessionFacts): Promise<number[]> {
   const stale: number[] = [];
   byId.clear();
@@ -140,8 +189,17 @@ async function presentAll(now: SessionFacts): Promise<number[]> {
     const { mapping, ino, generation, state } = view;
     const { path, mode, follow, offset } = view.options;
     const reply = await control().request('present', {
-      view: view.id, ino, generation, mode, follow, path, offset, layoutVersion: state[viewState.layoutVersion] as number,
-      address: mapping.address, length: mapping.pages * pageSize, extents: view.extents,
+      view: view.id,
+      ino,
+      generation,
+      mode,
+      follow,
+      path,
+      offset,
+      layoutVersion: state[viewState.layoutVersion] as number,
+      address: mapping.address,
+      length: mapping.pages * pageSize,
+      extents: view.extents,
     });
     view.id = reply.view;
     byId.set(view.id, view);
@@ -158,11 +216,18 @@ function control(): Connection {
   return connection;
 }
 
-function show(view: OpenView, range: { from: number; count: number; extents: readonly Extent[] }, dataFd = facts?.dataFd ?? -1): void {
+function show(
+  view: OpenView,
+  range: { from: number; count: number; extents: readonly Extent[] },
+  dataFd = facts?.dataFd ?? -1,
+): void {
   applyExtents(view.mapping, { dataFd, userfault: userfault?.fd }, range);
 }
 
-function setState({ state }: OpenView, { size, layoutVersion }: { size: number; layoutVersion: number }): void {
+function setState(
+  { state }: OpenView,
+  { size, layoutVersion }: { size: number; layoutVersion: number },
+): void {
   state[viewState.size] = size;
   state[viewState.layoutVersion] = layoutVersion;
 }
@@ -178,7 +243,11 @@ function applyWaiting(): void {
       if (leasing > 0) waiting.push(remap);
       continue;
     }
-    const newer = remaps.slice(i + 1).some((r) => r.view === remap.view && r.from <= remap.from && remap.from + remap.count <= r.from + r.count);
+    const newer = remaps
+      .slice(i + 1)
+      .some(
+        (r) => r.view === remap.view && r.from <= remap.from && remap.from + remap.count <= r.from + r.count,
+      );
     if (!newer) show(view, remap);
     view.extents = replaceExtents(view.extents, remap);
     setState(view, remap);
@@ -189,7 +258,10 @@ function applyWaiting(): void {
   }
 }
 
-const replaceExtents = (extents: readonly Extent[], { from, count, extents: next }: Event<'remap'>): Extent[] => [
+const replaceExtents = (
+  extents: readonly Extent[],
+  { from, count, extents: next }: Event<'remap'>,
+): Extent[] => [
   ...extents.flatMap((e) => part(e, 0, from)),
   ...next,
   ...extents.flatMap((e) => part(e, from + count, Number.MAX_SAFE_INTEGER)),
@@ -209,13 +281,29 @@ function onChanged({ view: id, cause, layoutVersion, size }: Event<'changed'>): 
 
 async function map(request: MapOptions): Promise<Mapped> {
   leasing++;
-  const lease = await control().request('lease', request).finally(() => { leasing--; });
+  const lease = await control()
+    .request('lease', request)
+    .finally(() => {
+      leasing--;
+    });
   const { view: id, ino, generation, length, size, layoutVersion, extents } = lease;
   const from = request.offset / pageSize;
-  const mapping = reserveMapping({ from, pages: Math.ceil(length / pageSize), mode: request.mode, label: request.path });
+  const mapping = reserveMapping({
+    from,
+    pages: Math.ceil(length / pageSize),
+    mode: request.mode,
+    label: request.path,
+  });
   const state = new SharedArrayBuffer(viewState.length * 8);
   const view: OpenView = {
-    key: nextKey++, mapping, options: request, ino, generation, state: new Float64Array(state), id, extents,
+    key: nextKey++,
+    mapping,
+    options: request,
+    ino,
+    generation,
+    state: new Float64Array(state),
+    id,
+    extents,
   };
   show(view, { from, count: mapping.pages, extents });
   setState(view, { size, layoutVersion });
@@ -262,14 +350,36 @@ function answer(id: number, result: Promise<unknown>): void {
   );
 }
 
-/** Requests that fail because the node is away are tried again when it is back: a view is opened late, not never. */
+/**
+ * Requests that fail because the node is away are tried again when it is back: a view is opened late, not
+ * never.
+ */
 port.on('message', (message: ToWorker) => {
   switch (message.type) {
-    case 'map': answer(message.id, attempt(() => map(message.options))); return;
-    case 'advance': answer(message.id, attempt(() => advance(message.key))); return;
-    case 'request': answer(message.id, attempt(() => control().request(message.name, message.fields))); return;
-    case 'unmap': unmap(message.key, message.keepAddresses); return;
-    case 'drained': connection?.event('resumed', {}); return;
+    case 'map':
+      answer(
+        message.id,
+        attempt(() => map(message.options)),
+      );
+      return;
+    case 'advance':
+      answer(
+        message.id,
+        attempt(() => advance(message.key)),
+      );
+      return;
+    case 'request':
+      answer(
+        message.id,
+        attempt(() => control().request(message.name, message.fields)),
+      );
+      return;
+    case 'unmap':
+      unmap(message.key, message.keepAddresses);
+      return;
+    case 'drained':
+      connection?.event('resumed', {});
+      return;
     case 'close':
       ended = true;
       for (const key of [...views.keys()]) unmap(key, false);

@@ -1,20 +1,35 @@
 /**
- * The application's side of a session: the segment in this process's memory, a connection for requests, and the session
- * worker that keeps views in place.
+ * The application's side of a session: the segment in this process's memory, a connection for requests, and
+ * the session worker that keeps views in place.
  *
- * The worker's control connection is the session. This thread has a connection of its own for everything it asks, so
- * that a call costs no hop between threads.
+ * The worker's control connection is the session. This thread has a connection of its own for everything it
+ * asks, so that a call costs no hop between threads.
  */
 import { Worker } from 'node:worker_threads';
 import {
-  Connection, type Event, type EventName, type FieldsOf, FsError, type Reply, type RequestName, type Requests, type Run,
-  type events, native,
+  Connection,
+  type Event,
+  type EventName,
+  type events,
+  type FieldsOf,
+  FsError,
+  native,
+  type Reply,
+  type RequestName,
+  type Requests,
+  type Run,
 } from '@cluster-fs/transport';
 import type { Backend } from '../fs/backend.ts';
-import { type Credentials, type Segment, openSegment } from '../segment/index.ts';
+import { type Credentials, openSegment, type Segment } from '../segment/index.ts';
 import { PageStock } from './page-stock.ts';
 import {
-  type Mapped, type MapOptions, type SessionFacts, type ToMain, type ToWorker, type WorkerOptions, fromPlain,
+  fromPlain,
+  type MapOptions,
+  type Mapped,
+  type SessionFacts,
+  type ToMain,
+  type ToWorker,
+  type WorkerOptions,
 } from './worker-protocol.ts';
 
 export interface SessionOptions {
@@ -43,11 +58,14 @@ interface Pending {
   reject(error: Error): void;
 }
 
-type RequestOptions = Parameters<Backend['request']>[2];
+type LongRequest = NonNullable<Parameters<Backend['request']>[2]>;
 
 export class Session implements Backend {
   readonly readOnly: boolean;
-  readonly credentials: Credentials = { uid: process.geteuid?.() ?? 0, gids: [process.getegid?.() ?? 0, ...(process.getgroups?.() ?? [])] };
+  readonly credentials: Credentials = {
+    uid: process.geteuid?.() ?? 0,
+    gids: [process.getegid?.() ?? 0, ...(process.getgroups?.() ?? [])],
+  };
   readonly #options: SessionOptions;
   readonly #worker: Worker;
   readonly #listener: SessionListener;
@@ -68,7 +86,12 @@ export class Session implements Backend {
   #refs = 0;
   #ended: FsError | undefined;
 
-  private constructor(options: SessionOptions, worker: Worker, facts: SessionFacts, listener: SessionListener) {
+  private constructor(
+    options: SessionOptions,
+    worker: Worker,
+    facts: SessionFacts,
+    listener: SessionListener,
+  ) {
     this.#options = options;
     this.#worker = worker;
     this.#facts = facts;
@@ -78,7 +101,9 @@ export class Session implements Backend {
     this.#segment = openSegment(native.arrayBufferAt(this.#metaAddress, facts.metaSize));
     this.#stock = new PageStock(this);
     worker.on('message', (message: ToMain) => this.#onMessage(message));
-    worker.on('error', (error) => this.#end(new FsError('EIO', 'mount', { why: 'the session worker failed', cause: error })));
+    worker.on('error', (error) =>
+      this.#end(new FsError('EIO', 'mount', { why: 'the session worker failed', cause: error })),
+    );
     worker.unref();
   }
 
@@ -87,7 +112,11 @@ export class Session implements Backend {
     const flags = new SharedArrayBuffer(8);
     const data: WorkerOptions = { ...options, flags };
     const worker = new Worker(new URL('./session-worker.js', import.meta.url), {
-      workerData: data, name: 'cluster-fs session', stdout: false, stderr: false, execArgv: [],
+      workerData: data,
+      name: 'cluster-fs session',
+      stdout: false,
+      stderr: false,
+      execArgv: [],
       // The worker holds some maps of small objects: it must not cost what a default heap may grow to.
       resourceLimits: { maxOldGenerationSizeMb: 64, maxYoungGenerationSizeMb: 2 },
     });
@@ -96,7 +125,10 @@ export class Session implements Backend {
       worker.once('message', (message: ToMain) => {
         worker.off('error', reject);
         if (message.type === 'open') resolve(message.facts);
-        else reject(message.type === 'refused' ? fromPlain(message.error) : new Error(`unexpected ${message.type}`));
+        else
+          reject(
+            message.type === 'refused' ? fromPlain(message.error) : new Error(`unexpected ${message.type}`),
+          );
       });
     }).catch(async (error: unknown) => {
       await worker.terminate();
@@ -124,24 +156,37 @@ export class Session implements Backend {
   }
 
   assertUsable(syscall: string, path?: string): void {
-    if (this.#ended !== undefined) throw new FsError(this.#ended.code, syscall, { path, why: this.#ended.why, cause: this.#ended });
+    if (this.#ended !== undefined)
+      throw new FsError(this.#ended.code, syscall, { path, why: this.#ended.why, cause: this.#ended });
   }
 
-  async request<N extends RequestName>(name: N, fields: FieldsOf<Requests[N]['fields']>, options: RequestOptions = {}): Promise<Reply<N>> {
+  async request<N extends RequestName>(
+    name: N,
+    fields: FieldsOf<Requests[N]['fields']>,
+    options: LongRequest = {},
+  ): Promise<Reply<N>> {
     if (this.#connection === undefined) await this.#whenPresent(name);
     const connection = this.#connection as Connection;
     const { onProgress, signal } = options;
-    if (onProgress === undefined && signal === undefined) return this.#counted(connection.request(name, fields));
+    if (onProgress === undefined && signal === undefined)
+      return this.#counted(connection.request(name, fields));
     return this.#longRequest(connection, name, fields, options);
   }
 
   async #longRequest<N extends RequestName>(
-    connection: Connection, name: N, fields: FieldsOf<Requests[N]['fields']>, { onProgress, signal }: NonNullable<RequestOptions>,
+    connection: Connection,
+    name: N,
+    fields: FieldsOf<Requests[N]['fields']>,
+    { onProgress, signal }: LongRequest,
   ): Promise<Reply<N>> {
     signal?.throwIfAborted();
     let id = 0;
     const cancel = (): void => connection.event('cancel', { request: id });
-    const reply = connection.request(name, fields, { onSent: (sent) => { id = sent; } });
+    const reply = connection.request(name, fields, {
+      onSent: (sent) => {
+        id = sent;
+      },
+    });
     if (onProgress !== undefined) this.#progress.set(id, onProgress);
     signal?.addEventListener('abort', cancel, { once: true });
     try {
@@ -249,18 +294,33 @@ export class Session implements Backend {
 
   #onMessage(message: ToMain): void {
     switch (message.type) {
-      case 'done': this.#settle(message.id)?.resolve(message.value); return;
-      case 'failed': this.#settle(message.id)?.reject(fromPlain(message.error)); return;
-      case 'remapped': this.#views.get(message.key)?.onRemapped(message); return;
-      case 'changed': this.#views.get(message.key)?.onChanged(message); return;
-      case 'event': this.#subscriptions.get(message.event.subscription)?.(message.event); return;
+      case 'done':
+        this.#settle(message.id)?.resolve(message.value);
+        return;
+      case 'failed':
+        this.#settle(message.id)?.reject(fromPlain(message.error));
+        return;
+      case 'remapped':
+        this.#views.get(message.key)?.onRemapped(message);
+        return;
+      case 'changed':
+        this.#views.get(message.key)?.onChanged(message);
+        return;
+      case 'event':
+        this.#subscriptions.get(message.event.subscription)?.(message.event);
+        return;
       case 'away':
         if (this.#setPresent === undefined) this.#goAway();
         this.#listener.onAway();
         return;
-      case 'back': this.#onBack(message.facts, message.stale); return;
-      case 'lost': this.#end(fromPlain(message.error)); return;
-      default: return;
+      case 'back':
+        this.#onBack(message.facts, message.stale);
+        return;
+      case 'lost':
+        this.#end(fromPlain(message.error));
+        return;
+      default:
+        return;
     }
   }
 

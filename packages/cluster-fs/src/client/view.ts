@@ -4,7 +4,8 @@
  *   open ──close()──▶ closed
  *    └──the file has gone, or the session──▶ open over zeros ('stale')
  *
- * The array, its buffer and its address stay the same while the file moves, is replaced, grows or shrinks under them.
+ * The array, its buffer and its address stay the same while the file moves, is replaced, grows or shrinks
+ * under them.
  */
 import { EventEmitter } from 'node:events';
 import { FsError, native } from '@cluster-fs/transport';
@@ -14,7 +15,10 @@ import type { Session } from './session.ts';
 import { type Mapped, viewState } from './worker-protocol.ts';
 
 export interface ViewOptions {
-  /** 'r' (default): a store kills the process, with a message that names the view. 'rw': stores go to the file. */
+  /**
+   * 'r' (default): a store kills the process, with a message that names the view. 'rw': stores go to the
+   * file.
+   */
   readonly mode?: 'r' | 'rw';
   /** 'live' (default): new content shows at once. 'manual': the view keeps what it has until `advance()`. */
   readonly follow?: 'live' | 'manual';
@@ -28,7 +32,10 @@ export interface ViewOptions {
   readonly shared?: boolean;
 }
 
-/** What a view tells. `remap`: its pages lie elsewhere now. `change`: its content is another. `truncate`: it is shorter. */
+/**
+ * What a view tells. `remap`: its pages lie elsewhere now. `change`: its content is another. `truncate`: it
+ * is shorter.
+ */
 export interface ViewEvent {
   readonly cause: 'move' | 'replace' | 'truncate' | 'grow' | 'revoke';
   readonly layoutVersion: number;
@@ -49,7 +56,7 @@ export class View extends EventEmitter<ViewEvents> {
   readonly mode: 'r' | 'rw';
   readonly follow: 'live' | 'manual';
   readonly #session: Session;
-  readonly #futexes: () => FutexQueue;
+  readonly #futexes: FutexQueue;
   readonly #mapped: Mapped;
   readonly #state: Float64Array;
   /** Bytes between the start of the mapping, which is on a page, and the start of the view. */
@@ -59,7 +66,14 @@ export class View extends EventEmitter<ViewEvents> {
   #bytes: Uint8Array;
   #closed = false;
 
-  private constructor(session: Session, futexes: () => FutexQueue, path: string, options: ViewOptions, mapped: Mapped, skip: number) {
+  private constructor(
+    session: Session,
+    futexes: FutexQueue,
+    path: string,
+    options: ViewOptions,
+    mapped: Mapped,
+    skip: number,
+  ) {
     super();
     this.#session = session;
     this.#futexes = futexes;
@@ -72,14 +86,22 @@ export class View extends EventEmitter<ViewEvents> {
     this.#offset = options.offset ?? 0;
     const { address } = mapped;
     const length = mapped.length - skip;
-    this.#buffer = length === 0 ? new ArrayBuffer(0)
-      : options.shared === true ? native.sharedArrayBufferAt(address + skip, length)
-      : native.arrayBufferAt(address + skip, length);
+    this.#buffer =
+      length === 0
+        ? new ArrayBuffer(0)
+        : options.shared === true
+          ? native.sharedArrayBufferAt(address + skip, length)
+          : native.arrayBufferAt(address + skip, length);
     this.#bytes = new Uint8Array(this.#buffer, 0, this.#visible());
   }
 
   /** Maps a file. Called by `fs.map`. */
-  static async open(session: Session, futexes: () => FutexQueue, path: string, options: ViewOptions): Promise<View> {
+  static async open(
+    session: Session,
+    futexes: FutexQueue,
+    path: string,
+    options: ViewOptions,
+  ): Promise<View> {
     const { mode = 'r', follow = 'live', offset = 0, length, reserve } = options;
     for (const [name, value] of Object.entries({ offset, length, reserve })) {
       if (value !== undefined && (!Number.isSafeInteger(value) || value < 0)) {
@@ -95,7 +117,11 @@ export class View extends EventEmitter<ViewEvents> {
     };
     const mapped = await session.map(
       {
-        path, mode, follow, offset: offset - skip, length: length === undefined ? undefined : length + skip,
+        path,
+        mode,
+        follow,
+        offset: offset - skip,
+        length: length === undefined ? undefined : length + skip,
         reserve: reserve === undefined ? undefined : reserve + skip,
       },
       {
@@ -115,15 +141,18 @@ export class View extends EventEmitter<ViewEvents> {
   }
 
   /**
-   * The memory: `reserve` bytes when that was given, else the length at opening. It starts at the view's offset, so a
-   * typed array can be laid over it: `new Float32Array(view.buffer)`.
+   * The memory: `reserve` bytes when that was given, else the length at opening. It starts at the view's
+   * offset, so a typed array can be laid over it: `new Float32Array(view.buffer)`.
    */
   get buffer(): ArrayBuffer | SharedArrayBuffer {
     this.#assertOpen('map');
     return this.#buffer;
   }
 
-  /** The file's bytes that the view shows. The same array until the file grows or shrinks within what is reserved. */
+  /**
+   * The file's bytes that the view shows. The same array until the file grows or shrinks within what is
+   * reserved.
+   */
   get bytes(): Uint8Array {
     this.#assertOpen('map');
     const visible = this.#visible();
@@ -162,18 +191,25 @@ export class View extends EventEmitter<ViewEvents> {
     return this;
   }
 
-  /** Resolves when what was stored so far is safe from the death of any process: shared memory is, at once. */
+  /**
+   * Resolves when what was stored so far is safe from the death of any process: shared memory is, at once.
+   */
   async sync(): Promise<void> {
     this.#assertOpen('msync');
     await Promise.resolve();
   }
 
   /**
-   * Waits while the 32-bit word at `offset` (bytes, a multiple of 4) is `expected`; across processes. The event loop
-   * goes on meanwhile. Resolves to 'ok' after a `notify`, 'not-equal' when the word is another already, 'timed-out'.
+   * Waits while the 32-bit word at `offset` (bytes, a multiple of 4) is `expected`; across processes. The
+   * event loop goes on meanwhile. Resolves to 'ok' after a `notify`, 'not-equal' when the word is another
+   * already, 'timed-out'.
    */
-  wait(offset: number, expected: number, timeoutMs = Number.POSITIVE_INFINITY): Promise<'ok' | 'not-equal' | 'timed-out'> {
-    return this.#futexes().wait({ address: this.#wordAddress(offset), expected, timeoutMs });
+  wait(
+    offset: number,
+    expected: number,
+    timeoutMs = Number.POSITIVE_INFINITY,
+  ): Promise<'ok' | 'not-equal' | 'timed-out'> {
+    return this.#futexes.wait({ address: this.#wordAddress(offset), expected, timeoutMs });
   }
 
   /** Wakes up to `count` waiters on the word at `offset`, in all processes; how many it woke. */
@@ -181,7 +217,10 @@ export class View extends EventEmitter<ViewEvents> {
     return native.wakeFutex(this.#wordAddress(offset), count);
   }
 
-  /** Takes the memory away from every array over it (their length is 0 from here) and ends the lease. Safe to call twice. */
+  /**
+   * Takes the memory away from every array over it (their length is 0 from here) and ends the lease. Safe to
+   * call twice.
+   */
   close(): void {
     if (this.#closed) return;
     this.#closed = true;
@@ -207,7 +246,13 @@ export class View extends EventEmitter<ViewEvents> {
 
   #wordAddress(offset: number): number {
     this.#assertOpen('futex');
-    if (!Number.isInteger(offset) || offset < 0 || offset % 4 !== 0 || offset + 4 > this.#mapped.length - this.#skip || this.#skip % 4 !== 0) {
+    if (
+      !Number.isInteger(offset) ||
+      offset < 0 ||
+      offset % 4 !== 0 ||
+      offset + 4 > this.#mapped.length - this.#skip ||
+      this.#skip % 4 !== 0
+    ) {
       throw new FsError('EINVAL', 'futex', { path: this.path, why: `no aligned word at offset ${offset}` });
     }
     return this.address + offset;
@@ -220,7 +265,8 @@ export class View extends EventEmitter<ViewEvents> {
   #onRemapped({ cause, layoutVersion, size }: ViewEvent): void {
     if (this.#closed) return;
     const event = { cause, layoutVersion, size };
-    this.#futexesMoved();
+    // A wait sleeps on a page of the segment; the page under the address is another now.
+    this.#futexes.addressesMoved();
     this.emit('remap', event);
     if (cause === 'truncate') this.emit('truncate', event);
     if (cause !== 'move') this.emit('change', event);
@@ -228,10 +274,5 @@ export class View extends EventEmitter<ViewEvents> {
 
   #onChanged({ cause, layoutVersion, size }: ViewEvent): void {
     if (!this.#closed) this.emit('change', { cause, layoutVersion, size });
-  }
-
-  /** A wait sleeps on a page of the segment; when the page under the address is another, it must look again. */
-  #futexesMoved(): void {
-    this.#futexes().addressesMoved();
   }
 }

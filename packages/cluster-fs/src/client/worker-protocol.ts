@@ -1,5 +1,6 @@
 /**
- * What the application's thread and its session worker say to each other, over a MessagePort inside one process.
+ * What the application's thread and its session worker say to each other, over a MessagePort inside one
+ * process.
  *
  * Descriptors and addresses belong to the process, so they travel as plain numbers.
  */
@@ -38,7 +39,10 @@ export interface MapOptions {
 }
 
 export interface Mapped {
-  /** Names the view between the threads, for as long as it is open; the node's number changes when it comes back. */
+  /**
+   * Names the view between the threads, for as long as it is open; the node's number changes when it comes
+   * back.
+   */
   readonly key: number;
   readonly address: number;
   /** Bytes mapped, whole pages. */
@@ -73,7 +77,12 @@ export type ToWorker =
   | { readonly type: 'map'; readonly id: number; readonly options: MapOptions }
   | { readonly type: 'unmap'; readonly key: number; readonly keepAddresses: boolean }
   | { readonly type: 'advance'; readonly id: number; readonly key: number }
-  | { readonly type: 'request'; readonly id: number; readonly name: 'subscribe' | 'unsubscribe'; readonly fields: FieldsOf<Requests['subscribe']['fields']> }
+  | {
+      readonly type: 'request';
+      readonly id: number;
+      readonly name: 'subscribe' | 'unsubscribe';
+      readonly fields: FieldsOf<Requests['subscribe']['fields']>;
+    }
   | { readonly type: 'drained' }
   | { readonly type: 'close' };
 
@@ -82,16 +91,38 @@ export type ToMain =
   | { readonly type: 'refused'; readonly error: PlainError }
   | { readonly type: 'done'; readonly id: number; readonly value: unknown }
   | { readonly type: 'failed'; readonly id: number; readonly error: PlainError }
-  | { readonly type: 'remapped'; readonly key: number; readonly cause: Event<'remap'>['cause']; readonly layoutVersion: number; readonly size: number; readonly address: number }
-  | { readonly type: 'changed'; readonly key: number; readonly cause: Event<'changed'>['cause']; readonly layoutVersion: number; readonly size: number }
+  | {
+      readonly type: 'remapped';
+      readonly key: number;
+      readonly cause: Event<'remap'>['cause'];
+      readonly layoutVersion: number;
+      readonly size: number;
+      readonly address: number;
+    }
+  | {
+      readonly type: 'changed';
+      readonly key: number;
+      readonly cause: Event<'changed'>['cause'];
+      readonly layoutVersion: number;
+      readonly size: number;
+    }
   | { readonly type: 'event'; readonly event: Event<'event'> }
   | { readonly type: 'away' }
   | { readonly type: 'back'; readonly facts: SessionFacts; readonly stale: readonly number[] }
   | { readonly type: 'lost'; readonly error: PlainError };
 
-export const toPlain = ({ code, syscall, path, dest, why }: FsError): PlainError => ({ code, syscall, path, dest, why });
+export const toPlain = ({ code, syscall, path, dest, why }: FsError): PlainError => ({
+  code,
+  syscall,
+  path,
+  dest,
+  why,
+});
 
 export const fromPlain = ({ code, syscall, path, dest, why }: PlainError): FsError =>
   new FsError(code as FsError['code'], syscall, { path, dest, why });
 
-export type ControlRequest = Extract<RequestName, 'lease' | 'mapped' | 'present' | 'advance' | 'subscribe' | 'unsubscribe'>;
+export type ControlRequest = Extract<
+  RequestName,
+  'lease' | 'mapped' | 'present' | 'advance' | 'subscribe' | 'unsubscribe'
+>;

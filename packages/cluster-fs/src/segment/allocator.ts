@@ -1,11 +1,11 @@
 /**
  * Pages of `data`: which are free, over the page bitmap of a segment (a set bit is a page in use).
  *
- * First fit. A request gets one run when there is one that is long enough, and else the longest runs there are, so that
- * fragmentation costs extents and never ENOSPC while pages are free.
+ * First fit. A request gets one run when there is one that is long enough, and else the longest runs there
+ * are, so that fragmentation costs extents and never ENOSPC while pages are free.
  * INVARIANT: `free` is the number of clear bits below pageCount; bits at and above it are set.
  */
-import { type Run, assert } from '@cluster-fs/transport';
+import { assert, type Run } from '@cluster-fs/transport';
 import type { Segment } from './segment.ts';
 
 export class PageAllocator {
@@ -135,7 +135,10 @@ export class PageAllocator {
       const bits = Math.min(32 - (at & 31), page + count - at);
       const mask = (bits === 32 ? -1 : ((1 << bits) - 1) << (at & 31)) >>> 0;
       const before = this.#words[word] as number;
-      assert(used ? (before & mask) === 0 : ((before & mask) >>> 0) === mask, `run ${page}+${count} was ${used ? 'free' : 'used'}`);
+      assert(
+        used ? (before & mask) === 0 : (before & mask) >>> 0 === mask,
+        `run ${page}+${count} was ${used ? 'free' : 'used'}`,
+      );
       this.#words[word] = used ? before | mask : before & ~mask;
       this.#dirty.add(word);
       at += bits;

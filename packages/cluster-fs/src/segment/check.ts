@@ -7,10 +7,20 @@ import type { Extent, Run } from '@cluster-fs/transport';
 import { PageAllocator } from './allocator.ts';
 import { type DirectoryEntry, listDirectory, lookup } from './directory.ts';
 import { readExtents } from './extents.ts';
-import { InodeCopy, fileType, isDirectory, isFile, isSymlink, readInode } from './inode.ts';
-import { blockHeader, blockKind, bucket, dirent, extentsPerBlock, inlineExtents, pageSize, rootIno, slotsPerBlock } from './layout.ts';
+import { fileType, InodeCopy, isDirectory, isFile, isSymlink, readInode } from './inode.ts';
+import {
+  blockHeader,
+  blockKind,
+  bucket,
+  dirent,
+  extentsPerBlock,
+  inlineExtents,
+  pageSize,
+  rootIno,
+  slotsPerBlock,
+} from './layout.ts';
 import { encodeName, hashName } from './name.ts';
-import { type Segment, blockAt, bucketAt, counter, direntAt } from './segment.ts';
+import { blockAt, bucketAt, counter, direntAt, type Segment } from './segment.ts';
 
 /** Pages that no file has and that are in use all the same: in quarantine, or set aside for a write. */
 export interface OtherPages {
@@ -31,7 +41,12 @@ interface Check {
 /** One line for each broken invariant; empty when the segment is whole. */
 export function checkSegment(s: Segment, other: OtherPages): string[] {
   const check: Check = {
-    s, findings: [], owners: new Map(), names: new Map(), subdirectories: new Map(), blocks: new Map(),
+    s,
+    findings: [],
+    owners: new Map(),
+    names: new Map(),
+    subdirectories: new Map(),
+    blocks: new Map(),
   };
   const live: InodeCopy[] = [];
   for (let ino = 1; ino < s.inodeCount; ino++) {
@@ -66,7 +81,8 @@ function checkInode(check: Check, copy: InodeCopy): void {
   if (copy.sequence % 2 !== 0) findings.push(`inode ${ino}: guard is odd`);
   if (isDirectory(mode)) checkDirectory(check, copy);
   else if (isFile(mode)) checkFile(check, copy);
-  else if (isSymlink(mode)) claimChain(check, copy, blockKind.text, Math.ceil(copy.size / (1024 - blockHeader.size)));
+  else if (isSymlink(mode))
+    claimChain(check, copy, blockKind.text, Math.ceil(copy.size / (1024 - blockHeader.size)));
   else findings.push(`inode ${ino}: type ${(mode & fileType.mask).toString(8)}`);
 }
 
@@ -75,7 +91,8 @@ function checkFile(check: Check, { ino }: InodeCopy): void {
   const extents = readExtents(check.s, ino, copy);
   let end = 0;
   for (const e of extents) {
-    if (e.filePage < end) check.findings.push(`inode ${ino}: extent at page ${e.filePage} overlaps the one before`);
+    if (e.filePage < end)
+      check.findings.push(`inode ${ino}: extent at page ${e.filePage} overlaps the one before`);
     if (e.count === 0) check.findings.push(`inode ${ino}: empty extent`);
     end = e.filePage + e.count;
     claim(check, e, `inode ${ino}`);
@@ -91,16 +108,22 @@ function checkFile(check: Check, { ino }: InodeCopy): void {
 function checkDirectory(check: Check, copy: InodeCopy): void {
   const { s, findings } = check;
   const entries = listDirectory(s, copy.ino);
-  if (entries.length !== copy.size) findings.push(`inode ${copy.ino}: counts ${copy.size} entries, has ${entries.length}`);
+  if (entries.length !== copy.size)
+    findings.push(`inode ${copy.ino}: counts ${copy.size} entries, has ${entries.length}`);
   for (const entry of entries) checkEntry(check, copy.ino, entry);
   claimChain(check, copy, blockKind.dirents, undefined);
 }
 
-function checkEntry({ s, findings, names, subdirectories }: Check, parent: number, { name, ino, type }: DirectoryEntry): void {
+function checkEntry(
+  { s, findings, names, subdirectories }: Check,
+  parent: number,
+  { name, ino, type }: DirectoryEntry,
+): void {
   const copy = new InodeCopy();
   const where = `inode ${parent}: entry '${name}'`;
   if (!readInode(s, ino, copy)) findings.push(`${where} names inode ${ino}, which is free`);
-  if ((copy.mode & fileType.mask) !== type) findings.push(`${where} has type ${type}, the inode ${copy.mode & fileType.mask}`);
+  if ((copy.mode & fileType.mask) !== type)
+    findings.push(`${where} has type ${type}, the inode ${copy.mode & fileType.mask}`);
   if (lookup(s, parent, encodeName(name)).ino !== ino) findings.push(`${where} is not on its dentry chain`);
   names.set(ino, (names.get(ino) ?? 0) + 1);
   if (!isDirectory(copy.mode)) return;
@@ -108,7 +131,11 @@ function checkEntry({ s, findings, names, subdirectories }: Check, parent: numbe
   if (copy.parent !== parent) findings.push(`inode ${ino}: is in ${parent}, says ${copy.parent}`);
 }
 
-function checkLinks({ names, subdirectories, findings }: Check, live: readonly InodeCopy[], orphans: ReadonlySet<number>): void {
+function checkLinks(
+  { names, subdirectories, findings }: Check,
+  live: readonly InodeCopy[],
+  orphans: ReadonlySet<number>,
+): void {
   for (const { ino, mode, nlink } of live) {
     const named = names.get(ino) ?? 0;
     if (isDirectory(mode)) {
@@ -116,7 +143,8 @@ function checkLinks({ names, subdirectories, findings }: Check, live: readonly I
       if (nlink !== expected) findings.push(`inode ${ino}: nlink ${nlink}, should be ${expected}`);
       if (ino !== rootIno && named > 1) findings.push(`inode ${ino}: directory with ${named} names`);
     } else if (nlink !== named) findings.push(`inode ${ino}: nlink ${nlink}, has ${named} names`);
-    if (named === 0 && ino !== rootIno && !orphans.has(ino)) findings.push(`inode ${ino}: no name, and nobody holds it`);
+    if (named === 0 && ino !== rootIno && !orphans.has(ino))
+      findings.push(`inode ${ino}: no name, and nobody holds it`);
   }
 }
 
@@ -128,11 +156,15 @@ function checkChains({ s, findings, names }: Check): void {
   for (let index = 0; index < s.bucketCount; index++) {
     let reference = s.u32[(bucketAt(s, index) + bucket.offset.head) / 4] as number;
     while (reference !== 0) {
-      if (seen.has(reference)) { findings.push(`bucket ${index}: dirent ${reference} is on two chains or in a circle`); break; }
+      if (seen.has(reference)) {
+        findings.push(`bucket ${index}: dirent ${reference} is on two chains or in a circle`);
+        break;
+      }
       seen.add(reference);
       onChains++;
       const { hash, hashNext, ino } = record.at(direntAt(s, reference));
-      if ((hash & (s.bucketCount - 1)) !== index) findings.push(`bucket ${index}: dirent ${reference} has hash ${hash}`);
+      if ((hash & (s.bucketCount - 1)) !== index)
+        findings.push(`bucket ${index}: dirent ${reference} has hash ${hash}`);
       if (ino === 0) findings.push(`bucket ${index}: dirent ${reference} is free`);
       reference = hashNext;
     }
@@ -142,7 +174,10 @@ function checkChains({ s, findings, names }: Check): void {
 }
 
 function claim({ s, findings, owners }: Check, { page, count }: Run, owner: string): void {
-  if (page + count > s.pageCount) { findings.push(`${owner}: run ${page}+${count} is outside the segment`); return; }
+  if (page + count > s.pageCount) {
+    findings.push(`${owner}: run ${page}+${count} is outside the segment`);
+    return;
+  }
   for (let p = page; p < page + count; p++) {
     const before = owners.get(p);
     if (before !== undefined) findings.push(`page ${p}: belongs to ${before} and to ${owner}`);
@@ -155,8 +190,14 @@ function claimChain(check: Check, copy: InodeCopy, kind: number, expected: numbe
   const header = blockHeader.bind(s.view);
   let count = 0;
   for (let block = copy.chain; block !== 0; count++) {
-    if (block >= s.blockCount) { findings.push(`inode ${copy.ino}: block ${block} is outside the table`); return; }
-    if (blocks.has(block)) { findings.push(`block ${block}: belongs to inodes ${blocks.get(block)} and ${copy.ino}`); return; }
+    if (block >= s.blockCount) {
+      findings.push(`inode ${copy.ino}: block ${block} is outside the table`);
+      return;
+    }
+    if (blocks.has(block)) {
+      findings.push(`block ${block}: belongs to inodes ${blocks.get(block)} and ${copy.ino}`);
+      return;
+    }
     blocks.set(block, copy.ino);
     const { kind: found, ino, generation, next, used } = header.at(blockAt(s, block));
     if (found !== kind || ino !== copy.ino || generation !== copy.generation) {
@@ -165,16 +206,19 @@ function claimChain(check: Check, copy: InodeCopy, kind: number, expected: numbe
     if (kind === blockKind.dirents) claimNames(check, block, used);
     block = next;
   }
-  if (expected !== undefined && count !== expected) findings.push(`inode ${copy.ino}: ${count} blocks, should be ${expected}`);
+  if (expected !== undefined && count !== expected)
+    findings.push(`inode ${copy.ino}: ${count} blocks, should be ${expected}`);
 }
 
 function claimNames({ s, findings, blocks }: Check, block: number, used: number): void {
   const record = dirent.bind(s.view);
   for (let slot = 1; slot < slotsPerBlock; slot++) {
     const { nameBlock, ino, parent, hash } = record.at(direntAt(s, block * slotsPerBlock + slot));
-    if (((used >> slot) & 1) !== (ino === 0 ? 0 : 1)) findings.push(`block ${block}: slot ${slot} and its used bit disagree`);
+    if (((used >> slot) & 1) !== (ino === 0 ? 0 : 1))
+      findings.push(`block ${block}: slot ${slot} and its used bit disagree`);
     if (ino === 0) continue;
-    if (hash !== hashOf(s, block * slotsPerBlock + slot, parent)) findings.push(`block ${block}: slot ${slot} has a wrong hash`);
+    if (hash !== hashOf(s, block * slotsPerBlock + slot, parent))
+      findings.push(`block ${block}: slot ${slot} has a wrong hash`);
     if (nameBlock === 0) continue;
     if (blocks.has(nameBlock)) findings.push(`block ${nameBlock}: belongs to two owners`);
     blocks.set(nameBlock, ino);
@@ -190,10 +234,12 @@ function hashOf(s: Segment, reference: number, parent: number): number {
 
 function checkBitmap({ s, findings, owners }: Check): void {
   const pages = new PageAllocator(s);
-  for (const page of owners.keys()) if (!pages.isUsed(page)) findings.push(`page ${page}: used by ${owners.get(page)}, free in the bitmap`);
+  for (const page of owners.keys())
+    if (!pages.isUsed(page)) findings.push(`page ${page}: used by ${owners.get(page)}, free in the bitmap`);
   const used = s.pageCount - pages.free;
   if (used !== owners.size) findings.push(`the bitmap has ${used} pages in use, their owners ${owners.size}`);
-  if (counter(s, 'freePages') !== pages.free) findings.push(`freePages says ${counter(s, 'freePages')}, the bitmap ${pages.free}`);
+  if (counter(s, 'freePages') !== pages.free)
+    findings.push(`freePages says ${counter(s, 'freePages')}, the bitmap ${pages.free}`);
 }
 
 function checkBlocks({ s, findings, blocks }: Check): void {

@@ -1,14 +1,14 @@
 /**
  * Reading directories: one name by its dentry chain, all names by the directory's blocks.
  *
- * A listing reads block after block. Dirents never change their slot, so a name that was there all the time is listed
- * exactly once, whatever is made and removed meanwhile: what readdir(3) promises.
+ * A listing reads block after block. Dirents never change their slot, so a name that was there all the time
+ * is listed exactly once, whatever is made and removed meanwhile: what readdir(3) promises.
  */
 import { FsError } from '@cluster-fs/transport';
 import { InodeCopy, readInode } from './inode.ts';
 import { blockHeader, blockKind, bucket, dirent, slotsPerBlock } from './layout.ts';
 import { hashName, nameOf, sameName } from './name.ts';
-import { type Segment, blockAt, blockGuard, bucketAt, bucketGuard, direntAt } from './segment.ts';
+import { blockAt, blockGuard, bucketAt, bucketGuard, direntAt, type Segment } from './segment.ts';
 import { guardBegin, guardChanged } from './seqlock.ts';
 
 const { ino: inoAt, parent: parentAt, hash: hashAt, hashNext: hashNextAt, type: typeAt } = dirent.offset;
@@ -36,7 +36,11 @@ export function lookup(s: Segment, parent: number, name: Uint8Array): Lookup {
   }
 }
 
-function findOnChain(s: Segment, index: number, wanted: { parent: number; hash: number; name: Uint8Array }): number {
+function findOnChain(
+  s: Segment,
+  index: number,
+  wanted: { parent: number; hash: number; name: Uint8Array },
+): number {
   const { u32 } = s;
   const limit = s.blockCount * slotsPerBlock;
   let reference = u32[(bucketAt(s, index) + bucket.offset.head) / 4] as number;
@@ -51,7 +55,8 @@ function findOnChain(s: Segment, index: number, wanted: { parent: number; hash: 
   return 0;
 }
 
-const guardIsOdd = (s: Segment, index: number): boolean => (Atomics.load(s.i32, bucketGuard(s, index)) & 1) === 1;
+const guardIsOdd = (s: Segment, index: number): boolean =>
+  (Atomics.load(s.i32, bucketGuard(s, index)) & 1) === 1;
 
 export interface DirectoryEntry {
   readonly name: string;
@@ -63,7 +68,8 @@ export interface DirectoryEntry {
 /** All entries of directory `ino`, in the order of their slots. Throws ENOENT when the directory is gone. */
 export function listDirectory(s: Segment, ino: number): DirectoryEntry[] {
   const copy = new InodeCopy();
-  // A block that left the directory under the reader's feet makes it start again; that needs a removed directory.
+  // A block that left the directory under the reader's feet makes it start again; that needs a removed
+  // directory.
   for (let attempt = 0; attempt < 100; attempt++) {
     if (!readInode(s, ino, copy)) throw new FsError('ENOENT', 'scandir');
     const entries = listBlocks(s, copy);
@@ -85,13 +91,20 @@ function listBlocks(s: Segment, directory: InodeCopy): DirectoryEntry[] | undefi
 }
 
 /** Adds the entries of one block and returns the next; undefined when the block is none of this directory. */
-function listBlock(s: Segment, block: number, directory: InodeCopy, entries: DirectoryEntry[]): number | undefined {
+function listBlock(
+  s: Segment,
+  block: number,
+  directory: InodeCopy,
+  entries: DirectoryEntry[],
+): number | undefined {
   const guard = blockGuard(s, block);
   const header = blockHeader.bind(s.view).at(blockAt(s, block));
   const kept = entries.length;
   for (;;) {
     const sequence = guardBegin(s.i32, guard);
-    const owned = header.kind === blockKind.dirents && header.ino === directory.ino &&
+    const owned =
+      header.kind === blockKind.dirents &&
+      header.ino === directory.ino &&
       header.generation === directory.generation;
     const { used, next } = header;
     for (let slot = 1; owned && slot < slotsPerBlock; slot++) {

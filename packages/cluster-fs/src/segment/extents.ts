@@ -2,11 +2,11 @@
 import { type Extent, FsError } from '@cluster-fs/transport';
 import { type InodeCopy, readInode, unchanged } from './inode.ts';
 import { blockHeader, blockPayload, extent, extentsPerBlock, inlineExtents, inode } from './layout.ts';
-import { type Segment, blockAt, inodeAt } from './segment.ts';
+import { blockAt, inodeAt, type Segment } from './segment.ts';
 
 /**
- * The extents of a file in file order, true together with `copy`, which is refreshed. Throws ESTALE when the inode is
- * gone.
+ * The extents of a file in file order, true together with `copy`, which is refreshed. Throws ESTALE when the
+ * inode is gone.
  */
 export function readExtents(s: Segment, ino: number, copy: InodeCopy): Extent[] {
   for (;;) {
@@ -26,7 +26,8 @@ function collectExtents(s: Segment, { ino, extentCount, chain }: InodeCopy): Ext
     // A torn chain can point anywhere; the caller finds out by the guard.
     if (block === 0 || block >= s.blockCount) return extents;
     const first = blockAt(s, block) + blockHeader.size;
-    for (let i = 0; i < Math.min(left, extentsPerBlock); i++) extents.push(extentAt(s, first + i * extent.size));
+    for (let i = 0; i < Math.min(left, extentsPerBlock); i++)
+      extents.push(extentAt(s, first + i * extent.size));
     block = s.u32[(blockAt(s, block) + blockHeader.offset.next) / 4] as number;
   }
   return extents;

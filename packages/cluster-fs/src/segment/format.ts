@@ -3,8 +3,8 @@
  */
 import { crc32 } from 'node:zlib';
 import { assert } from '@cluster-fs/transport';
-import { type Geometry, formatVersion, layoutSignature, magic, pageShift, superblock } from './layout.ts';
-import { type Segment, bindSegment, setCounter } from './segment.ts';
+import { formatVersion, type Geometry, layoutSignature, magic, pageShift, superblock } from './layout.ts';
+import { bindSegment, type Segment, setCounter } from './segment.ts';
 
 export const layoutHash = crc32(layoutSignature);
 
@@ -16,13 +16,33 @@ export const checksummedBytes = superblock.offset.checksum;
  *
  * @param id 16 bytes that no other segment has
  */
-export function formatSegment(buffer: ArrayBuffer, { geometry, id, epoch, nowMs, nodePid }: {
-  geometry: Geometry; id: Uint8Array; epoch: number; nowMs: number; nodePid: number;
-}): Segment {
+export function formatSegment(
+  buffer: ArrayBuffer,
+  {
+    geometry,
+    id,
+    epoch,
+    nowMs,
+    nodePid,
+  }: {
+    geometry: Geometry;
+    id: Uint8Array;
+    epoch: number;
+    nowMs: number;
+    nodePid: number;
+  },
+): Segment {
   assert(buffer.byteLength === geometry.metaSize, 'format: the buffer has the size of meta');
   const view = new DataView(buffer);
   const block = superblock.bind(view).at(0);
-  Object.assign(block, { magic, version: formatVersion, layoutHash, pageShift, segmentId: id, createdMs: nowMs });
+  Object.assign(block, {
+    magic,
+    version: formatVersion,
+    layoutHash,
+    pageShift,
+    segmentId: id,
+    createdMs: nowMs,
+  });
   const { metaSize, dataSize, pageCount, inodeCount, bucketCount, blockCount } = geometry;
   Object.assign(block, { metaSize, dataSize, pageCount, inodeCount, bucketCount, blockCount });
   const { bitmapOffset, inodeOffset, bucketOffset, blockOffset } = geometry;

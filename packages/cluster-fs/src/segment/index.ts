@@ -1,14 +1,40 @@
 export { PageAllocator } from './allocator.ts';
-export { type OtherPages, checkSegment } from './check.ts';
+export { checkSegment, type OtherPages } from './check.ts';
 export { type DirectoryEntry, type Lookup, listDirectory, lookup } from './directory.ts';
 export { readExtents, readText } from './extents.ts';
 export { formatSegment, layoutHash } from './format.ts';
-export { InodeCopy, fileType, isDirectory, isFile, isSymlink, modeOf, readInode, unchanged } from './inode.ts';
+export {
+  fileType,
+  InodeCopy,
+  isDirectory,
+  isFile,
+  isSymlink,
+  modeOf,
+  readInode,
+  unchanged,
+} from './inode.ts';
 export * as layout from './layout.ts';
 export { type Geometry, geometryFor, maxNameBytes, pageSize, rootIno } from './layout.ts';
 export { encodeName } from './name.ts';
 export { openSegment } from './open.ts';
-export { type Credentials, type Walk, mayAccess, walk } from './path.ts';
-export { type Counter, type Segment, bindSegment, bucketGuard, counter, epochOf, inodeAt, setCounter } from './segment.ts';
-export { DirectorySlots, freeChain, insertDirent, removeDirent, retargetDirent, setExtents, setText } from './tree.ts';
+export { type Credentials, mayAccess, type Walk, walk } from './path.ts';
+export {
+  bindSegment,
+  bucketGuard,
+  type Counter,
+  counter,
+  epochOf,
+  inodeAt,
+  type Segment,
+  setCounter,
+} from './segment.ts';
+export {
+  DirectorySlots,
+  freeChain,
+  insertDirent,
+  removeDirent,
+  retargetDirent,
+  setExtents,
+  setText,
+} from './tree.ts';
 export { SegmentWriter } from './writer.ts';

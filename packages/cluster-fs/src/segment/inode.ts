@@ -1,6 +1,6 @@
 /** Reading an inode: one consistent copy of its record. */
 import { inode } from './layout.ts';
-import { type Segment, inodeAt, inodeGuard } from './segment.ts';
+import { inodeAt, inodeGuard, type Segment } from './segment.ts';
 import { guardBegin, guardChanged } from './seqlock.ts';
 
 /** A consistent copy of an inode record; reused by callers that look at many. */
@@ -27,16 +27,27 @@ export class InodeCopy {
 
 const word = (name: keyof typeof inode.offset) => inode.offset[name] / 4;
 const at = {
-  ino: word('ino'), generation: word('generation'), mode: word('mode'), uid: word('uid'), gid: word('gid'),
-  nlink: word('nlink'), parent: word('parent'), size: word('size'), layoutVersion: word('layoutVersion'),
-  chain: word('chain'), extentCount: word('extentCount'), pages: word('pages'),
-  atimeMs: word('atimeMs') / 2, mtimeMs: word('mtimeMs') / 2, ctimeMs: word('ctimeMs') / 2,
+  ino: word('ino'),
+  generation: word('generation'),
+  mode: word('mode'),
+  uid: word('uid'),
+  gid: word('gid'),
+  nlink: word('nlink'),
+  parent: word('parent'),
+  size: word('size'),
+  layoutVersion: word('layoutVersion'),
+  chain: word('chain'),
+  extentCount: word('extentCount'),
+  pages: word('pages'),
+  atimeMs: word('atimeMs') / 2,
+  mtimeMs: word('mtimeMs') / 2,
+  ctimeMs: word('ctimeMs') / 2,
   birthtimeMs: word('birthtimeMs') / 2,
 };
 
 /**
- * Copies inode `ino` into `copy`; false when no such inode lives. Typed arrays and not the struct's cursor: this is
- * the hottest read there is.
+ * Copies inode `ino` into `copy`; false when no such inode lives. Typed arrays and not the struct's cursor:
+ * this is the hottest read there is.
  */
 export function readInode(s: Segment, ino: number, copy: InodeCopy): boolean {
   if (ino === 0 || ino >= s.inodeCount) return false;

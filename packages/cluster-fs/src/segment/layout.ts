@@ -1,19 +1,22 @@
 /**
- * The segment format: every record of `meta`, and the order of its regions. docs/segment-format.md is generated from here.
+ * The segment format: every record of `meta`, and the order of its regions. docs/segment-format.md is
+ * generated from here.
  *
  *   meta:  superblock | page bitmap | inode table | dentry buckets | blocks
  *   data:  pages, 4 KiB each; page n of the segment is at byte n * 4096
  *
- * `meta` has one writer, the coordinator, and any number of lock-free readers. What a reader can find is guarded by a
- * sequence counter: odd while the writer is inside, changed when it was. A reader copies what it needs between two
- * loads of the counter and starts again when they differ (a seqlock, as in linux/seqlock.h).
+ * `meta` has one writer, the coordinator, and any number of lock-free readers. What a reader can find is
+ * guarded by a sequence counter: odd while the writer is inside, changed when it was. A reader copies what it
+ * needs between two loads of the counter and starts again when they differ (a seqlock, as in
+ * linux/seqlock.h).
  *   - an inode record, with its chain of extent or text blocks: guarded by inode.sequence
  *   - a dentry chain, with every dirent on it: guarded by bucket.sequence
  *   - the dirents of a directory block, for listing: guarded by block.sequence
  *   - the superblock's counters: each is one word, no guard
  *
  * INVARIANT: an extent lies inside the data file, belongs to one inode, and its pages are set in the bitmap.
- * INVARIANT: a dirent is on exactly one dentry chain, in a block of its parent's chain, and names a live inode.
+ * INVARIANT: a dirent is on exactly one dentry chain, in a block of its parent's chain, and names a live
+ * inode.
  * INVARIANT: every block with a kind is reachable from exactly one inode; the others are free.
  */
 import { bytes, f64, signature, struct, u8, u16, u32, u53, u64 } from '@cluster-fs/transport';
@@ -55,7 +58,9 @@ export const superblock = struct('superblock', 192, {
   heldPages: u32('pages in quarantine: of no file any more, but a process may still map them'),
   reservedPages: u32('pages set aside for writes under way'),
   nodePid: u32('process id of the coordinator'),
-  rightsVersion: u32('grows when the mode or owner of a directory changes: what was resolved before must be checked again'),
+  rightsVersion: u32(
+    'grows when the mode or owner of a directory changes: what was resolved before must be checked again',
+  ),
   reserved2: bytes(44, 'zero'),
 });
 
@@ -74,7 +79,9 @@ export const inode = struct('inode', 128, {
   mtimeMs: f64('content changed'),
   ctimeMs: f64('inode changed'),
   birthtimeMs: f64('made'),
-  chain: u32('first block: of a directory its dirents, of a symlink its target, of a file the extents after the first two'),
+  chain: u32(
+    'first block: dirents of a directory, target of a symlink, extents of a file after the first two',
+  ),
   extentCount: u32('extents of the file'),
   pages: u32('pages of all extents'),
   reserved0: u32('zero'),
@@ -112,7 +119,9 @@ export const blockSize = 1024;
 /** Bytes of text, and extents, that fit behind a block's header. */
 export const blockPayload = blockSize - blockHeader.size;
 export const extentsPerBlock = blockPayload / extent.size;
-/** Slot 0 of a block of dirents is the header; 1 to 7 are dirents. A dirent's reference is block * 8 + slot. */
+/**
+ * Slot 0 of a block of dirents is the header; 1 to 7 are dirents. A dirent's reference is block * 8 + slot.
+ */
 export const slotsPerBlock = 8;
 
 export const dirent = struct('dirent', 128, {
@@ -147,7 +156,10 @@ export interface Geometry {
 
 const alignUp = (n: number, to: number) => Math.ceil(n / to) * to;
 
-/** `meta` is sparse: what no file needs takes no memory, so the tables are sized for the limit and not for today. */
+/**
+ * `meta` is sparse: what no file needs takes no memory, so the tables are sized for the limit and not for
+ * today.
+ */
 export function geometryFor({ dataSize, inodeCount }: { dataSize: number; inodeCount: number }): Geometry {
   const pageCount = Math.floor(dataSize / pageSize);
   const bucketCount = 2 ** Math.ceil(Math.log2(inodeCount));
@@ -158,7 +170,15 @@ export function geometryFor({ dataSize, inodeCount }: { dataSize: number; inodeC
   const blockOffset = alignUp(bucketOffset + bucketCount * bucket.size, pageSize);
   const metaSize = alignUp(blockOffset + blockCount * blockSize, pageSize);
   return {
-    dataSize: pageCount * pageSize, metaSize, pageCount, inodeCount, bucketCount, blockCount,
-    bitmapOffset, inodeOffset, bucketOffset, blockOffset,
+    dataSize: pageCount * pageSize,
+    metaSize,
+    pageCount,
+    inodeCount,
+    bucketCount,
+    blockCount,
+    bitmapOffset,
+    inodeOffset,
+    bucketOffset,
+    blockOffset,
   };
 }

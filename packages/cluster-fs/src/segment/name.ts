@@ -1,6 +1,8 @@
-/** Names as bytes: encoding, the hash that chooses a dentry chain, comparison with a dirent in the segment. */
-import { dirent, inlineName, blockHeader } from './layout.ts';
-import { type Segment, blockAt } from './segment.ts';
+/**
+ * Names as bytes: encoding, the hash that chooses a dentry chain, comparison with a dirent in the segment.
+ */
+import { blockHeader, dirent, inlineName } from './layout.ts';
+import { blockAt, type Segment } from './segment.ts';
 
 const encoder = new TextEncoder();
 
@@ -17,7 +19,10 @@ export function hashName(parent: number, name: Uint8Array): number {
 
 const { nameLength: lengthAt, nameBlock: nameBlockAt, name: nameAt } = dirent.offset;
 
-/** Whether the dirent at byte `at` has this name. May read a half-written record: its guard decides if that counts. */
+/**
+ * Whether the dirent at byte `at` has this name. May read a half-written record: its guard decides if that
+ * counts.
+ */
 export function sameName(s: Segment, at: number, name: Uint8Array): boolean {
   const { bytes } = s;
   if (bytes[at + lengthAt] !== name.length) return false;

@@ -1,12 +1,21 @@
 /**
- * Verifies a segment and binds it. Refuses everything it does not know, and never repairs: EPROTONOSUPPORT for another
- * version or layout, EIO for damage.
+ * Verifies a segment and binds it. Refuses everything it does not know, and never repairs: EPROTONOSUPPORT
+ * for another version or layout, EIO for damage.
  */
 import { crc32 } from 'node:zlib';
 import { FsError } from '@cluster-fs/transport';
 import { checksummedBytes, layoutHash } from './format.ts';
-import { type Geometry, bucket, blockSize, formatVersion, inode, magic, pageShift, superblock } from './layout.ts';
-import { type Segment, bindSegment } from './segment.ts';
+import {
+  blockSize,
+  bucket,
+  formatVersion,
+  type Geometry,
+  inode,
+  magic,
+  pageShift,
+  superblock,
+} from './layout.ts';
+import { bindSegment, type Segment } from './segment.ts';
 
 const refuse = (code: 'EIO' | 'EPROTONOSUPPORT', why: string): never => {
   throw new FsError(code, 'mount', { why: `segment: ${why}` });
@@ -27,8 +36,16 @@ export function openSegment(buffer: ArrayBuffer): Segment {
   const { dataSize, metaSize, pageCount, inodeCount, bucketCount, blockCount } = block;
   const { bitmapOffset, inodeOffset, bucketOffset, blockOffset } = block;
   const geometry: Geometry = {
-    dataSize, metaSize, pageCount, inodeCount, bucketCount, blockCount,
-    bitmapOffset, inodeOffset, bucketOffset, blockOffset,
+    dataSize,
+    metaSize,
+    pageCount,
+    inodeCount,
+    bucketCount,
+    blockCount,
+    bitmapOffset,
+    inodeOffset,
+    bucketOffset,
+    blockOffset,
   };
   checkRegions(geometry, buffer.byteLength);
   return bindSegment(buffer, geometry, Buffer.from(block.segmentId).toString('hex'));

@@ -1,6 +1,6 @@
 /**
- * Walking a path, by the rules of path_resolution(7). The same walk serves the client on the published segment and
- * the coordinator on its working copy.
+ * Walking a path, by the rules of path_resolution(7). The same walk serves the client on the published
+ * segment and the coordinator on its working copy.
  */
 import { FsError, maxPathLength } from '@cluster-fs/transport';
 import { lookup } from './directory.ts';
@@ -37,20 +37,31 @@ export interface WalkOptions {
   readonly credentials?: Credentials | undefined;
 }
 
-const parseError = (code: 'ENOENT' | 'ENOTDIR' | 'ELOOP' | 'ENAMETOOLONG' | 'EACCES', path: string, syscall: string) =>
-  new FsError(code, syscall, { path });
+const parseError = (
+  code: 'ENOENT' | 'ENOTDIR' | 'ELOOP' | 'ENAMETOOLONG' | 'EACCES',
+  path: string,
+  syscall: string,
+) => new FsError(code, syscall, { path });
 
 /**
  * Resolves `path` from the root.
  *
- * @throws FsError ENOENT when a directory on the way is missing (a missing last name is a result), ENOTDIR, ELOOP,
+ * @throws FsError ENOENT when a directory on the way is missing (a missing last name is a result), ENOTDIR,
+ * ELOOP,
  *   ENAMETOOLONG, EACCES
  */
 export function walk(s: Segment, path: string, { follow, syscall, credentials }: WalkOptions): Walk {
   if (path === '') throw parseError('ENOENT', path, syscall);
-  if (path.length >= maxPathLength || Buffer.byteLength(path) >= maxPathLength) throw parseError('ENAMETOOLONG', path, syscall);
+  if (path.length >= maxPathLength || Buffer.byteLength(path) >= maxPathLength)
+    throw parseError('ENAMETOOLONG', path, syscall);
   const pending = splitReversed(path);
-  const result: Walk = { ino: rootIno, parent: rootIno, name: '', trailingSlash: path.endsWith('/'), chains: [] };
+  const result: Walk = {
+    ino: rootIno,
+    parent: rootIno,
+    name: '',
+    trailingSlash: path.endsWith('/'),
+    chains: [],
+  };
   const copy = new InodeCopy();
   let links = 0;
   while (pending.length > 0) {
@@ -58,7 +69,8 @@ export function walk(s: Segment, path: string, { follow, syscall, credentials }:
     if (result.ino === 0) throw parseError('ENOENT', path, syscall);
     const directory = result.ino;
     if (!isDirectory(modeOf(s, directory))) throw parseError('ENOTDIR', path, syscall);
-    if (credentials !== undefined && !mayAccess(s, directory, credentials, 1, copy)) throw parseError('EACCES', path, syscall);
+    if (credentials !== undefined && !mayAccess(s, directory, credentials, 1, copy))
+      throw parseError('EACCES', path, syscall);
     step(s, result, { directory, name, path, syscall });
     const last = pending.length === 0;
     if (result.ino !== 0 && isSymlink(modeOf(s, result.ino)) && (!last || follow || result.trailingSlash)) {
@@ -78,7 +90,11 @@ export function walk(s: Segment, path: string, { follow, syscall, credentials }:
 }
 
 /** One component: sets ino, parent and name of `result`. */
-function step(s: Segment, result: Walk, at: { directory: number; name: string; path: string; syscall: string }): void {
+function step(
+  s: Segment,
+  result: Walk,
+  at: { directory: number; name: string; path: string; syscall: string },
+): void {
   const { directory, name, path, syscall } = at;
   if (name === '.' || name === '..') {
     if (name === '..') result.ino = parentOf(s, directory);
@@ -108,8 +124,17 @@ function splitReversed(path: string): string[] {
   return names;
 }
 
-/** Whether `who` may access inode `ino`; `mask` is read 4, write 2, execute or search 1. As access(2): root may. */
-export function mayAccess(s: Segment, ino: number, who: Credentials, mask: number, copy = new InodeCopy()): boolean {
+/**
+ * Whether `who` may access inode `ino`; `mask` is read 4, write 2, execute or search 1. As access(2): root
+ * may.
+ */
+export function mayAccess(
+  s: Segment,
+  ino: number,
+  who: Credentials,
+  mask: number,
+  copy = new InodeCopy(),
+): boolean {
   if (!readInode(s, ino, copy)) return false;
   const { mode, uid, gid } = copy;
   // Root may do anything, except execute what nobody may execute.

@@ -1,10 +1,20 @@
 /**
  * A segment's `meta` in memory: the geometry from its superblock and typed windows on the same bytes.
  *
- * The same functions read the published segment, which other processes change under us, and the coordinator's working
- * copy, whose guards never move. So every reader of this folder takes a Segment and goes by its guards.
+ * The same functions read the published segment, which other processes change under us, and the coordinator's
+ * working copy, whose guards never move. So every reader of this folder takes a Segment and goes by its
+ * guards.
  */
-import { type Geometry, bucket, dirent, blockHeader, blockSize, inode, slotsPerBlock, superblock } from './layout.ts';
+import {
+  blockHeader,
+  blockSize,
+  bucket,
+  dirent,
+  type Geometry,
+  inode,
+  slotsPerBlock,
+  superblock,
+} from './layout.ts';
 
 export interface Segment extends Geometry {
   readonly id: string;
@@ -36,14 +46,24 @@ export const direntAt = (s: Geometry, reference: number): number =>
   blockAt(s, Math.floor(reference / slotsPerBlock)) + (reference % slotsPerBlock) * dirent.size;
 
 /** Indexes of guards in `i32`. */
-export const inodeGuard = (s: Geometry, ino: number): number => (inodeAt(s, ino) + inode.offset.sequence) >>> 2;
-export const bucketGuard = (s: Geometry, index: number): number => (bucketAt(s, index) + bucket.offset.sequence) / 4;
-export const blockGuard = (s: Geometry, block: number): number => (blockAt(s, block) + blockHeader.offset.sequence) / 4;
+export const inodeGuard = (s: Geometry, ino: number): number =>
+  (inodeAt(s, ino) + inode.offset.sequence) >>> 2;
+export const bucketGuard = (s: Geometry, index: number): number =>
+  (bucketAt(s, index) + bucket.offset.sequence) / 4;
+export const blockGuard = (s: Geometry, block: number): number =>
+  (blockAt(s, block) + blockHeader.offset.sequence) / 4;
 
 /** One of the superblock's counters. */
 export type Counter =
-  | 'freePages' | 'freeInodes' | 'freeBlocks' | 'heldPages' | 'reservedPages' | 'nodePid' | 'rightsVersion';
-export const counter = (s: Segment, name: Counter): number => Atomics.load(s.i32, superblock.offset[name] / 4) >>> 0;
+  | 'freePages'
+  | 'freeInodes'
+  | 'freeBlocks'
+  | 'heldPages'
+  | 'reservedPages'
+  | 'nodePid'
+  | 'rightsVersion';
+export const counter = (s: Segment, name: Counter): number =>
+  Atomics.load(s.i32, superblock.offset[name] / 4) >>> 0;
 export const setCounter = (s: Segment, name: Counter, value: number): void => {
   Atomics.store(s.i32, superblock.offset[name] / 4, value | 0);
 };

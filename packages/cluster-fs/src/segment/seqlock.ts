@@ -1,8 +1,11 @@
 /**
- * The reader's half of a sequence counter (linux/seqlock.h): load it, read, load it again; when it moved, read again.
+ * The reader's half of a sequence counter (linux/seqlock.h): load it, read, load it again; when it moved,
+ * read again.
  *
- * Each load here pairs with the two stores of publish(): odd before the first changed byte, even after the last.
- * A reader never blocks the writer. A writer that died inside leaves an odd counter; the reader then gives up with
+ * Each load here pairs with the two stores of publish(): odd before the first changed byte, even after the
+ * last.
+ * A reader never blocks the writer. A writer that died inside leaves an odd counter; the reader then gives up
+ * with
  * EAGAIN after `patienceMs`, and finds a rebuilt segment when the node is back.
  */
 import { FsError } from '@cluster-fs/transport';

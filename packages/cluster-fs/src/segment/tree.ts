@@ -1,13 +1,22 @@
 /**
  * Changing what hangs on inodes: names in directories, extents of files, targets of symlinks.
  *
- * Requires: names are valid and not there yet (insert) or there (remove, retarget); the caller, who has walked the
- * path, knows. Errors here are only those of a full table: ENOSPC, and then the caller rolls back.
+ * Requires: names are valid and not there yet (insert) or there (remove, retarget); the caller, who has
+ * walked the path, knows. Errors here are only those of a full table: ENOSPC, and then the caller rolls back.
  */
-import { type Extent, FsError, assert } from '@cluster-fs/transport';
+import { assert, type Extent, FsError } from '@cluster-fs/transport';
 import { lookup } from './directory.ts';
 import {
-  blockHeader, blockKind, blockPayload, bucket, dirent, extent, extentsPerBlock, inlineExtents, inlineName, inode,
+  blockHeader,
+  blockKind,
+  blockPayload,
+  bucket,
+  dirent,
+  extent,
+  extentsPerBlock,
+  inlineExtents,
+  inlineName,
+  inode,
   slotsPerBlock,
 } from './layout.ts';
 import { encodeName, hashName } from './name.ts';
@@ -22,7 +31,10 @@ export class DirectorySlots {
 
   take(w: SegmentWriter, directory: number): number {
     let slots = this.#free.get(directory);
-    if (slots === undefined) this.#free.set(directory, (slots = findFreeSlots(w, directory)));
+    if (slots === undefined) {
+      slots = findFreeSlots(w, directory);
+      this.#free.set(directory, slots);
+    }
     // A rolled-back change leaves the list out of step; it is found again when it is next needed.
     w.onRollback(() => this.#free.delete(directory));
     const slot = slots.pop();
@@ -50,7 +62,8 @@ function findFreeSlots(w: SegmentWriter, directory: number): number[] {
   const slots: number[] = [];
   for (let block = w.inode.at(inodeAt(w.segment, directory)).chain; block !== 0; ) {
     const { used, next } = w.block.at(blockAt(w.segment, block));
-    for (let i = slotsPerBlock - 1; i > 0; i--) if ((used & (1 << i)) === 0) slots.push(block * slotsPerBlock + i);
+    for (let i = slotsPerBlock - 1; i > 0; i--)
+      if ((used & (1 << i)) === 0) slots.push(block * slotsPerBlock + i);
     block = next;
   }
   return slots;
@@ -64,7 +77,11 @@ export interface NewEntry {
 }
 
 /** Adds a name. The directory's size counts its entries. */
-export function insertDirent(w: SegmentWriter, slots: DirectorySlots, { parent, name, ino, type }: NewEntry): void {
+export function insertDirent(
+  w: SegmentWriter,
+  slots: DirectorySlots,
+  { parent, name, ino, type }: NewEntry,
+): void {
   const s = w.segment;
   const encoded = encodeName(name);
   const hash = hashName(parent, encoded);
@@ -76,7 +93,14 @@ export function insertDirent(w: SegmentWriter, slots: DirectorySlots, { parent, 
   const bucketOffset = w.touchBucket(hash & (s.bucketCount - 1));
   const head = bucketOffset / 4 + bucket.offset.head / 4;
   const record = dirent.bind(s.view).at(at);
-  Object.assign(record, { parent, ino, hash, hashNext: s.u32[head], nameLength: encoded.length, type: type >> 12 });
+  Object.assign(record, {
+    parent,
+    ino,
+    hash,
+    hashNext: s.u32[head],
+    nameLength: encoded.length,
+    type: type >> 12,
+  });
   record.nameBlock = 0;
   record.name = encoded.subarray(0, inlineName);
   if (encoded.length > inlineName) record.nameBlock = storeRestOfName(w, ino, encoded.subarray(inlineName));
@@ -149,7 +173,10 @@ export function setExtents(w: SegmentWriter, ino: number, extents: readonly Exte
   for (let i = blocks - 1; i >= 0; i--) {
     const block = w.takeBlock(blockKind.extents, ino, generation);
     if (block === undefined) throw tableFull('blocks');
-    const part = extents.slice(inlineExtents + i * extentsPerBlock, inlineExtents + (i + 1) * extentsPerBlock);
+    const part = extents.slice(
+      inlineExtents + i * extentsPerBlock,
+      inlineExtents + (i + 1) * extentsPerBlock,
+    );
     const header = w.block.at(blockAt(w.segment, block));
     header.next = next;
     header.length = part.length;

@@ -1,20 +1,33 @@
 /**
  * Changing a segment: the coordinator's half.
  *
- * The coordinator changes a private *working copy* and, when SQLite has committed, publishes the touched records into
- * the segment that readers see. So a reader meets an odd guard for microseconds, never for the length of a commit, and
- * what fails half-way is undone before anybody could have seen it.
+ * The coordinator changes a private *working copy* and, when SQLite has committed, publishes the touched
+ * records into the segment that readers see. So a reader meets an odd guard for microseconds, never for the
+ * length of a commit, and what fails half-way is undone before anybody could have seen it.
  *
  *   clean ──touch──▶ touched ──savepoint/rollback──▶ as at the savepoint
  *                       └──publish──▶ clean
  *
- * Order of publish: all guards odd, all records, all guards even. A reader that holds any one guard sees all or nothing.
- * INVARIANT: between batches the working copy and the published segment are equal, but for guards and the epoch.
+ * Order of publish: all guards odd, all records, all guards even. A reader that holds any one guard sees all
+ * or nothing.
+ * INVARIANT: between batches the working copy and the published segment are equal, but for guards and the
+ * epoch.
  */
 import { assert } from '@cluster-fs/transport';
 import { PageAllocator } from './allocator.ts';
-import { type Counter, type Segment, blockAt, blockGuard, bucketAt, bucketGuard, counter, inodeAt, inodeGuard, setCounter } from './segment.ts';
-import { bucket, blockHeader, blockKind, blockSize, inode } from './layout.ts';
+import { blockHeader, blockKind, blockSize, bucket, inode } from './layout.ts';
+import {
+  blockAt,
+  blockGuard,
+  bucketAt,
+  bucketGuard,
+  type Counter,
+  counter,
+  inodeAt,
+  inodeGuard,
+  type Segment,
+  setCounter,
+} from './segment.ts';
 
 export class SegmentWriter {
   readonly segment: Segment;
@@ -32,8 +45,8 @@ export class SegmentWriter {
   readonly #firstGeneration: number;
 
   /**
-   * Takes over `segment`, freshly formatted. New inodes get generations that no earlier term gave: a slot that was
-   * free at a crash has forgotten its own.
+   * Takes over `segment`, freshly formatted. New inodes get generations that no earlier term gave: a slot
+   * that was free at a crash has forgotten its own.
    */
   constructor(segment: Segment, epoch = 0) {
     this.segment = segment;
@@ -104,7 +117,8 @@ export class SegmentWriter {
 
   /** A free inode slot, or undefined when there is none. Its generation is already that of the new life. */
   takeInode(): number | undefined {
-    const ino = this.#freeInodes.pop() ?? (this.#nextInode < this.segment.inodeCount ? this.#nextInode++ : undefined);
+    const ino =
+      this.#freeInodes.pop() ?? (this.#nextInode < this.segment.inodeCount ? this.#nextInode++ : undefined);
     if (ino === undefined) return undefined;
     this.#undo.push(() => this.#freeInodes.push(ino));
     const record = this.touchInode(ino);
@@ -140,7 +154,8 @@ export class SegmentWriter {
 
   /** A free block, zeroed, with its header filled; undefined when there is none. */
   takeBlock(kind: number, ino: number, generation: number): number | undefined {
-    const block = this.#freeBlocks.pop() ?? (this.#nextBlock < this.segment.blockCount ? this.#nextBlock++ : undefined);
+    const block =
+      this.#freeBlocks.pop() ?? (this.#nextBlock < this.segment.blockCount ? this.#nextBlock++ : undefined);
     if (block === undefined) return undefined;
     this.#undo.push(() => this.#freeBlocks.push(block));
     const header = this.touchBlock(block);
@@ -171,7 +186,7 @@ export class SegmentWriter {
     for (const block of blocks) guards.push(blockGuard(target, block));
     for (const index of buckets) guards.push(bucketGuard(target, index));
     // Pairs with guardBegin and guardChanged of the readers.
-    for (const guard of guards) Atomics.store(i32, guard, (Atomics.load(i32, guard) | 1));
+    for (const guard of guards) Atomics.store(i32, guard, Atomics.load(i32, guard) | 1);
     for (const ino of inodes) this.#copy(target, inodeAt(target, ino), inode.size);
     for (const block of blocks) this.#copy(target, blockAt(target, block), blockSize);
     for (const index of buckets) this.#copy(target, bucketAt(target, index), bucket.size);
@@ -195,7 +210,8 @@ export class SegmentWriter {
 
   #publishCounters(target: Segment): void {
     const first = this.segment.bitmapOffset / 4;
-    for (const word of this.pages.takeDirtyWords()) target.u32[first + word] = this.segment.u32[first + word] as number;
+    for (const word of this.pages.takeDirtyWords())
+      target.u32[first + word] = this.segment.u32[first + word] as number;
     const names: Counter[] = ['freeInodes', 'freeBlocks', 'heldPages', 'reservedPages', 'rightsVersion'];
     for (const name of names) setCounter(target, name, counter(this.segment, name));
     setCounter(this.segment, 'freePages', this.pages.free);

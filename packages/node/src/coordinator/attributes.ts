@@ -1,6 +1,9 @@
-/** Attributes of an inode: mode, owner, times, size; the rules of chmod(2), chown(2), utimensat(2), truncate(2). */
+/**
+ * Attributes of an inode: mode, owner, times, size; the rules of chmod(2), chown(2), utimensat(2),
+ * truncate(2).
+ */
 import { FsError, type Reply, type Request } from '@cluster-fs/transport';
-import { fileType, isDirectory, isFile, mayAccess, setCounter, counter, walk } from 'cluster-fs/segment';
+import { counter, fileType, isDirectory, isFile, mayAccess, setCounter, walk } from 'cluster-fs/segment';
 import { handleOf, resize } from './content.ts';
 import type { Coordinator } from './coordinator.ts';
 import { assertMayChange } from './open.ts';
@@ -8,7 +11,11 @@ import type { Session } from './session.ts';
 
 type SetAttributes = Request<'setAttributes'>;
 
-export async function setAttributes(c: Coordinator, session: Session, request: SetAttributes): Promise<Reply<'setAttributes'>> {
+export async function setAttributes(
+  c: Coordinator,
+  session: Session,
+  request: SetAttributes,
+): Promise<Reply<'setAttributes'>> {
   const { syscall, path } = request;
   assertMayChange(session, syscall, path);
   const target = findTarget(c, session, request);
@@ -16,7 +23,10 @@ export async function setAttributes(c: Coordinator, session: Session, request: S
   return c.gate.exclusive(target.ino, () => c.journal.mutate(() => change(c, target, request)));
 }
 
-interface Target { readonly ino: number; readonly path: string }
+interface Target {
+  readonly ino: number;
+  readonly path: string;
+}
 
 function findTarget(c: Coordinator, session: Session, request: SetAttributes): Target {
   const { syscall, handle, follow, size } = request;

@@ -1,7 +1,8 @@
 /**
  * What is in a file: whole contents put in one step, pages attached, stores in place, truncation.
  *
- * The coordinator never sees file data. A client fills pages that are its own (`reserve`) or that stand still for it
+ * The coordinator never sees file data. A client fills pages that are its own (`reserve`) or that stand still
+ * for it
  * (`writeBegin`), and here they become the file's.
  */
 import { type Event, type Extent, FsError, type Reply, type Request, type Run } from '@cluster-fs/transport';
@@ -16,12 +17,20 @@ import type { Grant, Handle, Session } from './session.ts';
 
 export const pagesFor = (size: number): number => Math.ceil(size / pageSize);
 
-export function reserve(c: Coordinator, session: Session, { pages }: Request<'reserve'>): Promise<Reply<'reserve'>> {
-  return c.journal.mutate(() => ({ runs: takePages(c, pages, session.reservations).left.map((r) => ({ ...r })) }));
+export function reserve(
+  c: Coordinator,
+  session: Session,
+  { pages }: Request<'reserve'>,
+): Promise<Reply<'reserve'>> {
+  return c.journal.mutate(() => ({
+    runs: takePages(c, pages, session.reservations).left.map((r) => ({ ...r })),
+  }));
 }
 
 export function unreserve(c: Coordinator, session: Session, { runs }: Event<'unreserve'>): void {
-  c.journal.mutate(() => giveBack(c, runs, session.reservations)).catch((error: unknown) => c.hub.report(error));
+  c.journal
+    .mutate(() => giveBack(c, runs, session.reservations))
+    .catch((error: unknown) => c.hub.report(error));
 }
 
 /** A file by path or by handle, as the request names it. */
@@ -33,7 +42,8 @@ export function handleOf(session: Session, id: number, syscall: string): Handle 
 
 export async function put(c: Coordinator, session: Session, request: Request<'put'>): Promise<Reply<'put'>> {
   const { path, handle, flags, mode, size, runs } = request;
-  if (pageCountOf(runs) !== pagesFor(size)) throw new FsError('EINVAL', 'write', { why: 'pages and size disagree' });
+  if (pageCountOf(runs) !== pagesFor(size))
+    throw new FsError('EINVAL', 'write', { why: 'pages and size disagree' });
   if (handle !== undefined) return replace(c, session, writableHandle(session, handle), request);
   if (path === undefined) throw new FsError('EINVAL', 'open', { why: 'neither path nor handle' });
   const target = openTarget(c, session, { path, flags, write: true });
@@ -45,7 +55,10 @@ export async function put(c: Coordinator, session: Session, request: Request<'pu
 }
 
 function replace(
-  c: Coordinator, session: Session, { ino, path }: { ino: number; path: string }, request: Request<'put'>,
+  c: Coordinator,
+  session: Session,
+  { ino, path }: { ino: number; path: string },
+  request: Request<'put'>,
 ): Promise<Reply<'put'>> {
   return c.gate.exclusive(ino, () =>
     c.journal.mutate(() => {
@@ -57,7 +70,9 @@ function replace(
 
 /** Requires: inside mutate, with the layout held exclusively or the inode new. */
 function setContent(
-  c: Coordinator, session: Session, { ino, request }: { ino: number; path: string; request: Request<'put'> },
+  c: Coordinator,
+  session: Session,
+  { ino, request }: { ino: number; path: string; request: Request<'put'> },
 ): Reply<'put'> {
   const { size, runs, mtimeMs } = request;
   consume(c, runs, session.reservations);
@@ -69,7 +84,9 @@ function setContent(
 }
 
 export function attachPages(
-  c: Coordinator, session: Session, { handle: id, offset, length, runs }: Request<'attachPages'>,
+  c: Coordinator,
+  session: Session,
+  { handle: id, offset, length, runs }: Request<'attachPages'>,
 ): Promise<Reply<'attachPages'>> {
   const handle = writableHandle(session, id);
   if (offset % pageSize !== 0 || pageCountOf(runs) !== pagesFor(length) || length === 0) {
@@ -81,7 +98,8 @@ export function attachPages(
       const from = offset / pageSize;
       const count = pageCountOf(runs);
       const extents = c.extents(handle.ino);
-      if (clip(extents, from, count).length > 0) throw new FsError('EEXIST', 'write', { why: 'the file has pages there' });
+      if (clip(extents, from, count).length > 0)
+        throw new FsError('EEXIST', 'write', { why: 'the file has pages there' });
       consume(c, runs, session.reservations);
       const size = Math.max(inode.size, offset + length);
       extendZeros(c, inode, offset);
@@ -98,17 +116,32 @@ function writableHandle(session: Session, id: number): Handle {
   return handle;
 }
 
-function grow(c: Coordinator, ino: number, extents: readonly Extent[], change: { from: number; count: number; size: number }): void {
+function grow(
+  c: Coordinator,
+  ino: number,
+  extents: readonly Extent[],
+  change: { from: number; count: number; size: number },
+): void {
   const start = Math.min(change.from, pagesFor(c.inode(ino).size));
   const filled = fillUnderWriters(c, ino, extents, change.size);
-  changeExtents(c, ino, filled, { ...change, cause: 'grow', from: start, count: change.from + change.count - start });
+  changeExtents(c, ino, filled, {
+    ...change,
+    cause: 'grow',
+    from: start,
+    count: change.from + change.count - start,
+  });
 }
 
 /**
- * Gives pages to the holes of a file that somebody maps to write: a store into a hole would land in memory that only
- * that process sees. Requires: inside mutate.
+ * Gives pages to the holes of a file that somebody maps to write: a store into a hole would land in memory
+ * that only that process sees. Requires: inside mutate.
  */
-export function fillUnderWriters(c: Coordinator, ino: number, extents: readonly Extent[], size: number): Extent[] {
+export function fillUnderWriters(
+  c: Coordinator,
+  ino: number,
+  extents: readonly Extent[],
+  size: number,
+): Extent[] {
   const written = [...c.viewsOf(ino)].some((view) => view.mode === 'rw');
   return written ? fillHoles(c, extents, size) : [...extents];
 }
@@ -120,7 +153,9 @@ export function fillHoles(c: Coordinator, extents: readonly Extent[], size: numb
   if (count === 0) return [...extents];
   const runs = c.writer.pages.allocate(count);
   if (runs === undefined) throw noSpace(c, count);
-  c.writer.onRollback(() => runs.forEach((run) => c.writer.pages.release(run)));
+  c.writer.onRollback(() => {
+    for (const run of runs) c.writer.pages.release(run);
+  });
   c.data.allocate(runs);
   let filled: Extent[] = [...extents];
   for (const e of fill(missing, runs)) filled = splice(filled, e.filePage, e.count, [e]);
@@ -134,8 +169,8 @@ function touchModified(c: Coordinator, ino: number, path: string): void {
 }
 
 /**
- * Wipes the rest of the last page before a file grows over it: what lies behind the end was never promised to be zero,
- * a view may have stored there.
+ * Wipes the rest of the last page before a file grows over it: what lies behind the end was never promised to
+ * be zero, a view may have stored there.
  */
 function extendZeros(c: Coordinator, { ino, size }: InodeCopy, newEnd: number): void {
   const tail = size % pageSize;
@@ -145,16 +180,21 @@ function extendZeros(c: Coordinator, { ino, size }: InodeCopy, newEnd: number): 
 }
 
 /**
- * Opens a store in place. Only one write at a time may add pages to a file, so one that does holds the layout alone
- * until it ends; overwriting what is there is shared.
+ * Opens a store in place. Only one write at a time may add pages to a file, so one that does holds the layout
+ * alone until it ends; overwriting what is there is shared.
  */
 export async function writeBegin(
-  c: Coordinator, session: Session, { handle: id, offset, length }: Request<'writeBegin'>,
+  c: Coordinator,
+  session: Session,
+  { handle: id, offset, length }: Request<'writeBegin'>,
 ): Promise<Reply<'writeBegin'>> {
   const handle = writableHandle(session, id);
   if (length === 0) throw new FsError('EINVAL', 'write', { why: 'nothing to write' });
   const grantId = c.nextId();
-  const breakGrant = (): void => { const g = session.grants.get(grantId); if (g !== undefined) g.broken = true; };
+  const breakGrant = (): void => {
+    const g = session.grants.get(grantId);
+    if (g !== undefined) g.broken = true;
+  };
   const missing = offset === undefined || missingPages(c, handle.ino, offset, length).length > 0;
   const hold = await c.gate.acquire(handle.ino, missing ? 'exclusive' : 'shared', breakGrant);
   try {
@@ -165,9 +205,19 @@ export async function writeBegin(
   }
 }
 
-interface Begin { handle: Handle; grantId: number; offset: number | undefined; length: number; hold: Hold }
+interface Begin {
+  handle: Handle;
+  grantId: number;
+  offset: number | undefined;
+  length: number;
+  hold: Hold;
+}
 
-function beginHeld(c: Coordinator, session: Session, { handle, grantId, offset, length, hold }: Begin): Promise<Reply<'writeBegin'>> {
+function beginHeld(
+  c: Coordinator,
+  session: Session,
+  { handle, grantId, offset, length, hold }: Begin,
+): Promise<Reply<'writeBegin'>> {
   return c.journal.mutate(() => {
     if (session.ended) throw new FsError('ECONNRESET', 'write');
     const at = offset ?? c.inode(handle.ino).size;
@@ -175,15 +225,29 @@ function beginHeld(c: Coordinator, session: Session, { handle, grantId, offset, 
     const count = pagesFor(at + length) - from;
     const missing = missingPages(c, handle.ino, at, length);
     const pages = missing.reduce((sum, m) => sum + m.count, 0);
-    if (pages > 0 && hold.kind !== 'exclusive') throw new FsError('EAGAIN', 'write', { why: 'the file changed' });
+    if (pages > 0 && hold.kind !== 'exclusive')
+      throw new FsError('EAGAIN', 'write', { why: 'the file changed' });
     const reservation = pages > 0 ? takePages(c, pages, session.reservations) : undefined;
     const added = fill(missing, reservation?.left ?? []);
     const grant: Grant = {
-      id: grantId, session, ino: handle.ino, offset: at, length, path: handle.path, added, reservation, hold, broken: false,
+      id: grantId,
+      session,
+      ino: handle.ino,
+      offset: at,
+      length,
+      path: handle.path,
+      added,
+      reservation,
+      hold,
+      broken: false,
     };
     session.grants.set(grantId, grant);
     c.writer.onRollback(() => session.grants.delete(grantId));
-    return { grant: grantId, offset: at, extents: mergeByPage(clip(c.extents(handle.ino), from, count), added) };
+    return {
+      grant: grantId,
+      offset: at,
+      extents: mergeByPage(clip(c.extents(handle.ino), from, count), added),
+    };
   });
 }
 
@@ -194,7 +258,10 @@ const mergeByPage = (a: readonly Extent[], b: readonly Extent[]): Extent[] =>
 const missingPages = (c: Coordinator, ino: number, offset: number, length: number): Gap[] =>
   gaps(c.extents(ino), Math.floor(offset / pageSize), pagesFor(offset + length));
 
-interface Gap { readonly filePage: number; readonly count: number }
+interface Gap {
+  readonly filePage: number;
+  readonly count: number;
+}
 
 /** What `extents` leave open between file pages `from` and `end`. */
 function gaps(extents: readonly Extent[], from: number, end: number): Gap[] {
@@ -219,7 +286,11 @@ function fill(missing: readonly Gap[], runs: readonly Run[]): Extent[] {
   });
 }
 
-export async function writeEnd(c: Coordinator, session: Session, request: Request<'writeEnd'>): Promise<Reply<'writeEnd'>> {
+export async function writeEnd(
+  c: Coordinator,
+  session: Session,
+  request: Request<'writeEnd'>,
+): Promise<Reply<'writeEnd'>> {
   const grant = session.grants.get(request.grant);
   if (grant === undefined) throw new FsError('EBADF', 'write', { why: 'no such grant' });
   const written = Math.min(request.written, grant.length);
@@ -246,7 +317,11 @@ export async function writeEnd(c: Coordinator, session: Session, request: Reques
 function attachAdded(c: Coordinator, grant: Grant, size: number): void {
   const wanted = clip(grant.added, 0, pagesFor(size));
   const surplus = clip(grant.added, pagesFor(size), Number.MAX_SAFE_INTEGER / 2);
-  consume(c, wanted.map(({ page, count }) => ({ page, count })), grant.session.reservations);
+  consume(
+    c,
+    wanted.map(({ page, count }) => ({ page, count })),
+    grant.session.reservations,
+  );
   if (surplus.length > 0) giveBack(c, surplus, grant.session.reservations);
   let extents: Extent[] = c.extents(grant.ino);
   for (const e of wanted) extents = splice(extents, e.filePage, e.count, [e]);
@@ -258,7 +333,13 @@ function attachAdded(c: Coordinator, grant: Grant, size: number): void {
 function endBrokenGrant(c: Coordinator, grant: Grant): void {
   if (grant.added.length === 0) return;
   c.journal
-    .mutate(() => giveBack(c, grant.added.map(({ page, count }) => ({ page, count })), grant.session.reservations))
+    .mutate(() =>
+      giveBack(
+        c,
+        grant.added.map(({ page, count }) => ({ page, count })),
+        grant.session.reservations,
+      ),
+    )
     .catch((error: unknown) => c.hub.report(error));
 }
 

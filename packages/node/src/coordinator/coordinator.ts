@@ -1,11 +1,21 @@
 /**
  * The coordinator's state: the one writer of the segment, and everything that operations on it share.
  *
- * Operations live in the files beside this one as functions of a Coordinator. They change the working copy inside
+ * Operations live in the files beside this one as functions of a Coordinator. They change the working copy
+ * inside
  * `journal.mutate`, and touch clients (punch, remap, reply) only after the commit.
  */
 import { type Extent, FsError, type Run } from '@cluster-fs/transport';
-import { DirectorySlots, InodeCopy, type Segment, type SegmentWriter, freeChain, isFile, readExtents, readInode } from 'cluster-fs/segment';
+import {
+  DirectorySlots,
+  freeChain,
+  InodeCopy,
+  isFile,
+  readExtents,
+  readInode,
+  type Segment,
+  type SegmentWriter,
+} from 'cluster-fs/segment';
 import type { DataFile } from '../data-file.ts';
 import type { MetadataStore } from '../metadata/store.ts';
 import type { EventHub } from './event-hub.ts';
@@ -49,7 +59,10 @@ export class Coordinator {
   readonly orphans = new Set<number>();
   /** Rows of `held` for pages in use by moves of our own. */
   readonly ownReservations = new Set<Reservation>();
-  /** Sessions of before a crash that neither came back nor died: while there are any, no freed page is given away. */
+  /**
+   * Sessions of before a crash that neither came back nor died: while there are any, no freed page is given
+   * away.
+   */
   readonly unresolved = new Map<number, { readonly pid: number; readonly startTime: number }>();
   /** Pages that nobody holds any more, kept back for sessions of before a crash. */
   readonly limbo: Confined[] = [];
@@ -81,7 +94,8 @@ export class Coordinator {
 
   inode(ino: number): InodeCopy {
     const copy = new InodeCopy();
-    if (!readInode(this.segment, ino, copy)) throw new FsError('ESTALE', 'read', { why: `inode ${ino} is gone` });
+    if (!readInode(this.segment, ino, copy))
+      throw new FsError('ESTALE', 'read', { why: `inode ${ino} is gone` });
     return copy;
   }
 
@@ -133,7 +147,8 @@ export class Coordinator {
     const confined: Confined = { heldId, runs: own, path, sinceMs: this.now(), parties: new Set(parties) };
     this.writer.count('heldPages', pageCountOf(own));
     if (heldId !== undefined) {
-      for (const run of own) this.journal.change({ type: 'hold', row: { id: heldId, ...run, reason: 'quarantine' } });
+      for (const run of own)
+        this.journal.change({ type: 'hold', row: { id: heldId, ...run, reason: 'quarantine' } });
     }
     this.journal.afterCommit(() => this.quarantine.add(confined));
   }
@@ -163,7 +178,9 @@ export class Coordinator {
     this.journal
       .mutate(() => {
         for (const run of confined.runs) this.writer.pages.release(run);
-        this.writer.onRollback(() => confined.runs.forEach((run) => this.writer.pages.take(run)));
+        this.writer.onRollback(() => {
+          for (const run of confined.runs) this.writer.pages.take(run);
+        });
         this.writer.count('heldPages', -pageCountOf(confined.runs));
         if (confined.heldId !== undefined) this.journal.change({ type: 'unhold', id: confined.heldId });
       })

@@ -1,6 +1,6 @@
 /**
- * Packing the segment while it is in use: afterwards every file is one extent and free space is one run, as far as
- * space and holders allow.
+ * Packing the segment while it is in use: afterwards every file is one extent and free space is one run, as
+ * far as space and holders allow.
  *
  * Files are taken in the order in which they lie and slid down, one after the other, to a growing frontier:
  *
@@ -9,14 +9,15 @@
  *
  * What stands in the place is first moved out of the way, to free pages behind it. Pages that cannot move (in
  * quarantine, being written, mapped by a client that does not answer) are stepped over.
- * INVARIANT: below the frontier nothing moves again in this run; so it ends, after at most two moves of any page.
+ * INVARIANT: below the frontier nothing moves again in this run; so it ends, after at most two moves of any
+ * page.
  */
 import type { Reply, Run } from '@cluster-fs/transport';
-import { FsError, assert } from '@cluster-fs/transport';
+import { assert, FsError } from '@cluster-fs/transport';
 import { InodeCopy, isFile, readInode } from 'cluster-fs/segment';
 import type { Coordinator } from './coordinator.ts';
 import { type MoveOptions, movePiece, piecePages } from './move.ts';
-import { record, giveBack } from './reserve.ts';
+import { giveBack, record } from './reserve.ts';
 import { overlap } from './runs.ts';
 
 /** How long freed pages may wait for their holders before they are stepped over. */
@@ -87,7 +88,11 @@ async function place(c: Coordinator, { ino, pages, frontier, result }: Placing):
     return at + pages;
   } catch (error) {
     // Somebody holds it, or there is no room to step aside: it stays, and the frontier goes behind it.
-    if (!(error instanceof FsError) || (error.code !== 'EBUSY' && error.code !== 'ENOSPC' && error.code !== 'ESTALE')) throw error;
+    if (
+      !(error instanceof FsError) ||
+      (error.code !== 'EBUSY' && error.code !== 'ENOSPC' && error.code !== 'ESTALE')
+    )
+      throw error;
     return stillThere(c, ino) ? Math.max(frontier, ...c.extents(ino).map((e) => e.page + e.count)) : frontier;
   }
 }
@@ -103,7 +108,10 @@ function firstImmovable(c: Coordinator, range: Run): Run | undefined {
 }
 
 /** Moves the pages of a file to `at`, one piece after the other, each after its place was cleared. */
-async function slide(c: Coordinator, { ino, at, pages, result }: { ino: number; at: number; pages: number; result: Run1 }): Promise<void> {
+async function slide(
+  c: Coordinator,
+  { ino, at, pages, result }: { ino: number; at: number; pages: number; result: Run1 },
+): Promise<void> {
   let filePage = 0;
   for (let done = 0; done < pages; ) {
     const count = Math.min(piecePages, pages - done);
@@ -123,7 +131,10 @@ async function slide(c: Coordinator, { ino, at, pages, result }: { ino: number; 
   }
 }
 
-async function moveInto(c: Coordinator, { ino, filePage, run, result }: { ino: number; filePage: number; run: Run; result: Run1 }): Promise<number> {
+async function moveInto(
+  c: Coordinator,
+  { ino, filePage, run, result }: { ino: number; filePage: number; run: Run; result: Run1 },
+): Promise<number> {
   const reservation = await c.journal.mutate(() => record(c, [c.writer.pages.take(run)], c.ownReservations));
   try {
     const moved = await movePiece(c, { ino, path: '', filePage, target: run.page, limit: run.count });

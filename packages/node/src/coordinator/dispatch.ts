@@ -1,14 +1,21 @@
 /** Which request goes where: the one place that knows all operations. */
-import { type AnyEvent, type AnyRequest, FsError, type Reply, type RequestName, unreachable } from '@cluster-fs/transport';
+import {
+  type AnyEvent,
+  type AnyRequest,
+  FsError,
+  type Reply,
+  type RequestName,
+  unreachable,
+} from '@cluster-fs/transport';
 import { walk } from 'cluster-fs/segment';
 import { setAttributes } from './attributes.ts';
 import { attachPages, put, reserve, unreserve, writeBegin, writeEnd } from './content.ts';
 import type { Coordinator } from './coordinator.ts';
 import { defrag } from './defrag.ts';
-import { moveFile, type MoveOptions } from './move.ts';
+import { type MoveOptions, moveFile } from './move.ts';
 import { link, mkdir, remove, rename, rmdir, symlink, unlink } from './namespace.ts';
 import { close, open } from './open.ts';
-import { type NodeFacts, check, holders, status } from './report.ts';
+import { check, holders, type NodeFacts, status } from './report.ts';
 import type { Session } from './session.ts';
 import { endSession } from './sessions.ts';
 import { acknowledge, advance, lease, mapped, present, release } from './views.ts';
@@ -17,53 +24,93 @@ type AnyReply = Reply<RequestName>;
 
 /** Answers one request of an open session. Throws or rejects with what the client is to be told. */
 export function dispatch(
-  c: Coordinator, session: Session, request: AnyRequest, { facts, long }: { facts: NodeFacts; long: MoveOptions },
+  c: Coordinator,
+  session: Session,
+  request: AnyRequest,
+  { facts, long }: { facts: NodeFacts; long: MoveOptions },
 ): AnyReply | Promise<AnyReply> {
   const { name } = request;
   switch (name) {
-    case 'hello': case 'attach': throw new FsError('EPROTO', name, { why: 'the session is open' });
-    case 'lease': return lease(c, session, request.fields);
-    case 'mapped': return mapped(session, request.fields);
-    case 'present': return present(c, session, request.fields);
-    case 'advance': return advance(c, session, request.fields);
-    case 'open': return open(c, session, request.fields);
-    case 'reserve': return reserve(c, session, request.fields);
-    case 'put': return put(c, session, request.fields);
-    case 'attachPages': return attachPages(c, session, request.fields);
-    case 'writeBegin': return writeBegin(c, session, request.fields);
-    case 'writeEnd': return writeEnd(c, session, request.fields);
-    case 'mkdir': return mkdir(c, session, request.fields);
-    case 'rmdir': return rmdir(c, session, request.fields);
-    case 'unlink': return unlink(c, session, request.fields);
-    case 'rename': return rename(c, session, request.fields);
-    case 'link': return link(c, session, request.fields);
-    case 'symlink': return symlink(c, session, request.fields);
-    case 'setAttributes': return setAttributes(c, session, request.fields);
-    case 'remove': return remove(c, session, request.fields);
-    case 'move': return moveFile(c, session, request.fields.path, long);
-    case 'defrag': return defragFor(c, session, long);
-    case 'status': return { status: status(c, facts) };
-    case 'holders': return { holders: holders(c, inoOf(c, session, request.fields.path)) };
-    case 'revoke': return revoke(c, session, request.fields.session);
-    case 'subscribe': return subscribe(c, session, request.fields);
-    case 'unsubscribe': c.hub.unsubscribe(session, request.fields.subscription); return {};
-    case 'check': return { findings: check(c) };
-    default: return unreachable(name);
+    case 'hello':
+    case 'attach':
+      throw new FsError('EPROTO', name, { why: 'the session is open' });
+    case 'lease':
+      return lease(c, session, request.fields);
+    case 'mapped':
+      return mapped(session, request.fields);
+    case 'present':
+      return present(c, session, request.fields);
+    case 'advance':
+      return advance(c, session, request.fields);
+    case 'open':
+      return open(c, session, request.fields);
+    case 'reserve':
+      return reserve(c, session, request.fields);
+    case 'put':
+      return put(c, session, request.fields);
+    case 'attachPages':
+      return attachPages(c, session, request.fields);
+    case 'writeBegin':
+      return writeBegin(c, session, request.fields);
+    case 'writeEnd':
+      return writeEnd(c, session, request.fields);
+    case 'mkdir':
+      return mkdir(c, session, request.fields);
+    case 'rmdir':
+      return rmdir(c, session, request.fields);
+    case 'unlink':
+      return unlink(c, session, request.fields);
+    case 'rename':
+      return rename(c, session, request.fields);
+    case 'link':
+      return link(c, session, request.fields);
+    case 'symlink':
+      return symlink(c, session, request.fields);
+    case 'setAttributes':
+      return setAttributes(c, session, request.fields);
+    case 'remove':
+      return remove(c, session, request.fields);
+    case 'move':
+      return moveFile(c, session, request.fields.path, long);
+    case 'defrag':
+      return defragFor(c, session, long);
+    case 'status':
+      return { status: status(c, facts) };
+    case 'holders':
+      return { holders: holders(c, inoOf(c, session, request.fields.path)) };
+    case 'revoke':
+      return revoke(c, session, request.fields.session);
+    case 'subscribe':
+      return subscribe(c, session, request.fields);
+    case 'unsubscribe':
+      c.hub.unsubscribe(session, request.fields.subscription);
+      return {};
+    case 'check':
+      return { findings: check(c) };
+    default:
+      return unreachable(name);
   }
 }
 
 /** What a client says without waiting for an answer. */
 export function dispatchEvent(c: Coordinator, session: Session, event: AnyEvent): void {
   switch (event.name) {
-    case 'close': close(c, session, event.fields.handle); return;
-    case 'ack': acknowledge(c, session, event.fields); return;
-    case 'unreserve': unreserve(c, session, event.fields); return;
+    case 'close':
+      close(c, session, event.fields.handle);
+      return;
+    case 'ack':
+      acknowledge(c, session, event.fields);
+      return;
+    case 'unreserve':
+      unreserve(c, session, event.fields);
+      return;
     case 'release': {
       const view = session.views.get(event.fields.view);
       if (view !== undefined) release(c, view);
       return;
     }
-    default: return;
+    default:
+      return;
   }
 }
 
@@ -90,7 +137,11 @@ function revoke(c: Coordinator, session: Session, id: number): Reply<'revoke'> {
 
 const maxSubscriptions = 1024;
 
-function subscribe(c: Coordinator, session: Session, { subscription, path }: { subscription: number; path: string | undefined }): Reply<'subscribe'> {
+function subscribe(
+  c: Coordinator,
+  session: Session,
+  { subscription, path }: { subscription: number; path: string | undefined },
+): Reply<'subscribe'> {
   if (session.subscriptions.size >= maxSubscriptions) throw new FsError('EMFILE', 'watch', { path });
   if (path !== undefined) inoOf(c, session, path);
   c.hub.subscribe(session, subscription, path);

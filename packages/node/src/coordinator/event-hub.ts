@@ -2,8 +2,17 @@
 import type { Session } from './session.ts';
 
 export type EventKind =
-  | 'create' | 'modify' | 'attributes' | 'remove' | 'rename' | 'replace' | 'move' | 'defrag'
-  | 'session-open' | 'session-close' | 'publish';
+  | 'create'
+  | 'modify'
+  | 'attributes'
+  | 'remove'
+  | 'rename'
+  | 'replace'
+  | 'move'
+  | 'defrag'
+  | 'session-open'
+  | 'session-close'
+  | 'publish';
 
 export class EventHub {
   readonly #now: () => number;
@@ -12,8 +21,14 @@ export class EventHub {
   #subscriptions = 0;
   #emitted = 0;
 
-  constructor({ now, sessions, onError }: {
-    now: () => number; sessions: () => Iterable<Session>; onError: (error: unknown) => void;
+  constructor({
+    now,
+    sessions,
+    onError,
+  }: {
+    now: () => number;
+    sessions: () => Iterable<Session>;
+    onError: (error: unknown) => void;
   }) {
     this.#now = now;
     this.#sessions = sessions;
@@ -39,10 +54,11 @@ export class EventHub {
     this.#emitted++;
     if (this.#subscriptions === 0) return;
     const timeMs = this.#now();
-    const to = typeof detail['to'] === 'string' ? detail['to'] : undefined;
+    const to = typeof detail.to === 'string' ? detail.to : undefined;
     for (const { subscriptions, control } of this.#sessions()) {
       for (const [subscription, below] of subscriptions) {
-        if (isBelow(path, below) || isBelow(to, below)) control.event('event', { subscription, kind, path, detail, timeMs });
+        if (isBelow(path, below) || isBelow(to, below))
+          control.event('event', { subscription, kind, path, detail, timeMs });
       }
     }
   }

@@ -3,10 +3,10 @@
  *
  *   free ──acquire──▶ held (shared: many, exclusive: one) ──release──▶ free, next in line
  *
- * A `shared` hold is a client that stores into the pages as they lie (writeBegin .. writeEnd). An `exclusive` hold is a
- * change of the layout: a move's piece, a replace, a truncate, a write that adds pages. A client may stop while it
- * holds; what waits for it longer than `deadlineMs` *breaks* its hold: its write fails with ESTALE, and what it may
- * still be storing into stays in quarantine.
+ * A `shared` hold is a client that stores into the pages as they lie (writeBegin .. writeEnd). An `exclusive`
+ * hold is a change of the layout: a move's piece, a replace, a truncate, a write that adds pages. A client
+ * may stop while it holds; what waits for it longer than `deadlineMs` *breaks* its hold: its write fails with
+ * ESTALE, and what it may still be storing into stays in quarantine.
  */
 export interface Hold {
   readonly ino: number;

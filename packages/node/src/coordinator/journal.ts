@@ -1,16 +1,26 @@
 /**
  * Group commit: how a change becomes true.
  *
- *   mutate ──▶ working copy changed, undoable ──flush──▶ SQLite commit ──▶ published in the segment ──▶ effects, replies
+ *   mutate ──▶ working copy changed, undoable ──flush──▶ SQLite commit ──▶ published in the segment ──▶
+ *   effects, replies
  *                     └── the operation throws: undone, nobody saw it
  *
- * All mutations of one turn of the event loop share one SQLite transaction, whoever asked for them. Nothing is
- * answered, pushed or punched before that transaction is committed and published; when it fails, every mutation in it
- * fails and is undone.
+ * All mutations of one turn of the event loop share one SQLite transaction, whoever asked for them. Nothing
+ * is answered, pushed or punched before that transaction is committed and published; when it fails, every
+ * mutation in it fails and is undone.
  * Order: commit, then publish, then effects (punch, remap events), then replies.
  */
 import { FsError } from '@cluster-fs/transport';
-import { InodeCopy, type Segment, type SegmentWriter, isFile, isSymlink, readExtents, readInode, readText } from 'cluster-fs/segment';
+import {
+  InodeCopy,
+  isFile,
+  isSymlink,
+  readExtents,
+  readInode,
+  readText,
+  type Segment,
+  type SegmentWriter,
+} from 'cluster-fs/segment';
 import type { Change, InodeRow, MetadataStore } from '../metadata/store.ts';
 
 interface Pending {

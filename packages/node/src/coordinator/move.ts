@@ -6,27 +6,27 @@
  *   2 arm: register the piece in every client that maps it, and write-protect it; readers go on, writers wait
  *   3 copy, off the event loop
  *   4 commit; the old pages are punched and confined; remap events go out (remap.ts)
- * The target pages are reserved, and the reservation is journalled: after a crash an interrupted move is undone by
- * that alone, since the file's extents still name the old pages.
+ * The target pages are reserved, and the reservation is journalled: after a crash an interrupted move is
+ * undone by that alone, since the file's extents still name the old pages.
  */
-import { type Extent, FsError, type Reply, type Run, native } from '@cluster-fs/transport';
+import { type Extent, FsError, native, type Reply, type Run } from '@cluster-fs/transport';
 import { isFile, walk } from 'cluster-fs/segment';
-import { noSpace, consume, giveBack, record } from './reserve.ts';
 import type { Coordinator } from './coordinator.ts';
 import { assertMayChange } from './open.ts';
 import { addressRange, arm, movePages, unsettledView } from './remap.ts';
-import { type Moved, clip, coalesce, overlap, pageCountOf } from './runs.ts';
+import { consume, giveBack, noSpace, record } from './reserve.ts';
+import { clip, coalesce, type Moved, overlap, pageCountOf } from './runs.ts';
 import type { Reservation, Session, View } from './session.ts';
 
-/** Pages that move together: 2 MiB are copied in well under a millisecond, and a writer waits for one piece. */
+/**
+ * Pages that move together: 2 MiB are copied in well under a millisecond, and a writer waits for one piece.
+ */
 export const piecePages = 512;
 
 /** How long a move waits for a client that does not answer, before it gives up with EBUSY and its name. */
 const answerDeadlineMs = 1000;
 
-export interface Progress {
-  (done: number, total: number): void;
-}
+export type Progress = (done: number, total: number) => void;
 
 /** What the caller may do about a long move. */
 export interface MoveOptions {
@@ -34,7 +34,12 @@ export interface MoveOptions {
   readonly signal?: AbortSignal;
 }
 
-export async function moveFile(c: Coordinator, session: Session, path: string, options: MoveOptions): Promise<Reply<'move'>> {
+export async function moveFile(
+  c: Coordinator,
+  session: Session,
+  path: string,
+  options: MoveOptions,
+): Promise<Reply<'move'>> {
   assertMayChange(session, 'move', path);
   const { ino } = walk(c.segment, path, { follow: true, syscall: 'move', credentials: session.credentials });
   if (ino === 0) throw new FsError('ENOENT', 'move', { path });
@@ -59,7 +64,10 @@ async function reserveRun(c: Coordinator, pages: number, path: string): Promise<
     const run = c.writer.pages.allocateRun(pages);
     if (run !== undefined) return record(c, [run], c.ownReservations);
     const { why } = noSpace(c, pages);
-    throw new FsError('ENOSPC', 'move', { path, why: `no free run of ${pages} pages (${why}); defrag makes one` });
+    throw new FsError('ENOSPC', 'move', {
+      path,
+      why: `no free run of ${pages} pages (${why}); defrag makes one`,
+    });
   });
 }
 
@@ -70,16 +78,27 @@ interface MoveTarget {
 }
 
 /** Moves all pages of a file into a reserved run, in file order; what is left of the run is given back. */
-async function moveTo(c: Coordinator, { ino, path, target }: MoveTarget, { onProgress, signal }: MoveOptions): Promise<number> {
+async function moveTo(
+  c: Coordinator,
+  { ino, path, target }: MoveTarget,
+  { onProgress, signal }: MoveOptions,
+): Promise<number> {
   if (target === undefined) return 0;
   const [run] = target.left as [Run];
   let pieces = 0;
   let done = 0;
   try {
-    for (let filePage = 0; ; pieces++) {
+    for (let filePage = 0; ; ) {
       signal?.throwIfAborted();
-      const moved: number = await movePiece(c, { ino, path, filePage, target: run.page + done, limit: run.count - done });
+      const moved: number = await movePiece(c, {
+        ino,
+        path,
+        filePage,
+        target: run.page + done,
+        limit: run.count - done,
+      });
       if (moved === 0) break;
+      pieces++;
       done += moved;
       onProgress?.(done, run.count);
       const [next] = outside(c.extents(ino), run);
@@ -95,7 +114,8 @@ async function moveTo(c: Coordinator, { ino, path, target }: MoveTarget, { onPro
 }
 
 /** The extents, or parts of them, that do not lie in `run`. */
-const outside = (extents: readonly Extent[], run: Run): Extent[] => extents.filter((e) => !overlap([e], [run]));
+const outside = (extents: readonly Extent[], run: Run): Extent[] =>
+  extents.filter((e) => !overlap([e], [run]));
 
 interface Piece {
   readonly ino: number;
@@ -123,7 +143,11 @@ export function movePiece(c: Coordinator, { ino, path, filePage, target, limit }
     try {
       for (const step of moved) await c.data.copy(step);
       await c.journal.mutate(() => {
-        consume(c, moved.map(({ to, count: n }) => ({ page: to, count: n })), c.ownReservations);
+        consume(
+          c,
+          moved.map(({ to, count: n }) => ({ page: to, count: n })),
+          c.ownReservations,
+        );
         movePages(c, ino, moved, { cause: 'move', ...range });
       });
     } catch (error) {
@@ -165,14 +189,23 @@ async function viewsSettled(c: Coordinator, ino: number, path: string): Promise<
     await new Promise((resolve) => setTimeout(resolve, 1));
   }
   for (const view of c.viewsOf(ino)) {
-    if (view.mode === 'rw' && view.session.userfault === undefined) throw busy(view, path, 'is pinned: it has no userfaultfd');
+    if (view.mode === 'rw' && view.session.userfault === undefined)
+      throw busy(view, path, 'is pinned: it has no userfaultfd');
   }
 }
 
 const busy = ({ session }: View, path: string, why: string): FsError =>
-  new FsError('EBUSY', 'move', { path, why: `held by session ${session.id} (pid ${session.pid}), which ${why}` });
+  new FsError('EBUSY', 'move', {
+    path,
+    why: `held by session ${session.id} (pid ${session.pid}), which ${why}`,
+  });
 
-function armViews(c: Coordinator, ino: number, source: readonly Extent[], range: { from: number; count: number }) {
+function armViews(
+  c: Coordinator,
+  ino: number,
+  source: readonly Extent[],
+  range: { from: number; count: number },
+) {
   const armed: { view: View; address: number; length: number }[] = [];
   for (const view of c.viewsOf(ino)) {
     const place = addressRange(view, range.from, range.count);

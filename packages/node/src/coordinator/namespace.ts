@@ -1,7 +1,16 @@
 /** Names: making, removing and renaming them, by the rules of the system calls of the same names. */
 import { type ErrorCode, FsError, type Reply, type Request } from '@cluster-fs/transport';
 import {
-  type Walk, fileType, isDirectory, listDirectory, mayAccess, removeDirent, retargetDirent, rootIno, setText, walk,
+  fileType,
+  isDirectory,
+  listDirectory,
+  mayAccess,
+  removeDirent,
+  retargetDirent,
+  rootIno,
+  setText,
+  type Walk,
+  walk,
 } from 'cluster-fs/segment';
 import type { Coordinator } from './coordinator.ts';
 import { addName, assertMayChange, createInode, touchDirectory } from './open.ts';
@@ -30,7 +39,11 @@ function assertMayEdit(c: Coordinator, session: Session, { parent, path }: Place
   if (found.ino !== 0 && c.inode(found.ino).uid !== who) throw new FsError('EPERM', syscall, { path });
 }
 
-export async function mkdir(c: Coordinator, session: Session, { path, mode, recursive }: Request<'mkdir'>): Promise<Reply<'mkdir'>> {
+export async function mkdir(
+  c: Coordinator,
+  session: Session,
+  { path, mode, recursive }: Request<'mkdir'>,
+): Promise<Reply<'mkdir'>> {
   assertMayChange(session, 'mkdir', path);
   if (!recursive) {
     const place = placeOf(c, session, path, 'mkdir');
@@ -47,7 +60,11 @@ function makeAll(c: Coordinator, session: Session, path: string, mode: number): 
   const parts = path.split('/').filter((part) => part !== '');
   for (let i = 1; i <= parts.length; i++) {
     const prefix = `/${parts.slice(0, i).join('/')}`;
-    const found = walk(c.segment, prefix, { follow: true, syscall: 'mkdir', credentials: session.credentials });
+    const found = walk(c.segment, prefix, {
+      follow: true,
+      syscall: 'mkdir',
+      credentials: session.credentials,
+    });
     if (found.ino === 0) {
       makeDirectory(c, session, Object.assign(found, { path: prefix, dots: undefined }), mode);
       first ??= prefix;
@@ -61,13 +78,21 @@ function makeAll(c: Coordinator, session: Session, path: string, mode: number): 
 function makeDirectory(c: Coordinator, session: Session, place: Place, mode: number): void {
   if (place.name === '') throw new FsError('EEXIST', 'mkdir', { path: place.path });
   assertMayEdit(c, session, place, 'mkdir');
-  const ino = createInode(c, session, { mode: fileType.directory | (mode & 0o7777), nlink: 2, parent: place.parent });
+  const ino = createInode(c, session, {
+    mode: fileType.directory | (mode & 0o7777),
+    nlink: 2,
+    parent: place.parent,
+  });
   addName(c, { parent: place.parent, name: place.name, ino, type: fileType.directory });
   c.writer.touchInode(place.parent).nlink += 1;
   c.journal.afterCommit(() => c.hub.emit('create', place.path, { type: 'directory' }));
 }
 
-export function symlink(c: Coordinator, session: Session, { target, path }: Request<'symlink'>): Promise<Reply<'symlink'>> {
+export function symlink(
+  c: Coordinator,
+  session: Session,
+  { target, path }: Request<'symlink'>,
+): Promise<Reply<'symlink'>> {
   const fail = (code: ErrorCode) => new FsError(code, 'symlink', { path: target, dest: path });
   if (target === '') throw fail('ENOENT');
   const place = withNames(() => placeOf(c, session, path, 'symlink'), target, path);
@@ -94,7 +119,11 @@ function withNames<T>(find: () => T, path: string, dest: string): T {
   }
 }
 
-export function link(c: Coordinator, session: Session, { from, to }: Request<'link'>): Promise<Reply<'link'>> {
+export function link(
+  c: Coordinator,
+  session: Session,
+  { from, to }: Request<'link'>,
+): Promise<Reply<'link'>> {
   const fail = (code: ErrorCode) => new FsError(code, 'link', { path: from, dest: to });
   const source = withNames(() => placeOf(c, session, from, 'link'), from, to);
   const place = withNames(() => placeOf(c, session, to, 'link'), from, to);
@@ -115,7 +144,11 @@ export function link(c: Coordinator, session: Session, { from, to }: Request<'li
   });
 }
 
-export function unlink(c: Coordinator, session: Session, { path }: Request<'unlink'>): Promise<Reply<'unlink'>> {
+export function unlink(
+  c: Coordinator,
+  session: Session,
+  { path }: Request<'unlink'>,
+): Promise<Reply<'unlink'>> {
   const place = placeOf(c, session, path, 'unlink');
   if (place.ino === 0) throw new FsError('ENOENT', 'unlink', { path });
   if (isDirectory(c.inode(place.ino).mode)) throw new FsError('EISDIR', 'unlink', { path });
@@ -143,8 +176,13 @@ export function rmdir(c: Coordinator, session: Session, { path }: Request<'rmdir
   });
 }
 
-/** Takes a name away, and with the last one the inode, unless somebody refers to it. Requires: inside mutate. */
-function removeName(c: Coordinator, { parent, name, ino }: { parent: number; name: string; ino: number }): void {
+/**
+ * Takes a name away, and with the last one the inode, unless somebody refers to it. Requires: inside mutate.
+ */
+function removeName(
+  c: Coordinator,
+  { parent, name, ino }: { parent: number; name: string; ino: number },
+): void {
   removeDirent(c.writer, c.slots, parent, name);
   c.journal.change({ type: 'deleteDirent', parent, name });
   touchDirectory(c, parent);
@@ -167,7 +205,11 @@ function dropLink(c: Coordinator, ino: number, parent: number): void {
   c.writer.onRollback(() => c.orphans.delete(ino));
 }
 
-export async function rename(c: Coordinator, session: Session, { from, to }: Request<'rename'>): Promise<Reply<'rename'>> {
+export async function rename(
+  c: Coordinator,
+  session: Session,
+  { from, to }: Request<'rename'>,
+): Promise<Reply<'rename'>> {
   const source = withNames(() => placeOf(c, session, from, 'rename'), from, to);
   const target = withNames(() => placeOf(c, session, to, 'rename'), from, to);
   const refusal = refuseRename(c, source, target);
@@ -190,7 +232,11 @@ export async function rename(c: Coordinator, session: Session, { from, to }: Req
   });
 }
 
-function replaceName(c: Coordinator, entry: { parent: number; name: string; ino: number; type: number }, replaced: number): void {
+function replaceName(
+  c: Coordinator,
+  entry: { parent: number; name: string; ino: number; type: number },
+  replaced: number,
+): void {
   retargetDirent(c.writer, entry);
   c.journal.change({ type: 'putDirent', row: { parent: entry.parent, name: entry.name, ino: entry.ino } });
   touchDirectory(c, entry.parent);
@@ -230,7 +276,11 @@ function isBelow(c: Coordinator, ino: number, ancestor: number): boolean {
 const removeBatch = 1000;
 
 /** Removes a tree, bottom up. When it fails half-way what is removed stays removed, as with rm -r. */
-export async function remove(c: Coordinator, session: Session, { path }: Request<'remove'>): Promise<Reply<'remove'>> {
+export async function remove(
+  c: Coordinator,
+  session: Session,
+  { path }: Request<'remove'>,
+): Promise<Reply<'remove'>> {
   const place = placeOf(c, session, path, 'rm');
   if (place.ino === 0) throw new FsError('ENOENT', 'rm', { path });
   if (place.name === '') throw new FsError('EBUSY', 'rm', { path });
@@ -239,7 +289,10 @@ export async function remove(c: Coordinator, session: Session, { path }: Request
   for (let last = false; !last; ) {
     await c.journal.mutate(() => {
       const again = walk(c.segment, path, { follow: false, syscall: 'rm', credentials: session.credentials });
-      if (again.ino !== place.ino) { last = true; return; }
+      if (again.ino !== place.ino) {
+        last = true;
+        return;
+      }
       const budget = { left: removeBatch };
       last = removeSome(c, session, { ...again, path }, budget);
       removed += removeBatch - budget.left;
@@ -251,13 +304,18 @@ export async function remove(c: Coordinator, session: Session, { path }: Request
 
 /** Removes what the budget allows; true when the name itself is gone. */
 function removeSome(
-  c: Coordinator, session: Session, at: { parent: number; name: string; ino: number; path: string }, budget: { left: number },
+  c: Coordinator,
+  session: Session,
+  at: { parent: number; name: string; ino: number; path: string },
+  budget: { left: number },
 ): boolean {
   if (isDirectory(c.inode(at.ino).mode)) {
-    if (!mayAccess(c.segment, at.ino, session.credentials, 3)) throw new FsError('EACCES', 'rm', { path: at.path });
+    if (!mayAccess(c.segment, at.ino, session.credentials, 3))
+      throw new FsError('EACCES', 'rm', { path: at.path });
     for (const { name, ino } of listDirectory(c.segment, at.ino)) {
       if (budget.left <= 0) return false;
-      if (!removeSome(c, session, { parent: at.ino, name, ino, path: `${at.path}/${name}` }, budget)) return false;
+      if (!removeSome(c, session, { parent: at.ino, name, ino, path: `${at.path}/${name}` }, budget))
+        return false;
     }
   }
   if (budget.left <= 0) return false;

@@ -1,12 +1,28 @@
 /** Opening and making files: the rules of open(2). */
 import { constants } from 'node:fs';
 import { FsError, type Reply, type Request } from '@cluster-fs/transport';
-import { fileType, insertDirent, isDirectory, isSymlink, mayAccess, type Walk, walk } from 'cluster-fs/segment';
+import {
+  fileType,
+  insertDirent,
+  isDirectory,
+  isSymlink,
+  mayAccess,
+  type Walk,
+  walk,
+} from 'cluster-fs/segment';
 import { resize } from './content.ts';
 import type { Coordinator } from './coordinator.ts';
 import type { Handle, Session } from './session.ts';
 
-const { O_ACCMODE = 3, O_CREAT, O_DIRECTORY, O_EXCL, O_NOFOLLOW, O_RDONLY, O_TRUNC } = constants as typeof constants & { O_ACCMODE?: number };
+const {
+  O_ACCMODE = 3,
+  O_CREAT,
+  O_DIRECTORY,
+  O_EXCL,
+  O_NOFOLLOW,
+  O_RDONLY,
+  O_TRUNC,
+} = constants as typeof constants & { O_ACCMODE?: number };
 
 export const wantsWrite = (flags: number): boolean => (flags & O_ACCMODE) !== O_RDONLY;
 
@@ -25,7 +41,8 @@ interface Target {
 /** Where the path leads, judged by the flags; an inode of 0 is one that is to be made. */
 export function openTarget(c: Coordinator, session: Session, { path, flags, write }: Target): Walk {
   const syscall = 'open';
-  const fail = (code: 'EEXIST' | 'EISDIR' | 'ELOOP' | 'ENOENT' | 'ENOTDIR' | 'EACCES') => new FsError(code, syscall, { path });
+  const fail = (code: 'EEXIST' | 'EISDIR' | 'ELOOP' | 'ENOENT' | 'ENOTDIR' | 'EACCES') =>
+    new FsError(code, syscall, { path });
   const writes = write === true || wantsWrite(flags);
   if (writes || (flags & (O_CREAT | O_TRUNC)) !== 0) assertMayChange(session, syscall, path);
   const exclusive = (flags & O_CREAT) !== 0 && (flags & O_EXCL) !== 0;
@@ -43,7 +60,8 @@ export function openTarget(c: Coordinator, session: Session, { path, flags, writ
   if (isDirectory(mode) && (writes || (flags & O_CREAT) !== 0)) throw fail('EISDIR');
   if (!isDirectory(mode) && (flags & O_DIRECTORY) !== 0) throw fail('ENOTDIR');
   const reads = (flags & O_ACCMODE) !== constants.O_WRONLY && write !== true;
-  if (!mayAccess(c.segment, found.ino, session.credentials, (reads ? 4 : 0) | (writes ? 2 : 0))) throw fail('EACCES');
+  if (!mayAccess(c.segment, found.ino, session.credentials, (reads ? 4 : 0) | (writes ? 2 : 0)))
+    throw fail('EACCES');
   return found;
 }
 
@@ -59,14 +77,25 @@ export function createInode(c: Coordinator, session: Session, { mode, nlink, par
   if (ino === undefined) throw new FsError('ENOSPC', 'open', { why: 'no free inodes' });
   const now = c.now();
   Object.assign(c.writer.touchInode(ino), {
-    mode, nlink, parent, uid: session.credentials.uid, gid: session.credentials.gids[0] ?? 0,
-    atimeMs: now, mtimeMs: now, ctimeMs: now, birthtimeMs: now, layoutVersion: 1,
+    mode,
+    nlink,
+    parent,
+    uid: session.credentials.uid,
+    gid: session.credentials.gids[0] ?? 0,
+    atimeMs: now,
+    mtimeMs: now,
+    ctimeMs: now,
+    birthtimeMs: now,
+    layoutVersion: 1,
   });
   return ino;
 }
 
 /** Adds a name, in the segment and in the metadata. Requires: inside mutate. */
-export function addName(c: Coordinator, entry: { parent: number; name: string; ino: number; type: number }): void {
+export function addName(
+  c: Coordinator,
+  entry: { parent: number; name: string; ino: number; type: number },
+): void {
   insertDirent(c.writer, c.slots, entry);
   c.journal.change({ type: 'putDirent', row: { parent: entry.parent, name: entry.name, ino: entry.ino } });
   touchDirectory(c, entry.parent);
@@ -78,14 +107,23 @@ export function touchDirectory(c: Coordinator, ino: number): void {
 }
 
 /** An empty file with one name. Requires: inside mutate; `target` is a walk that found nothing. */
-export function createFile(c: Coordinator, session: Session, target: Walk, { path, mode }: { path: string; mode: number }): number {
+export function createFile(
+  c: Coordinator,
+  session: Session,
+  target: Walk,
+  { path, mode }: { path: string; mode: number },
+): number {
   const ino = createInode(c, session, { mode: fileType.file | (mode & 0o7777), nlink: 1, parent: 0 });
   addName(c, { parent: target.parent, name: target.name, ino, type: fileType.file });
   c.journal.afterCommit(() => c.hub.emit('create', path, { type: 'file' }));
   return ino;
 }
 
-export async function open(c: Coordinator, session: Session, { path, flags, mode }: Request<'open'>): Promise<Reply<'open'>> {
+export async function open(
+  c: Coordinator,
+  session: Session,
+  { path, flags, mode }: Request<'open'>,
+): Promise<Reply<'open'>> {
   const target = openTarget(c, session, { path, flags });
   const created = target.ino === 0;
   const truncates = !created && (flags & O_TRUNC) !== 0 && c.inode(target.ino).size > 0;
@@ -107,7 +145,11 @@ export async function open(c: Coordinator, session: Session, { path, flags, mode
 
 const maxHandles = 65_536;
 
-function keepOpen(c: Coordinator, session: Session, { ino, path, writable }: { ino: number; path: string; writable: boolean }) {
+function keepOpen(
+  c: Coordinator,
+  session: Session,
+  { ino, path, writable }: { ino: number; path: string; writable: boolean },
+) {
   if (session.ended) throw new FsError('ECONNRESET', 'open', { path });
   if (session.handles.size >= maxHandles) throw new FsError('EMFILE', 'open', { path });
   const { generation } = c.inode(ino);

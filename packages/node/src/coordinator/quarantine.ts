@@ -1,6 +1,6 @@
 /**
- * Pages that no file has any more, and that a client may still map or store into. They are given to nobody until each
- * of those has let go: acknowledged the remap, closed the view, finished the write, or died.
+ * Pages that no file has any more, and that a client may still map or store into. They are given to nobody
+ * until each of those has let go: acknowledged the remap, closed the view, finished the write, or died.
  *
  *   freed ──nobody maps it──▶ free
  *     └──held (journalled)──all let go──▶ punched ──▶ free

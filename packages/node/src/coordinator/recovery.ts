@@ -1,18 +1,31 @@
 /**
  * Building the segment from SQLite: at every start, after a clean stop, a crash, or never having run.
  *
- * There is one way up and no repair of an old `meta`: SQLite is the truth, the segment is made from it. `data` on
- * tmpfs survives a dead node, and is trimmed to what the extents name.
+ * There is one way up and no repair of an old `meta`: SQLite is the truth, the segment is made from it.
+ * `data` on tmpfs survives a dead node, and is trimmed to what the extents name.
  *
  * Clients of before a crash may still map pages and store into some. Until each has come back or died:
  *   - what was in quarantine or reserved stays taken
  *   - a page that becomes free is given to nobody
  */
 import { randomBytes } from 'node:crypto';
-import { type Run, native } from '@cluster-fs/transport';
+import { native, type Run } from '@cluster-fs/transport';
 import {
-  DirectorySlots, type Geometry, type Segment, SegmentWriter, fileType, formatSegment, geometryFor, insertDirent,
-  inodeAt, isDirectory, isFile, isSymlink, rootIno, setExtents, setText,
+  DirectorySlots,
+  fileType,
+  formatSegment,
+  type Geometry,
+  geometryFor,
+  inodeAt,
+  insertDirent,
+  isDirectory,
+  isFile,
+  isSymlink,
+  rootIno,
+  type Segment,
+  SegmentWriter,
+  setExtents,
+  setText,
 } from 'cluster-fs/segment';
 import type { InodeRow, MetadataStore, SessionRow } from '../metadata/store.ts';
 import { subtract } from './runs.ts';
@@ -49,7 +62,8 @@ export function recover(store: MetadataStore, format: FormatOptions, nowMs: numb
   const epoch = Number(store.superblock('epoch')) + 1;
   store.setSuperblock({ epoch: String(epoch) });
   const geometry = geometryFor({
-    dataSize: Number(store.superblock('dataSize')), inodeCount: Number(store.superblock('inodeCount')),
+    dataSize: Number(store.superblock('dataSize')),
+    inodeCount: Number(store.superblock('inodeCount')),
   });
   const id = Buffer.from(store.superblock('segmentId') as string, 'hex');
   const options = { geometry, id, epoch, nowMs, nodePid: process.pid };
@@ -64,18 +78,40 @@ export function recover(store: MetadataStore, format: FormatOptions, nowMs: numb
   return { writer, published, metaFd, epoch, nextHeldId, orphans, unresolved, held, isNew };
 }
 
-function formatStore(store: MetadataStore, { dataSize, inodeCount, uid, gid }: FormatOptions, nowMs: number): void {
+function formatStore(
+  store: MetadataStore,
+  { dataSize, inodeCount, uid, gid }: FormatOptions,
+  nowMs: number,
+): void {
   const root: InodeRow = {
-    ino: rootIno, generation: 1, mode: fileType.directory | 0o755, uid, gid, nlink: 2, parent: rootIno, size: 0,
-    layoutVersion: 1, atimeMs: nowMs, mtimeMs: nowMs, ctimeMs: nowMs, birthtimeMs: nowMs, target: undefined, extents: [],
+    ino: rootIno,
+    generation: 1,
+    mode: fileType.directory | 0o755,
+    uid,
+    gid,
+    nlink: 2,
+    parent: rootIno,
+    size: 0,
+    layoutVersion: 1,
+    atimeMs: nowMs,
+    mtimeMs: nowMs,
+    ctimeMs: nowMs,
+    birthtimeMs: nowMs,
+    target: undefined,
+    extents: [],
   };
   store.commit([{ type: 'putInode', row: root }]);
   store.setSuperblock({
-    segmentId: randomBytes(16).toString('hex'), epoch: '0', dataSize: String(dataSize), inodeCount: String(inodeCount),
+    segmentId: randomBytes(16).toString('hex'),
+    epoch: '0',
+    dataSize: String(dataSize),
+    inodeCount: String(inodeCount),
   });
 }
 
-/** A sealed memfd: a broken or hostile client, also one of the same user, cannot get a writable mapping of it. */
+/**
+ * A sealed memfd: a broken or hostile client, also one of the same user, cannot get a writable mapping of it.
+ */
 function createMeta({ metaSize }: Geometry): { metaFd: number; buffer: ArrayBuffer } {
   const metaFd = native.createMemfd('clusterfs-meta', metaSize);
   const address = native.mapFile({ fd: metaFd, offset: 0, length: metaSize, protection: 'read-write' });
@@ -121,7 +157,9 @@ function loadInode(writer: SegmentWriter, row: InodeRow): void {
   setExtents(writer, ino, extents);
 }
 
-/** Takes the pages that were in quarantine or reserved; a reserved row may name pages that a file has by now. */
+/**
+ * Takes the pages that were in quarantine or reserved; a reserved row may name pages that a file has by now.
+ */
 function holdBack(store: MetadataStore, writer: SegmentWriter): { id: number; runs: Run[] }[] {
   const byId = new Map<number, Run[]>();
   for (const { id, page, count } of store.held()) {

@@ -1,20 +1,21 @@
 /**
  * Changing where a file lies, under everybody who maps it.
  *
- * Within one commit: the new extents become true, and the pages that the file leaves are confined until every view that
- * may map them has swapped. After it, in this order:
+ * Within one commit: the new extents become true, and the pages that the file leaves are confined until every
+ * view that may map them has swapped. After it, in this order:
  *   1 arm: the views' ranges are registered with their userfaultfds, so that a touch of an absent page waits
- *   2 punch: the old pages vanish from every process at once; from here nobody reads or stores into stale bytes
+ *   2 punch: the old pages vanish from every process at once; from here nobody reads or stores into stale
+ *     bytes
  *   3 remap events: each session worker maps the new pages over the old, wakes who waits, acknowledges
- * A view that keeps the old pages (it follows by hand, or its client is pinned) forbids the punch; it is told, and the
- * pages wait for it.
+ * A view that keeps the old pages (it follows by hand, or its client is pinned) forbids the punch; it is
+ * told, and the pages wait for it.
  */
 import type { Event, Extent, Run } from '@cluster-fs/transport';
 import { native } from '@cluster-fs/transport';
 import { pageSize, setExtents } from 'cluster-fs/segment';
 import type { Coordinator } from './coordinator.ts';
 import type { Party } from './quarantine.ts';
-import { type Moved, clip, overlap, substitute, subtract } from './runs.ts';
+import { clip, type Moved, overlap, substitute, subtract } from './runs.ts';
 import type { Grant, View } from './session.ts';
 
 export type Cause = Event<'remap'>['cause'];
@@ -37,7 +38,8 @@ interface Swap {
 }
 
 /**
- * Gives a file new extents whose content is new too. Requires: inside mutate, with the layout held exclusively.
+ * Gives a file new extents whose content is new too. Requires: inside mutate, with the layout held
+ * exclusively.
  * Views that follow by hand stay where they are.
  */
 export function changeExtents(c: Coordinator, ino: number, extents: readonly Extent[], change: Change): void {
@@ -47,7 +49,8 @@ export function changeExtents(c: Coordinator, ino: number, extents: readonly Ext
   const swaps: Swap[] = [];
   const keepers: View[] = [];
   for (const view of c.viewsOf(ino)) {
-    if (view.follow === 'live' && !view.behind) swaps.push({ view, next: clip(extents, view.from, view.pages) });
+    if (view.follow === 'live' && !view.behind)
+      swaps.push({ view, next: clip(extents, view.from, view.pages) });
     else keepers.push(view);
   }
   const size = change.size ?? c.inode(ino).size;
@@ -56,9 +59,9 @@ export function changeExtents(c: Coordinator, ino: number, extents: readonly Ext
 }
 
 /**
- * Gives a file other pages with the same content: `moved` says which became which. Every view swaps, also one that
- * follows by hand, since nothing it can see changes. Requires: inside mutate, with the pages copied and the layout
- * held exclusively.
+ * Gives a file other pages with the same content: `moved` says which became which. Every view swaps, also one
+ * that follows by hand, since nothing it can see changes. Requires: inside mutate, with the pages copied and
+ * the layout held exclusively.
  */
 export function movePages(c: Coordinator, ino: number, moved: readonly Moved[], change: Change): void {
   const extents = substitute(c.extents(ino), moved);
@@ -94,7 +97,8 @@ function finish(c: Coordinator, { left, swaps, keepers, change, version, size, p
   const kept = keepers.filter((view) => overlap(view.extents, left));
   // A view that stays behind lets go with whatever remap it acknowledges next.
   for (const view of kept) parties.push({ view, serial: view.sentSerial + 1 });
-  for (const { view } of swaps) if (overlap(view.extents, left)) parties.push({ view, serial: view.sentSerial + 1 });
+  for (const { view } of swaps)
+    if (overlap(view.extents, left)) parties.push({ view, serial: view.sentSerial + 1 });
   const pinned = swaps.some(({ view }) => view.session.userfault === undefined);
   c.confine({ runs: left, path, parties });
   c.journal.afterCommit(() => {
@@ -104,34 +108,46 @@ function finish(c: Coordinator, { left, swaps, keepers, change, version, size, p
   });
 }
 
-/** Registers the part of the view that changes, so that an absent page is waited for and not read as zeros. */
+/**
+ * Registers the part of the view that changes, so that an absent page is waited for and not read as zeros.
+ */
 function armForSwap(view: View, { from, count }: Change): void {
   const range = addressRange(view, from, count);
   if (range !== undefined) arm(view, range, { writeProtect: false });
 }
 
 /** Registers a range of a client's memory with its userfaultfd, and write-protects it if asked to. */
-export function arm(view: View, { address, length }: AddressRange, { writeProtect }: { writeProtect: boolean }): void {
+export function arm(
+  view: View,
+  { address, length }: AddressRange,
+  { writeProtect }: { writeProtect: boolean },
+): void {
   const fd = view.session.userfault;
   if (fd === undefined) return;
   try {
     native.registerUserfault(fd, address, length, { missing: true, writeProtect: true });
     if (writeProtect) native.writeProtectUserfault(fd, address, length, true);
   } catch (error) {
-    // The process is on its way out (ESRCH, ENOMEM): its connection closes next, and nothing of it stores any more.
+    // The process is on its way out (ESRCH, ENOMEM): its connection closes next, and nothing of it stores any
+    // more.
     if (!isDying(error)) throw error;
   }
 }
 
 const isDying = (error: unknown): boolean =>
-  error instanceof Error && 'code' in error && (error.code === 'ESRCH' || error.code === 'ENOMEM' || error.code === 'ENOENT');
+  error instanceof Error &&
+  'code' in error &&
+  (error.code === 'ESRCH' || error.code === 'ENOMEM' || error.code === 'ENOENT');
 
 export interface AddressRange {
   readonly address: number;
   readonly length: number;
 }
 
-/** Where file pages `from` .. `from + count` lie in the client's memory; undefined when the view shows none of them. */
+/**
+ * Where file pages `from` .. `from + count` lie in the client's memory; undefined when the view shows none of
+ * them.
+ */
 export function addressRange(view: View, from: number, count: number): AddressRange | undefined {
   const start = Math.max(from, view.from);
   const end = Math.min(from + count, view.from + view.pages);
@@ -140,7 +156,9 @@ export function addressRange(view: View, from: number, count: number): AddressRa
 }
 
 function sendRemap(
-  c: Coordinator, { view, next }: Swap, { change, version, size }: { change: Change; version: number; size: number },
+  c: Coordinator,
+  { view, next }: Swap,
+  { change, version, size }: { change: Change; version: number; size: number },
 ): void {
   const from = Math.max(change.from, view.from);
   const count = Math.max(0, Math.min(change.from + change.count, view.from + view.pages) - from);
@@ -152,16 +170,32 @@ function sendRemap(
   view.sentSerial += 1;
   view.waitingSinceMs ??= c.now();
   view.session.control.event('remap', {
-    view: view.id, serial: view.sentSerial, cause: change.cause, layoutVersion: view.layoutVersion, size: view.size,
-    from, count, extents: clip(next, from, count),
+    view: view.id,
+    serial: view.sentSerial,
+    cause: change.cause,
+    layoutVersion: view.layoutVersion,
+    size: view.size,
+    from,
+    count,
+    extents: clip(next, from, count),
   });
 }
 
-function tellChanged(c: Coordinator, view: View, { cause }: Change, now: { version: number; size: number }): void {
+function tellChanged(
+  c: Coordinator,
+  view: View,
+  { cause }: Change,
+  now: { version: number; size: number },
+): void {
   view.behind = true;
   if (cause === 'move' || cause === 'revoke') return;
   c.journal.afterCommit(() => {
-    view.session.control.event('changed', { view: view.id, cause, layoutVersion: now.version, size: now.size });
+    view.session.control.event('changed', {
+      view: view.id,
+      cause,
+      layoutVersion: now.version,
+      size: now.size,
+    });
   });
 }
 
@@ -170,7 +204,10 @@ const pathOf = (c: Coordinator, ino: number): string => {
   return '';
 };
 
-/** Whether some view on the inode has not answered yet, or is not mapped yet: moving its pages now could lose a store. */
+/**
+ * Whether some view on the inode has not answered yet, or is not mapped yet: moving its pages now could lose
+ * a store.
+ */
 export const unsettledView = (c: Coordinator, ino: number): View | undefined => {
   for (const view of c.viewsOf(ino)) {
     if (view.address === undefined || view.ackedSerial < view.sentSerial) return view;

@@ -1,8 +1,10 @@
-/** What the node says of itself: status, holders, the self-check. For people and scripts; nothing acts on it. */
-import { counter, checkSegment, pageSize } from 'cluster-fs/segment';
+/**
+ * What the node says of itself: status, holders, the self-check. For people and scripts; nothing acts on it.
+ */
+import { checkSegment, counter, pageSize } from 'cluster-fs/segment';
 import type { Coordinator } from './coordinator.ts';
-import { pageCountOf } from './runs.ts';
 import { reservedRuns } from './reserve.ts';
+import { pageCountOf } from './runs.ts';
 import type { Session, View } from './session.ts';
 
 export interface StatusReport {
@@ -58,34 +60,59 @@ export interface NodeFacts {
   readonly persistent: boolean;
 }
 
-export function status(c: Coordinator, { version, startedMs, listening, persistent }: NodeFacts): StatusReport {
+export function status(
+  c: Coordinator,
+  { version, startedMs, listening, persistent }: NodeFacts,
+): StatusReport {
   const s = c.segment;
   const runs = [...c.writer.pages.freeRuns()];
   const reserved = counter(s, 'reservedPages');
   const held = counter(s, 'heldPages');
   const free = c.writer.pages.free;
   return {
-    pid: process.pid, version, epoch: c.epoch, segment: s.id, uptimeMs: c.now() - startedMs,
-    totalBytes: s.pageCount * pageSize, freeBytes: free * pageSize,
+    pid: process.pid,
+    version,
+    epoch: c.epoch,
+    segment: s.id,
+    uptimeMs: c.now() - startedMs,
+    totalBytes: s.pageCount * pageSize,
+    freeBytes: free * pageSize,
     usedBytes: (s.pageCount - free - reserved - held) * pageSize,
-    quarantinedBytes: held * pageSize, reservedBytes: reserved * pageSize,
-    freeRuns: runs.length, largestFreeBytes: Math.max(0, ...runs.map((r) => r.count)) * pageSize,
-    inodes: s.inodeCount - 1, freeInodes: counter(s, 'freeInodes'), commits: c.journal.commits, events: c.hub.emitted,
-    sessions: [...c.sessions.values()].map(sessionReport), waiting: waiting(c),
+    quarantinedBytes: held * pageSize,
+    reservedBytes: reserved * pageSize,
+    freeRuns: runs.length,
+    largestFreeBytes: Math.max(0, ...runs.map((r) => r.count)) * pageSize,
+    inodes: s.inodeCount - 1,
+    freeInodes: counter(s, 'freeInodes'),
+    commits: c.journal.commits,
+    events: c.hub.emitted,
+    sessions: [...c.sessions.values()].map(sessionReport),
+    waiting: waiting(c),
     unresolvedSessions: [...c.unresolved].map(([session, { pid }]) => ({ session, pid })),
-    listening, persistent, rssBytes: process.memoryUsage.rss(),
+    listening,
+    persistent,
+    rssBytes: process.memoryUsage.rss(),
   };
 }
 
 const sessionReport = (session: Session): SessionReport => ({
-  session: session.id, pid: session.pid, uid: session.credentials.uid, label: session.label, access: session.access,
-  kind: session.userfault === undefined ? 'pinned' : 'on-demand', sinceMs: session.sinceMs,
-  views: session.views.size, handles: session.handles.size, reservedBytes: pageCountOf(reservedRuns(session)) * pageSize,
+  session: session.id,
+  pid: session.pid,
+  uid: session.credentials.uid,
+  label: session.label,
+  access: session.access,
+  kind: session.userfault === undefined ? 'pinned' : 'on-demand',
+  sinceMs: session.sinceMs,
+  views: session.views.size,
+  handles: session.handles.size,
+  reservedBytes: pageCountOf(reservedRuns(session)) * pageSize,
 });
 
 const waiting = (c: Coordinator): WaitingReport[] =>
   [...c.quarantine.all].map(({ path, runs, sinceMs, parties }) => ({
-    path, bytes: pageCountOf(runs) * pageSize, sinceMs,
+    path,
+    bytes: pageCountOf(runs) * pageSize,
+    sinceMs,
     for: [...parties].map((party) => {
       const { session } = 'view' in party ? party.view : party.grant;
       return `${'view' in party ? 'view' : 'write'} of session ${session.id} (pid ${session.pid})`;
@@ -106,7 +133,9 @@ export interface HolderReport {
   readonly extents: number;
   readonly layoutVersion: number;
   readonly currentVersion: number;
-  /** Milliseconds since it was sent the oldest remap that it has not answered; undefined when it owes nothing. */
+  /**
+   * Milliseconds since it was sent the oldest remap that it has not answered; undefined when it owes nothing.
+   */
   readonly owesAnswerMs: number | undefined;
   /** Bytes that are kept from being given away because of this view. */
   readonly holdsUpBytes: number;
@@ -119,11 +148,23 @@ export function holders(c: Coordinator, ino: number | undefined): HolderReport[]
 
 function holderReport(c: Coordinator, view: View): HolderReport {
   const { session } = view;
-  const held = [...c.quarantine.all].filter(({ parties }) => [...parties].some((p) => 'view' in p && p.view === view));
+  const held = [...c.quarantine.all].filter(({ parties }) =>
+    [...parties].some((p) => 'view' in p && p.view === view),
+  );
   return {
-    session: session.id, pid: session.pid, label: session.label, view: view.id, path: view.path, ino: view.ino,
-    mode: view.mode, follow: view.follow, offset: view.from * pageSize, bytes: view.pages * pageSize,
-    extents: view.extents.length, layoutVersion: view.layoutVersion, currentVersion: currentVersion(c, view),
+    session: session.id,
+    pid: session.pid,
+    label: session.label,
+    view: view.id,
+    path: view.path,
+    ino: view.ino,
+    mode: view.mode,
+    follow: view.follow,
+    offset: view.from * pageSize,
+    bytes: view.pages * pageSize,
+    extents: view.extents.length,
+    layoutVersion: view.layoutVersion,
+    currentVersion: currentVersion(c, view),
     owesAnswerMs: view.waitingSinceMs === undefined ? undefined : c.now() - view.waitingSinceMs,
     holdsUpBytes: held.reduce((sum, { runs }) => sum + pageCountOf(runs), 0) * pageSize,
   };

@@ -1,6 +1,6 @@
 /**
- * Pages set aside: a session's for writes under way, or the coordinator's own for a move. Journalled, so that after a
- * crash nobody gets pages into which a client may still be storing.
+ * Pages set aside: a session's for writes under way, or the coordinator's own for a move. Journalled, so that
+ * after a crash nobody gets pages into which a client may still be storing.
  */
 import { FsError, type Run } from '@cluster-fs/transport';
 import type { Coordinator } from './coordinator.ts';
@@ -12,29 +12,35 @@ const maxReservations = 4096;
 
 /** Takes `count` free pages. Requires: inside mutate. ENOSPC when there are not as many. */
 export function takePages(c: Coordinator, count: number, owner: Set<Reservation>): Reservation {
-  if (owner.size >= maxReservations) throw new FsError('EDQUOT', 'write', { why: 'too many writes under way' });
+  if (owner.size >= maxReservations)
+    throw new FsError('EDQUOT', 'write', { why: 'too many writes under way' });
   const runs = c.writer.pages.allocate(count);
   if (runs === undefined) throw noSpace(c, count);
   return record(c, runs, owner);
 }
 
 export const noSpace = (c: Coordinator, count: number): FsError =>
-  new FsError('ENOSPC', 'write', { why: `${count} pages wanted, ${c.writer.pages.free} of ${c.segment.pageCount} free` });
+  new FsError('ENOSPC', 'write', {
+    why: `${count} pages wanted, ${c.writer.pages.free} of ${c.segment.pageCount} free`,
+  });
 
 /** Takes a run that the caller has found free. Requires: inside mutate. */
 export function record(c: Coordinator, runs: Run[], owner: Set<Reservation>): Reservation {
   const reservation: Reservation = { heldId: c.nextHeldId(), left: runs };
-  c.writer.onRollback(() => runs.forEach((run) => c.writer.pages.release(run)));
+  c.writer.onRollback(() => {
+    for (const run of runs) c.writer.pages.release(run);
+  });
   c.writer.count('reservedPages', pageCountOf(runs));
-  for (const run of runs) c.journal.change({ type: 'hold', row: { id: reservation.heldId, ...run, reason: 'reserved' } });
+  for (const run of runs)
+    c.journal.change({ type: 'hold', row: { id: reservation.heldId, ...run, reason: 'reserved' } });
   owner.add(reservation);
   c.writer.onRollback(() => owner.delete(reservation));
   return reservation;
 }
 
 /**
- * Takes `runs` out of what `owner` has set aside, to give them to a file. Requires: inside mutate. EINVAL when they are
- * not all set aside: a client gives away what it was given, and nothing else.
+ * Takes `runs` out of what `owner` has set aside, to give them to a file. Requires: inside mutate. EINVAL
+ * when they are not all set aside: a client gives away what it was given, and nothing else.
  */
 export function consume(c: Coordinator, runs: readonly Run[], owner: Set<Reservation>): void {
   for (const run of runs) consumeRun(c, run, owner);
@@ -47,7 +53,9 @@ function consumeRun(c: Coordinator, run: Run, owner: Set<Reservation>): void {
     if (part === undefined || run.count === 0) continue;
     const before = reservation.left;
     reservation.left = subtract(before, [run]);
-    c.writer.onRollback(() => { reservation.left = before; });
+    c.writer.onRollback(() => {
+      reservation.left = before;
+    });
     if (reservation.left.length === 0) {
       owner.delete(reservation);
       c.writer.onRollback(() => owner.add(reservation));
@@ -55,7 +63,9 @@ function consumeRun(c: Coordinator, run: Run, owner: Set<Reservation>): void {
     }
     return;
   }
-  throw new FsError('EINVAL', 'write', { why: `pages ${run.page}+${run.count} are not reserved by this session` });
+  throw new FsError('EINVAL', 'write', {
+    why: `pages ${run.page}+${run.count} are not reserved by this session`,
+  });
 }
 
 /** Gives back runs that were set aside; whatever was stored in them is wiped. Requires: inside mutate. */

@@ -1,4 +1,7 @@
-/** Arithmetic on runs of pages and on extents, the same for every change of a layout. Nothing here has a side effect. */
+/**
+ * Arithmetic on runs of pages and on extents, the same for every change of a layout. Nothing here has a side
+ * effect.
+ */
 import type { Extent, Run } from '@cluster-fs/transport';
 
 export const pageCountOf = (runs: readonly Run[]): number => runs.reduce((sum, r) => sum + r.count, 0);
@@ -10,7 +13,8 @@ export function clip(extents: readonly Extent[], from: number, count: number): E
   for (const e of extents) {
     const start = Math.max(e.filePage, from);
     const stop = Math.min(e.filePage + e.count, end);
-    if (start < stop) clipped.push({ filePage: start, page: e.page + start - e.filePage, count: stop - start });
+    if (start < stop)
+      clipped.push({ filePage: start, page: e.page + start - e.filePage, count: stop - start });
   }
   return clipped;
 }
@@ -20,7 +24,11 @@ export function coalesce(extents: readonly Extent[]): Extent[] {
   const joined: Extent[] = [];
   for (const e of extents) {
     const last = joined.at(-1);
-    if (last !== undefined && last.filePage + last.count === e.filePage && last.page + last.count === e.page) {
+    if (
+      last !== undefined &&
+      last.filePage + last.count === e.filePage &&
+      last.page + last.count === e.page
+    ) {
       joined[joined.length - 1] = { ...last, count: last.count + e.count };
     } else joined.push(e);
   }
@@ -29,7 +37,10 @@ export function coalesce(extents: readonly Extent[]): Extent[] {
 
 /** `extents` with file pages `from` .. `from + count` replaced by `replacement`. */
 export function splice(
-  extents: readonly Extent[], from: number, count: number, replacement: readonly Extent[],
+  extents: readonly Extent[],
+  from: number,
+  count: number,
+  replacement: readonly Extent[],
 ): Extent[] {
   const before = clip(extents, 0, from);
   const after = clip(extents, from + count, Number.MAX_SAFE_INTEGER - from - count);

@@ -1,8 +1,8 @@
 /**
  * What the coordinator knows of one client: its connections, and everything that must go when it goes.
  *
- * INVARIANT: what a session holds (handles, views, grants, reserved pages, descriptors) is in these maps and nowhere
- * else only; endSession() empties them, and then nothing of the client is left.
+ * INVARIANT: what a session holds (handles, views, grants, reserved pages, descriptors) is in these maps and
+ * nowhere else only; endSession() empties them, and then nothing of the client is left.
  */
 import type { Connection, Extent, Run } from '@cluster-fs/transport';
 import type { Credentials } from 'cluster-fs/segment';

@@ -4,15 +4,24 @@
  *   connected ──hello──▶ open ──control connection closes / revoked──▶ ended
  *                         ⇅ attach: further request connections
  *
- * When it ends, everything of the client goes at once: handles, views, writes under way, reserved pages, descriptors.
- * The kernel closes a connection when the last thread of the process is gone, so no store of it can come later.
+ * When it ends, everything of the client goes at once: handles, views, writes under way, reserved pages,
+ * descriptors.
+ * The kernel closes a connection when the last thread of the process is gone, so no store of it can come
+ * later.
  */
 import { randomBytes, timingSafeEqual } from 'node:crypto';
-import { type Connection, type Event, FsError, type Reply, type Request, native, protocolVersion } from '@cluster-fs/transport';
+import {
+  type Connection,
+  FsError,
+  native,
+  protocolVersion,
+  type Reply,
+  type Request,
+} from '@cluster-fs/transport';
 import { layoutHash } from 'cluster-fs/segment';
 import { endGrant } from './content.ts';
 import type { Coordinator } from './coordinator.ts';
-import { reservedRuns, giveBack } from './reserve.ts';
+import { giveBack, reservedRuns } from './reserve.ts';
 import type { Session } from './session.ts';
 import { release } from './views.ts';
 
@@ -28,20 +37,41 @@ export const limits = {
 } as const;
 
 export function hello(
-  c: Coordinator, control: Connection, peer: Peer, request: Request<'hello'>, descriptors: readonly number[],
+  c: Coordinator,
+  control: Connection,
+  peer: Peer,
+  request: Request<'hello'>,
+  descriptors: readonly number[],
 ): Promise<{ session: Session; reply: Reply<'hello'> }> {
-  const refuse = (code: 'EPROTONOSUPPORT' | 'EMFILE' | 'EPROTO', why: string) => new FsError(code, 'mount', { why });
+  const refuse = (code: 'EPROTONOSUPPORT' | 'EMFILE' | 'EPROTO', why: string) =>
+    new FsError(code, 'mount', { why });
   if (request.protocol !== protocolVersion) {
-    throw refuse('EPROTONOSUPPORT', `the client speaks protocol ${request.protocol}, this node ${protocolVersion}`);
+    throw refuse(
+      'EPROTONOSUPPORT',
+      `the client speaks protocol ${request.protocol}, this node ${protocolVersion}`,
+    );
   }
-  if (request.layoutHash !== layoutHash) throw refuse('EPROTONOSUPPORT', 'the client has another segment layout');
+  if (request.layoutHash !== layoutHash)
+    throw refuse('EPROTONOSUPPORT', 'the client has another segment layout');
   if (c.sessions.size >= limits.sessions) throw refuse('EMFILE', `${limits.sessions} sessions are open`);
   if (descriptors.length > 1) throw refuse('EPROTO', 'more than one descriptor');
   const session: Session = {
-    id: c.nextId(), token: randomBytes(16), pid: peer.pid, label: request.label, access: request.access,
+    id: c.nextId(),
+    token: randomBytes(16),
+    pid: peer.pid,
+    label: request.label,
+    access: request.access,
     credentials: { uid: peer.uid, gids: [peer.gid, ...supplementaryGroups(peer.pid)] },
-    control, requests: new Set(), userfault: descriptors[0], kernelFaults: request.kernelFaults, sinceMs: c.now(),
-    handles: new Map(), views: new Map(), grants: new Map(), reservations: new Set(), subscriptions: new Map(),
+    control,
+    requests: new Set(),
+    userfault: descriptors[0],
+    kernelFaults: request.kernelFaults,
+    sinceMs: c.now(),
+    handles: new Map(),
+    views: new Map(),
+    grants: new Map(),
+    reservations: new Set(),
+    subscriptions: new Map(),
     ended: false,
   };
   const row = { id: session.id, pid: peer.pid, startTime: native.processStartTime(peer.pid) ?? 0 };
@@ -49,13 +79,23 @@ export function hello(
     c.journal.change({ type: 'putSession', row });
     c.sessions.set(session.id, session);
     c.writer.onRollback(() => c.sessions.delete(session.id));
-    c.journal.afterCommit(() => c.hub.emit('session-open', undefined, { session: session.id, pid: peer.pid, label: request.label }));
+    c.journal.afterCommit(() =>
+      c.hub.emit('session-open', undefined, { session: session.id, pid: peer.pid, label: request.label }),
+    );
     const s = c.segment;
     const { id, token } = session;
     const segmentId = Buffer.from(s.id, 'hex');
     return {
       session,
-      reply: { session: id, token, epoch: c.epoch, segmentId, metaSize: s.metaSize, dataSize: s.dataSize, nodePid: process.pid },
+      reply: {
+        session: id,
+        token,
+        epoch: c.epoch,
+        segmentId,
+        metaSize: s.metaSize,
+        dataSize: s.dataSize,
+        nodePid: process.pid,
+      },
     };
   });
 }
@@ -65,9 +105,19 @@ function supplementaryGroups(pid: number): number[] {
   return native.processGroups(pid) ?? [];
 }
 
-export function attach(c: Coordinator, connection: Connection, peer: Peer, { session: id, token }: Request<'attach'>): Session {
+export function attach(
+  c: Coordinator,
+  connection: Connection,
+  peer: Peer,
+  { session: id, token }: Request<'attach'>,
+): Session {
   const session = c.sessions.get(id);
-  if (session === undefined || session.ended || session.pid !== peer.pid || !timingSafeEqual(session.token, token)) {
+  if (
+    session === undefined ||
+    session.ended ||
+    session.pid !== peer.pid ||
+    !timingSafeEqual(session.token, token)
+  ) {
     throw new FsError('EACCES', 'mount', { why: 'no such session' });
   }
   session.requests.add(connection);
@@ -95,10 +145,16 @@ export function endSession(c: Coordinator, session: Session, reason: FsError): v
       c.journal.change({ type: 'deleteSession', id: session.id });
     })
     .catch((error: unknown) => c.hub.report(error));
-  c.hub.emit('session-close', undefined, { session: session.id, pid: session.pid, why: reason.why ?? reason.code });
+  c.hub.emit('session-close', undefined, {
+    session: session.id,
+    pid: session.pid,
+    why: reason.why ?? reason.code,
+  });
 }
 
-/** The client shows that it is the one of before: when all such are back or dead, kept-back pages are free. */
+/**
+ * The client shows that it is the one of before: when all such are back or dead, kept-back pages are free.
+ */
 export function resumed(c: Coordinator, resume: number | undefined): void {
   if (resume !== undefined) resolveSession(c, resume);
 }

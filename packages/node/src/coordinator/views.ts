@@ -16,9 +16,14 @@ import type { Session, View } from './session.ts';
 
 const maxViews = 16_384;
 
-export async function lease(c: Coordinator, session: Session, request: Request<'lease'>): Promise<Reply<'lease'>> {
+export async function lease(
+  c: Coordinator,
+  session: Session,
+  request: Request<'lease'>,
+): Promise<Reply<'lease'>> {
   const { path, mode } = request;
-  const fail = (code: 'ENOENT' | 'EISDIR' | 'EACCES' | 'EMFILE' | 'EINVAL', why?: string) => new FsError(code, 'map', { path, why });
+  const fail = (code: 'ENOENT' | 'EISDIR' | 'EACCES' | 'EMFILE' | 'EINVAL', why?: string) =>
+    new FsError(code, 'map', { path, why });
   if (mode === 'rw') assertMayChange(session, 'map', path);
   if (session.views.size >= maxViews) throw fail('EMFILE', `${maxViews} views are open`);
   if (request.offset % pageSize !== 0) throw fail('EINVAL', 'the offset is not on a page');
@@ -40,8 +45,23 @@ function grant(c: Coordinator, session: Session, ino: number, request: Request<'
   const pages = pagesFor(length);
   const extents = clip(c.extents(ino), from, pages);
   const view: View = {
-    id: c.nextId(), session, ino, generation, path, mode, follow, from, pages, address: undefined, extents,
-    layoutVersion, size, behind: false, sentSerial: 0, ackedSerial: 0, waitingSinceMs: undefined,
+    id: c.nextId(),
+    session,
+    ino,
+    generation,
+    path,
+    mode,
+    follow,
+    from,
+    pages,
+    address: undefined,
+    extents,
+    layoutVersion,
+    size,
+    behind: false,
+    sentSerial: 0,
+    ackedSerial: 0,
+    waitingSinceMs: undefined,
   };
   addView(c, view);
   c.writer.onRollback(() => removeView(c, view));
@@ -79,7 +99,8 @@ function viewOf(session: Session, id: number, syscall: string): View {
 
 export function mapped(session: Session, { view: id, address, length }: Request<'mapped'>): Reply<'mapped'> {
   const view = viewOf(session, id, 'map');
-  if (address % pageSize !== 0 || length < view.pages * pageSize) throw new FsError('EINVAL', 'map', { path: view.path });
+  if (address % pageSize !== 0 || length < view.pages * pageSize)
+    throw new FsError('EINVAL', 'map', { path: view.path });
   view.address = address;
   return {};
 }
@@ -97,8 +118,15 @@ export function release(c: Coordinator, view: View): void {
   c.quarantine.viewLetGo(view, Number.POSITIVE_INFINITY);
 }
 
-/** Brings a view that follows by hand to the newest content. What it leaves is let go with the `ack` of this serial. */
-export function advance(c: Coordinator, session: Session, { view: id }: Request<'advance'>): Reply<'advance'> {
+/**
+ * Brings a view that follows by hand to the newest content. What it leaves is let go with the `ack` of this
+ * serial.
+ */
+export function advance(
+  c: Coordinator,
+  session: Session,
+  { view: id }: Request<'advance'>,
+): Reply<'advance'> {
   const view = viewOf(session, id, 'advance');
   const { size, layoutVersion } = c.inode(view.ino);
   view.extents = clip(c.extents(view.ino), view.from, view.pages);
@@ -109,8 +137,8 @@ export function advance(c: Coordinator, session: Session, { view: id }: Request<
 }
 
 /**
- * A client that outlived the node shows a lease of before. Its view goes on where the file is now; `stale` says that
- * what it maps is of no file any more, and it reads as zeros.
+ * A client that outlived the node shows a lease of before. Its view goes on where the file is now; `stale`
+ * says that what it maps is of no file any more, and it reads as zeros.
  */
 export function present(c: Coordinator, session: Session, request: Request<'present'>): Reply<'present'> {
   const { ino, generation, path, mode, follow, offset, address, length } = request;
@@ -119,13 +147,32 @@ export function present(c: Coordinator, session: Session, request: Request<'pres
   const from = offset / pageSize;
   const pages = pagesFor(length);
   const current = alive ? clip(c.extents(ino), from, pages) : [];
-  // Content is the same as long as the file still has pages that the view maps, or never had any other version.
-  const behind = alive && follow === 'manual' && copy.layoutVersion !== request.layoutVersion && !overlap(request.extents, current);
+  // Content is the same as long as the file still has pages that the view maps, or never had any other
+  // version.
+  const behind =
+    alive &&
+    follow === 'manual' &&
+    copy.layoutVersion !== request.layoutVersion &&
+    !overlap(request.extents, current);
   const extents: readonly Extent[] = behind ? request.extents : current;
   const view: View = {
-    id: c.nextId(), session, ino, generation, path, mode, follow, from, pages, address, extents, behind,
-    layoutVersion: alive ? copy.layoutVersion : request.layoutVersion, size: alive ? copy.size : 0,
-    sentSerial: 0, ackedSerial: 0, waitingSinceMs: undefined,
+    id: c.nextId(),
+    session,
+    ino,
+    generation,
+    path,
+    mode,
+    follow,
+    from,
+    pages,
+    address,
+    extents,
+    behind,
+    layoutVersion: alive ? copy.layoutVersion : request.layoutVersion,
+    size: alive ? copy.size : 0,
+    sentSerial: 0,
+    ackedSerial: 0,
+    waitingSinceMs: undefined,
   };
   if (alive) addView(c, view);
   else session.views.set(view.id, view);

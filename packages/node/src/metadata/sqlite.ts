@@ -1,10 +1,10 @@
 /**
  * The metadata store on better-sqlite3: WAL, one writer, prepared statements, one transaction a batch.
  *
- * `synchronous = NORMAL`: a commit survives the death of the process at once and the loss of power after the next
- * checkpoint; the order of commits is kept in either case (sqlite.org/wal.html).
+ * `synchronous = NORMAL`: a commit survives the death of the process at once and the loss of power after the
+ * next checkpoint; the order of commits is kept in either case (sqlite.org/wal.html).
  */
-import { type Extent, FsError, assert } from '@cluster-fs/transport';
+import { assert, type Extent, FsError } from '@cluster-fs/transport';
 import Database from 'better-sqlite3';
 import { layout } from 'cluster-fs/segment';
 import type { Change, DirentRow, HeldRow, InodeRow, MetadataStore, SessionRow } from './store.ts';
@@ -25,14 +25,27 @@ const schema = `
   ) WITHOUT ROWID;
   CREATE TABLE session (id INTEGER PRIMARY KEY, pid INTEGER NOT NULL, start_time INTEGER NOT NULL);
   CREATE TABLE held (
-    id INTEGER NOT NULL, page INTEGER NOT NULL, count INTEGER NOT NULL, reason TEXT NOT NULL, PRIMARY KEY (id, page)
+    id INTEGER NOT NULL, page INTEGER NOT NULL, count INTEGER NOT NULL, reason TEXT NOT NULL,
+    PRIMARY KEY (id, page)
   ) WITHOUT ROWID;
 `;
 
 interface RawInode {
-  ino: number; generation: number; mode: number; uid: number; gid: number; nlink: number; parent: number; size: number;
-  layout_version: number; atime_ms: number; mtime_ms: number; ctime_ms: number; birthtime_ms: number;
-  target: string | null; extents: Uint8Array | null;
+  ino: number;
+  generation: number;
+  mode: number;
+  uid: number;
+  gid: number;
+  nlink: number;
+  parent: number;
+  size: number;
+  layout_version: number;
+  atime_ms: number;
+  mtime_ms: number;
+  ctime_ms: number;
+  birthtime_ms: number;
+  target: string | null;
+  extents: Uint8Array | null;
 }
 
 /** Opens or makes the database at `path`; EBUSY when another process writes to it, EIO when it is damaged. */
@@ -50,7 +63,10 @@ export function openSqliteStore(path: string): MetadataStore {
   if (version === 0) db.exec(`BEGIN; ${schema} PRAGMA user_version = ${schemaVersion}; COMMIT`);
   else if (version !== schemaVersion) {
     db.close();
-    throw new FsError('EPROTONOSUPPORT', 'open', { path, why: `metadata version ${version}, this build knows ${schemaVersion}` });
+    throw new FsError('EPROTONOSUPPORT', 'open', {
+      path,
+      why: `metadata version ${version}, this build knows ${schemaVersion}`,
+    });
   }
   return storeOn(db, path);
 }
@@ -78,7 +94,8 @@ function storeOn(db: Database.Database, path: string): MetadataStore {
       }
     },
     *inodes() {
-      for (const raw of db.prepare<[], RawInode>('SELECT * FROM inode ORDER BY ino').iterate()) yield inodeOf(raw);
+      for (const raw of db.prepare<[], RawInode>('SELECT * FROM inode ORDER BY ino').iterate())
+        yield inodeOf(raw);
     },
     dirents: () => db.prepare<[], DirentRow>('SELECT parent, name, ino FROM dirent').iterate(),
     sessions: () => db.prepare<[], SessionRow>('SELECT id, pid, start_time AS startTime FROM session').all(),
@@ -103,26 +120,64 @@ function changeWriter(db: Database.Database): (change: Change) => void {
       case 'putInode': {
         const { row: r } = change;
         putInode.run(
-          r.ino, r.generation, r.mode, r.uid, r.gid, r.nlink, r.parent, r.size, r.layoutVersion,
-          r.atimeMs, r.mtimeMs, r.ctimeMs, r.birthtimeMs, r.target ?? null, encodeExtents(r.extents),
+          r.ino,
+          r.generation,
+          r.mode,
+          r.uid,
+          r.gid,
+          r.nlink,
+          r.parent,
+          r.size,
+          r.layoutVersion,
+          r.atimeMs,
+          r.mtimeMs,
+          r.ctimeMs,
+          r.birthtimeMs,
+          r.target ?? null,
+          encodeExtents(r.extents),
         );
         return;
       }
-      case 'deleteInode': deleteInode.run(change.ino); return;
-      case 'putDirent': putDirent.run(change.row.parent, change.row.name, change.row.ino); return;
-      case 'deleteDirent': deleteDirent.run(change.parent, change.name); return;
-      case 'putSession': putSession.run(change.row.id, change.row.pid, change.row.startTime); return;
-      case 'deleteSession': deleteSession.run(change.id); return;
-      case 'hold': hold.run(change.row.id, change.row.page, change.row.count, change.row.reason); return;
-      case 'unhold': unhold.run(change.id); return;
+      case 'deleteInode':
+        deleteInode.run(change.ino);
+        return;
+      case 'putDirent':
+        putDirent.run(change.row.parent, change.row.name, change.row.ino);
+        return;
+      case 'deleteDirent':
+        deleteDirent.run(change.parent, change.name);
+        return;
+      case 'putSession':
+        putSession.run(change.row.id, change.row.pid, change.row.startTime);
+        return;
+      case 'deleteSession':
+        deleteSession.run(change.id);
+        return;
+      case 'hold':
+        hold.run(change.row.id, change.row.page, change.row.count, change.row.reason);
+        return;
+      case 'unhold':
+        unhold.run(change.id);
+        return;
     }
   };
 }
 
 const inodeOf = (raw: RawInode): InodeRow => ({
-  ino: raw.ino, generation: raw.generation, mode: raw.mode, uid: raw.uid, gid: raw.gid, nlink: raw.nlink,
-  parent: raw.parent, size: raw.size, layoutVersion: raw.layout_version, atimeMs: raw.atime_ms,
-  mtimeMs: raw.mtime_ms, ctimeMs: raw.ctime_ms, birthtimeMs: raw.birthtime_ms, target: raw.target ?? undefined,
+  ino: raw.ino,
+  generation: raw.generation,
+  mode: raw.mode,
+  uid: raw.uid,
+  gid: raw.gid,
+  nlink: raw.nlink,
+  parent: raw.parent,
+  size: raw.size,
+  layoutVersion: raw.layout_version,
+  atimeMs: raw.atime_ms,
+  mtimeMs: raw.mtime_ms,
+  ctimeMs: raw.ctime_ms,
+  birthtimeMs: raw.birthtime_ms,
+  target: raw.target ?? undefined,
   extents: decodeExtents(raw.extents),
 });
 
@@ -150,9 +205,12 @@ function decodeExtents(blob: Uint8Array | null): Extent[] {
 function sqliteError(error: unknown, path: string): Error {
   if (!(error instanceof Database.SqliteError)) return error as Error;
   const why = `SQLite: ${error.message}`;
-  if (error.code.startsWith('SQLITE_FULL')) return new FsError('ENOSPC', 'write', { path, why, cause: error });
+  if (error.code.startsWith('SQLITE_FULL'))
+    return new FsError('ENOSPC', 'write', { path, why, cause: error });
   if (error.code.startsWith('SQLITE_BUSY')) return new FsError('EBUSY', 'open', { path, why, cause: error });
-  if (error.code.startsWith('SQLITE_READONLY')) return new FsError('EROFS', 'write', { path, why, cause: error });
-  if (error.code.startsWith('SQLITE_CANTOPEN')) return new FsError('EACCES', 'open', { path, why, cause: error });
+  if (error.code.startsWith('SQLITE_READONLY'))
+    return new FsError('EROFS', 'write', { path, why, cause: error });
+  if (error.code.startsWith('SQLITE_CANTOPEN'))
+    return new FsError('EACCES', 'open', { path, why, cause: error });
   return new FsError('EIO', 'write', { path, why, cause: error });
 }

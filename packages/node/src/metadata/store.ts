@@ -2,13 +2,16 @@
  * The truth about metadata, in SQLite. The segment is rebuilt from it; it never learns from the segment.
  *
  *   superblock (key, value)                    segment id, epoch, sizes
- *   inode (ino, generation, mode, ...)         one row an inode; `extents` is a list of `extent` records as in the
+ *   inode (ino, generation, mode, ...)         one row an inode; `extents` is a list of `extent` records as
+ *   in the
  *                                              segment format, `target` that of a symlink
  *   dirent (parent, name) -> ino               one row a name
  *   session (id, pid, start_time)              who was connected: after a crash they may still map pages
- *   held (id, page, count, reason)             pages that must not be given away yet: `quarantine` (of no file any more,
- *                                              but somebody may still map them) or `reserved` (somebody fills them; a
- *                                              row stays until all of it is given to files or given back)
+ *   held (id, page, count, reason)             pages that must not be given away yet: `quarantine` (of no
+ *   file any more,
+ *                                              but somebody may still map them) or `reserved` (somebody fills
+ *                                              them; a row stays until all of it is given to files or given
+ *                                              back)
  *
  * INVARIANT: a page is in the extents of at most one inode. What is in none and not held is free.
  */

@@ -1,6 +1,6 @@
 /** Loads the addon, and turns its `-errno` results into errors. The only place that sees the addon itself. */
 import { createRequire } from 'node:module';
-import { FsError, codeOfErrno } from '../errors.ts';
+import { codeOfErrno, FsError } from '../errors.ts';
 
 type Call = (...args: readonly unknown[]) => number;
 export type Binding = Readonly<Record<string, Call>>;
@@ -21,12 +21,21 @@ export function loadBinary(name: string): Binding | undefined {
 function loadAddon(): Binding {
   const loaded = loadBinary('cluster_fs');
   if (loaded === undefined) {
-    throw new Error('the addon of @cluster-fs/transport is not built: run `node scripts/build-addon.mjs` in its folder');
+    throw new Error(
+      'the addon of @cluster-fs/transport is not built: run `node scripts/build-addon.mjs` in its folder',
+    );
   }
   return loaded;
 }
 
-export const binding = loadAddon();
+const binding = loadAddon();
+
+/** Calls a function of the addon. */
+export const call = (name: string, ...args: readonly unknown[]): number => {
+  const target = binding[name];
+  if (target === undefined) throw new Error(`the addon has no ${name}: build it again`);
+  return target(...args);
+};
 
 /** The result, or an error with the errno's name when it is negative. */
 export function checked(result: number, syscall: string, path?: string): number {

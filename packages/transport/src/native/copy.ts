@@ -1,7 +1,8 @@
-/** Copies of memory, off the event loop on the libuv pool, or at once. Both addresses must stay mapped meanwhile. */
-import { binding, checked } from './binding.ts';
-
-type CopyCall = (...args: readonly unknown[]) => number | Promise<number>;
+/**
+ * Copies of memory, off the event loop on the libuv pool, or at once. Both addresses must stay mapped
+ * meanwhile.
+ */
+import { call, checked } from './binding.ts';
 
 export interface MemoryCopy {
   readonly from: number;
@@ -9,17 +10,14 @@ export interface MemoryCopy {
   readonly length: number;
 }
 
-const memcpy = binding['copyMemory'] as CopyCall;
-const pwrite = binding['writeMemory'] as CopyCall;
-
 /** memcpy(3) on a pool thread. */
 export const copyMemory = async ({ from, to, length }: MemoryCopy): Promise<void> => {
-  checked(await memcpy(from, to, length, false), 'memcpy');
+  checked(await call('copyMemory', from, to, length, false), 'memcpy');
 };
 
 /** memcpy(3). */
 export const copyMemorySync = ({ from, to, length }: MemoryCopy): void => {
-  checked(memcpy(from, to, length, true) as number, 'memcpy');
+  checked(call('copyMemory', from, to, length, true), 'memcpy');
 };
 
 export interface MemoryWrite {
@@ -29,12 +27,15 @@ export interface MemoryWrite {
   readonly length: number;
 }
 
-/** pwrite(2) from memory into a file, on a pool thread. On tmpfs, fresh pages are not zeroed first; ENOSPC when full. */
+/**
+ * pwrite(2) from memory into a file, on a pool thread. On tmpfs, fresh pages are not zeroed first; ENOSPC
+ * when full.
+ */
 export const writeMemory = async ({ fd, offset, address, length }: MemoryWrite): Promise<void> => {
-  checked(await pwrite(fd, offset, address, length, false), 'write');
+  checked(await call('writeMemory', fd, offset, address, length, false), 'write');
 };
 
 /** pwrite(2) from memory into a file. */
 export const writeMemorySync = ({ fd, offset, address, length }: MemoryWrite): void => {
-  checked(pwrite(fd, offset, address, length, true) as number, 'write');
+  checked(call('writeMemory', fd, offset, address, length, true), 'write');
 };

@@ -1,20 +1,37 @@
 /** Memory mappings. Addresses are plain numbers (47 bits), lengths are bytes. Who maps unmaps. */
 import { FsError } from '../errors.ts';
-import { binding, checked, loadBinary } from './binding.ts';
+import { call, checked, loadBinary } from './binding.ts';
 
 /** Bytes of a page: 4096. */
-export const pageSize: number = binding['pageSize']?.() ?? 4096;
+export const pageSize: number = call('pageSize');
 
 export type Protection = 'none' | 'read' | 'read-write';
 const protections = { none: 0, read: 1, 'read-write': 3 } as const;
-const flags = { shared: 0x01, private: 0x02, fixed: 0x10, anonymous: 0x20, noReserve: 0x4000, populate: 0x8000 } as const;
+const flags = {
+  shared: 0x01,
+  private: 0x02,
+  fixed: 0x10,
+  anonymous: 0x20,
+  noReserve: 0x4000,
+  populate: 0x8000,
+} as const;
 
-const call = (name: string, ...args: readonly unknown[]): number => (binding[name] as (...a: readonly unknown[]) => number)(...args);
 const noDescriptor = -1;
 
 /** mmap(2): a range of addresses that nothing is mapped to and nobody else gets; a touch is SIGSEGV. */
 export const reserveAddressRange = (length: number): number =>
-  checked(call('map', 0, length, protections.none, flags.private | flags.anonymous | flags.noReserve, noDescriptor, 0), 'mmap');
+  checked(
+    call(
+      'map',
+      0,
+      length,
+      protections.none,
+      flags.private | flags.anonymous | flags.noReserve,
+      noDescriptor,
+      0,
+    ),
+    'mmap',
+  );
 
 export interface FileMapping {
   readonly fd: number;
@@ -40,10 +57,20 @@ export interface AnonymousMapping {
   readonly protection: Protection;
 }
 
-/** mmap(2), MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED: memory of this process that reads as zeros, over a range. */
+/**
+ * mmap(2), MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED: memory of this process that reads as zeros, over a range.
+ */
 export const mapAnonymous = ({ address, length, protection }: AnonymousMapping): number =>
   checked(
-    call('map', address, length, protections[protection], flags.private | flags.anonymous | flags.noReserve | flags.fixed, noDescriptor, 0),
+    call(
+      'map',
+      address,
+      length,
+      protections[protection],
+      flags.private | flags.anonymous | flags.noReserve | flags.fixed,
+      noDescriptor,
+      0,
+    ),
     'mmap',
   );
 
@@ -57,8 +84,16 @@ export const protectMapping = (address: number, length: number, protection: Prot
 };
 
 const advices = {
-  normal: 0, random: 1, sequential: 2, 'will-need': 3, 'dont-need': 4, 'huge-page': 14, 'no-huge-page': 15,
-  'dont-dump': 16, 'populate-read': 22, 'populate-write': 23,
+  normal: 0,
+  random: 1,
+  sequential: 2,
+  'will-need': 3,
+  'dont-need': 4,
+  'huge-page': 14,
+  'no-huge-page': 15,
+  'dont-dump': 16,
+  'populate-read': 22,
+  'populate-write': 23,
 } as const;
 
 /** madvise(2). */
@@ -79,31 +114,38 @@ export const unmap = (address: number, length: number): void => {
 const refused = 'this runtime does not allow buffers over outside memory (a V8 memory cage)';
 
 /**
- * An ArrayBuffer over memory that stays the caller's: it does not keep the mapping, and collecting it unmaps nothing.
+ * An ArrayBuffer over memory that stays the caller's: it does not keep the mapping, and collecting it unmaps
+ * nothing.
  * Make one per mapping and hand out typed arrays on it. ENOTSUP where the runtime forbids external buffers.
  */
 export function arrayBufferAt(address: number, length: number): ArrayBuffer {
   const buffer: unknown = call('arrayBufferAt', address, length);
-  if (typeof buffer === 'number') throw new FsError('ENOTSUP', 'napi_create_external_arraybuffer', { why: refused });
+  if (typeof buffer === 'number')
+    throw new FsError('ENOTSUP', 'napi_create_external_arraybuffer', { why: refused });
   return buffer as ArrayBuffer;
 }
 
-/** Takes the memory away from an ArrayBuffer: its length is 0 from here, and so is that of every array on it. */
+/**
+ * Takes the memory away from an ArrayBuffer: its length is 0 from here, and so is that of every array on it.
+ */
 export const detachArrayBuffer = (buffer: ArrayBuffer): void => {
   checked(call('detachArrayBuffer', buffer), 'napi_detach_arraybuffer');
 };
 
 /**
- * A SharedArrayBuffer over memory that stays the caller's. It cannot be detached, and other threads may have it: the
- * addresses must stay mapped to something for as long as the process lives. ENOTSUP where it was not built.
+ * A SharedArrayBuffer over memory that stays the caller's. It cannot be detached, and other threads may have
+ * it: the addresses must stay mapped to something for as long as the process lives. ENOTSUP where it was not
+ * built.
  */
 export function sharedArrayBufferAt(address: number, length: number): SharedArrayBuffer {
   const shared = loadBinary('shared_buffer');
   if (shared === undefined) {
-    throw new FsError('ENOTSUP', 'mmap', { why: 'SharedArrayBuffer over mapped memory was not built for this Node' });
+    throw new FsError('ENOTSUP', 'mmap', {
+      why: 'SharedArrayBuffer over mapped memory was not built for this Node',
+    });
   }
-  const make: unknown = shared['sharedArrayBufferAt'];
-  return (make as (address: number, length: number) => SharedArrayBuffer)(address, length);
+  const { sharedArrayBufferAt: make } = shared;
+  return (make as unknown as (address: number, length: number) => SharedArrayBuffer)(address, length);
 }
 
 /** Where the memory of a typed array is. */

@@ -1,7 +1,8 @@
-/** Readiness of a descriptor, on the event loop of the calling thread. No thread of the libuv pool is involved. */
-import { type Binding, binding, checked } from './binding.ts';
-
-const call = (name: keyof Binding, ...args: readonly unknown[]): number => (binding[name] as (...a: readonly unknown[]) => number)(...args);
+/**
+ * Readiness of a descriptor, on the event loop of the calling thread. No thread of the libuv pool is
+ * involved.
+ */
+import { call, checked } from './binding.ts';
 
 export const readableBit = 1;
 export const writableBit = 2;
@@ -16,14 +17,21 @@ export interface DescriptorPoll {
   unref(): void;
 }
 
-/** Calls `callback` with `readableBit | writableBit` while `fd` is ready (level-triggered). An error shows as readable. */
+/**
+ * Calls `callback` with `readableBit | writableBit` while `fd` is ready (level-triggered). An error shows as
+ * readable.
+ */
 export function pollDescriptor(fd: number, callback: (bits: number) => void): DescriptorPoll {
   const handle: unknown = call('pollDescriptor', fd, callback);
   if (typeof handle === 'number') checked(handle, 'poll');
   let open = true;
   return {
     watch: ({ readable, writable }) => {
-      if (open) checked(call('watchPoll', handle, (readable ? readableBit : 0) | (writable ? writableBit : 0)), 'poll');
+      if (open)
+        checked(
+          call('watchPoll', handle, (readable ? readableBit : 0) | (writable ? writableBit : 0)),
+          'poll',
+        );
     },
     close: () => {
       if (open) call('closePoll', handle);

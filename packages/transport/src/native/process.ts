@@ -12,14 +12,18 @@ export function processStartTime(pid: number): number | undefined {
 /** Its supplementary groups; undefined when it is gone. */
 export function processGroups(pid: number): number[] | undefined {
   const line = read(pid, 'status')?.match(/^Groups:\s*(.*)$/m)?.[1];
-  return line?.split(' ').filter((group) => group !== '').map(Number);
+  return line
+    ?.split(' ')
+    .filter((group) => group !== '')
+    .map(Number);
 }
 
 function read(pid: number, name: string): string | undefined {
   try {
     return readFileSync(`/proc/${pid}/${name}`, 'utf8');
   } catch (error) {
-    if (error instanceof Error && 'code' in error && (error.code === 'ENOENT' || error.code === 'ESRCH')) return undefined;
+    if (error instanceof Error && 'code' in error && (error.code === 'ENOENT' || error.code === 'ESRCH'))
+      return undefined;
     throw error;
   }
 }

@@ -1,12 +1,12 @@
 /** userfaultfd(2), ioctl_userfaultfd(2): page faults of this or another process, handed to user space. */
-import { FsError, codeOfErrno } from '../errors.ts';
-import { type Binding, binding, checked, unlessBusy } from './binding.ts';
-
-const call = (name: keyof Binding, ...args: readonly unknown[]): number => (binding[name] as (...a: readonly unknown[]) => number)(...args);
+import { codeOfErrno, FsError } from '../errors.ts';
+import { call, checked, unlessBusy } from './binding.ts';
 
 export interface Userfault {
   readonly fd: number;
-  /** Faults inside system calls are handed over too; otherwise such a call fails with EFAULT. Needs privilege. */
+  /**
+   * Faults inside system calls are handed over too; otherwise such a call fails with EFAULT. Needs privilege.
+   */
   readonly kernelFaults: boolean;
 }
 
@@ -17,8 +17,9 @@ const ways = [
 ] as const;
 
 /**
- * A userfaultfd of this process: with faults of the kernel where we may have that (privilege, /dev/userfaultfd), else
- * for faults of user space alone. ENOSYS or EPERM where there is none (an old kernel, seccomp).
+ * A userfaultfd of this process: with faults of the kernel where we may have that (privilege,
+ * /dev/userfaultfd), else for faults of user space alone. ENOSYS or EPERM where there is none (an old kernel,
+ * seccomp).
  */
 export function createUserfault({ remapEvents = false }: { remapEvents?: boolean } = {}): Userfault {
   let result = 0;
@@ -35,9 +36,12 @@ export interface RegisterMode {
   readonly minor?: boolean;
 }
 
-/** UFFDIO_REGISTER. EPERM for a mapping of a read-only descriptor, ESRCH or ENOMEM when the process is gone. */
+/**
+ * UFFDIO_REGISTER. EPERM for a mapping of a read-only descriptor, ESRCH or ENOMEM when the process is gone.
+ */
 export function registerUserfault(fd: number, address: number, length: number, mode: RegisterMode): void {
-  const bits = (mode.missing === true ? 1 : 0) | (mode.writeProtect === true ? 2 : 0) | (mode.minor === true ? 4 : 0);
+  const bits =
+    (mode.missing === true ? 1 : 0) | (mode.writeProtect === true ? 2 : 0) | (mode.minor === true ? 4 : 0);
   checked(call('registerUserfault', fd, address, length, bits), 'ioctl');
 }
 
@@ -65,9 +69,14 @@ export interface UserfaultCopy {
   readonly wake?: boolean;
 }
 
-/** UFFDIO_COPY: fills absent pages; how many bytes. EEXIST when the first is present, ENOMEM when tmpfs is full. */
-export const copyUserfault = (fd: number, { address, source, length, writeProtect = false, wake = true }: UserfaultCopy): number =>
-  checked(call('copyUserfault', fd, address, source, length, writeProtect, wake), 'ioctl');
+/**
+ * UFFDIO_COPY: fills absent pages; how many bytes. EEXIST when the first is present, ENOMEM when tmpfs is
+ * full.
+ */
+export const copyUserfault = (
+  fd: number,
+  { address, source, length, writeProtect = false, wake = true }: UserfaultCopy,
+): number => checked(call('copyUserfault', fd, address, source, length, writeProtect, wake), 'ioctl');
 
 /** UFFDIO_CONTINUE: maps pages that are in the page cache already; how many bytes. */
 export const continueUserfault = (fd: number, address: number, length: number): number =>
@@ -78,7 +87,14 @@ export const zeroUserfault = (fd: number, address: number, length: number): numb
   checked(call('zeroUserfault', fd, address, length), 'ioctl');
 
 export type UserfaultEvent =
-  | { readonly type: 'fault'; readonly address: number; readonly write: boolean; readonly writeProtect: boolean; readonly minor: boolean; readonly threadId: number }
+  | {
+      readonly type: 'fault';
+      readonly address: number;
+      readonly write: boolean;
+      readonly writeProtect: boolean;
+      readonly minor: boolean;
+      readonly threadId: number;
+    }
   | { readonly type: 'remap'; readonly from: number; readonly to: number; readonly length: number }
   | { readonly type: 'fork' | 'remove' | 'unmap'; readonly start: number; readonly end: number };
 
@@ -91,9 +107,20 @@ export function readUserfaultEvents(fd: number, max = 64): UserfaultEvent[] {
   return Array.from({ length: count }, (_, i) => {
     const [event = 0, a = 0, b = 0, c = 0] = rows.subarray(i * 4, i * 4 + 4);
     if (event === eventTypes.fault) {
-      return { type: 'fault', address: a, write: (b & 1) !== 0, writeProtect: (b & 2) !== 0, minor: (b & 4) !== 0, threadId: c };
+      return {
+        type: 'fault',
+        address: a,
+        write: (b & 1) !== 0,
+        writeProtect: (b & 2) !== 0,
+        minor: (b & 4) !== 0,
+        threadId: c,
+      };
     }
     if (event === eventTypes.remap) return { type: 'remap', from: a, to: b, length: c };
-    return { type: event === eventTypes.fork ? 'fork' : event === eventTypes.remove ? 'remove' : 'unmap', start: a, end: b };
+    return {
+      type: event === eventTypes.fork ? 'fork' : event === eventTypes.remove ? 'remove' : 'unmap',
+      start: a,
+      end: b,
+    };
   });
 }

@@ -1,11 +1,11 @@
 /**
  * `data`: the tmpfs file that holds the pages. Reserving, punching, zeroing and copying them.
  *
- * INVARIANT: a free page is a hole. Whoever frees a page punches it, so a page that is taken reads as zeros and no
- * bytes of an old file show up in a new one.
+ * INVARIANT: a free page is a hole. Whoever frees a page punches it, so a page that is taken reads as zeros
+ * and no bytes of an old file show up in a new one.
  */
 import { closeSync, constants, fstatSync, ftruncateSync, openSync, writeSync } from 'node:fs';
-import { FsError, type Run, native } from '@cluster-fs/transport';
+import { FsError, native, type Run } from '@cluster-fs/transport';
 import { pageSize } from 'cluster-fs/segment';
 
 export class DataFile {
@@ -14,7 +14,10 @@ export class DataFile {
   /** For sessions that may only read. */
   readonly readOnlyFd: number;
   readonly size: number;
-  /** The whole file in this process's memory, as the source of copies; pages are present only while they are read. */
+  /**
+   * The whole file in this process's memory, as the source of copies; pages are present only while they are
+   * read.
+   */
   readonly #address: number;
 
   constructor(path: string, size: number) {
@@ -38,7 +41,9 @@ export class DataFile {
         native.allocateRange(this.fd, page * pageSize, count * pageSize);
       } catch (error) {
         this.punch(runs.slice(0, i + 1));
-        throw error instanceof FsError ? new FsError(error.code, 'fallocate', { path: this.path, why: 'tmpfs' }) : error;
+        throw error instanceof FsError
+          ? new FsError(error.code, 'fallocate', { path: this.path, why: 'tmpfs' })
+          : error;
       }
     }
   }
@@ -48,12 +53,15 @@ export class DataFile {
   }
 
   /**
-   * Copies pages, off the event loop. By pwrite and not memcpy: it takes fresh pages of tmpfs without zeroing them
-   * first, and a full tmpfs is ENOSPC.
+   * Copies pages, off the event loop. By pwrite and not memcpy: it takes fresh pages of tmpfs without zeroing
+   * them first, and a full tmpfs is ENOSPC.
    */
   copy({ from, to, count }: { from: number; to: number; count: number }): Promise<void> {
     return native.writeMemory({
-      fd: this.fd, offset: to * pageSize, address: this.#address + from * pageSize, length: count * pageSize,
+      fd: this.fd,
+      offset: to * pageSize,
+      address: this.#address + from * pageSize,
+      length: count * pageSize,
     });
   }
 

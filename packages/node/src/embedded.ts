@@ -1,6 +1,6 @@
 /** A node in a worker thread, for `mount(directory)`: started by the client library, stopped by a message. */
 import { parentPort, workerData } from 'node:worker_threads';
-import { FsError, assert } from '@cluster-fs/transport';
+import { assert, FsError } from '@cluster-fs/transport';
 import { runDirectory, socketFor } from 'cluster-fs';
 import { startNode } from './node.ts';
 
@@ -10,11 +10,18 @@ const port = parentPort;
 
 try {
   const node = startNode({
-    socketPath: socketFor(directory), runDirectory: runDirectory(directory), memory,
+    socketPath: socketFor(directory),
+    runDirectory: runDirectory(directory),
+    memory,
     onError: (error) => process.emitWarning(error instanceof Error ? error : String(error)),
   });
   port.on('message', () => {
-    node.stop().then(() => port.close(), (error: unknown) => { throw error; });
+    node.stop().then(
+      () => port.close(),
+      (error: unknown) => {
+        throw error;
+      },
+    );
   });
   port.postMessage('ready');
 } catch (error) {

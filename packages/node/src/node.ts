@@ -11,12 +11,12 @@ import { Coordinator } from './coordinator/coordinator.ts';
 import { EventHub } from './coordinator/event-hub.ts';
 import { LayoutGate } from './coordinator/gate.ts';
 import { Journal } from './coordinator/journal.ts';
-import { type Recovered, isAlive, recover } from './coordinator/recovery.ts';
+import { isAlive, type Recovered, recover } from './coordinator/recovery.ts';
 import type { NodeFacts } from './coordinator/report.ts';
 import { resolveSession } from './coordinator/sessions.ts';
 import { DataFile } from './data-file.ts';
-import type { MetadataStore } from './metadata/store.ts';
 import { openSqliteStore } from './metadata/sqlite.ts';
+import type { MetadataStore } from './metadata/store.ts';
 import { Server } from './server.ts';
 import { version } from './version.ts';
 
@@ -64,20 +64,36 @@ export function startNode(options: NodeOptions): ClusterNode {
   const directory = options.runDirectory ?? runDirectory(socketPath);
   const lock = lockDirectory(directory, socketPath);
   const store = openSqliteStore(`${directory}/metadata.db`);
-  const recovered = recover(store, {
-    dataSize: options.memory, inodeCount: options.inodeCount ?? defaultInodes,
-    uid: process.getuid?.() ?? 0, gid: process.getgid?.() ?? 0,
-  }, now());
+  const recovered = recover(
+    store,
+    {
+      dataSize: options.memory,
+      inodeCount: options.inodeCount ?? defaultInodes,
+      uid: process.getuid?.() ?? 0,
+      gid: process.getgid?.() ?? 0,
+    },
+    now(),
+  );
   const { dataSize } = recovered.writer.segment;
-  if (dataSize !== Math.floor(options.memory / 4096) * 4096) onNotice(`the segment that is there has ${dataSize} bytes and keeps them`);
+  if (dataSize !== Math.floor(options.memory / 4096) * 4096)
+    onNotice(`the segment that is there has ${dataSize} bytes and keeps them`);
   const data = new DataFile(`${directory}/data`, dataSize);
   warnIfSmall(data, dataSize, onNotice);
   const coordinator = createCoordinator(recovered, { store, data, onError });
   adopt(coordinator, recovered);
-  const facts: NodeFacts = { version, startedMs: now(), listening: [`unix:${socketPath}`], persistent: false };
+  const facts: NodeFacts = {
+    version,
+    startedMs: now(),
+    listening: [`unix:${socketPath}`],
+    persistent: false,
+  };
   removeStaleSocket(socketPath);
   const server = new Server({
-    coordinator, path: socketPath, metaFd: recovered.metaFd, facts, onError,
+    coordinator,
+    path: socketPath,
+    metaFd: recovered.metaFd,
+    facts,
+    onError,
     ...(options.allowUids === undefined ? {} : { allowUids: options.allowUids }),
   });
   const timer = setInterval(() => resolveDead(coordinator), resolveEveryMs);
@@ -101,7 +117,10 @@ function lockDirectory(directory: string, socketPath: string): number {
   mkdirSync(directory, { recursive: true, mode: 0o700 });
   const { uid, mode } = statSync(directory);
   if (uid !== process.getuid?.() || (mode & 0o077) !== 0) {
-    throw new FsError('EACCES', 'open', { path: directory, why: 'the run directory is not this user\'s alone' });
+    throw new FsError('EACCES', 'open', {
+      path: directory,
+      why: "the run directory is not this user's alone",
+    });
   }
   const lock = openSync(`${directory}/lock`, 'a', 0o600);
   if (native.lockFile(lock)) return lock;
@@ -123,7 +142,9 @@ function warnIfSmall(data: DataFile, dataSize: number, onNotice: (message: strin
   if (type !== 'tmpfs') onNotice(`${data.path} is not on tmpfs: files cannot move while they are written`);
   if (blocks > 0 && available * blockSize < dataSize) {
     const mib = (n: number): string => `${Math.floor(n / 2 ** 20)} MiB`;
-    onNotice(`the segment has ${mib(dataSize)}, its tmpfs only ${mib(available * blockSize)} free: writes get ENOSPC there`);
+    onNotice(
+      `the segment has ${mib(dataSize)}, its tmpfs ${mib(available * blockSize)}: beyond that, writes get ENOSPC`,
+    );
   }
 }
 
@@ -135,7 +156,16 @@ function createCoordinator(
   const gate = new LayoutGate({ deadlineMs: holdDeadlineMs });
   const sessions = () => coordinator.sessions.values();
   const hub = new EventHub({ now, sessions, onError });
-  const coordinator: Coordinator = new Coordinator({ journal, store, data, gate, hub, epoch, nextHeldId, now });
+  const coordinator: Coordinator = new Coordinator({
+    journal,
+    store,
+    data,
+    gate,
+    hub,
+    epoch,
+    nextHeldId,
+    now,
+  });
   return coordinator;
 }
 

@@ -1,16 +1,22 @@
 /**
  * The socket: accepts clients, opens their sessions, answers their requests.
  *
- * Who may connect is decided here, before a byte is read: the socket's mode keeps strangers out, SO_PEERCRED says who
- * came. A peer that breaks the protocol loses its connection, and nobody else notices.
+ * Who may connect is decided here, before a byte is read: the socket's mode keeps strangers out, SO_PEERCRED
+ * says who came. A peer that breaks the protocol loses its connection, and nobody else notices.
  */
 import { unlinkSync } from 'node:fs';
-import { type AnyRequest, Connection, type FsError as FsErrorType, FsError, native } from '@cluster-fs/transport';
+import {
+  type AnyRequest,
+  Connection,
+  FsError,
+  type FsError as FsErrorType,
+  native,
+} from '@cluster-fs/transport';
 import type { Coordinator } from './coordinator/coordinator.ts';
 import { dispatch, dispatchEvent } from './coordinator/dispatch.ts';
 import type { NodeFacts } from './coordinator/report.ts';
 import type { Session } from './coordinator/session.ts';
-import { type Peer, attach, endSession, hello, resumed } from './coordinator/sessions.ts';
+import { attach, endSession, hello, type Peer, resumed } from './coordinator/sessions.ts';
 
 export interface ServerOptions {
   readonly coordinator: Coordinator;
@@ -22,7 +28,10 @@ export interface ServerOptions {
   readonly onError: (error: unknown) => void;
 }
 
-/** Connections that have not said hello yet: a peer that only connects holds one of these for a while and no more. */
+/**
+ * Connections that have not said hello yet: a peer that only connects holds one of these for a while and no
+ * more.
+ */
 const limits = { strangers: 256, helloMs: 10_000, pendingRequests: 65_536 } as const;
 
 interface Client {
@@ -83,7 +92,13 @@ export class Server {
       connection.close(new FsError('ETIMEDOUT', 'accept', { why: 'no hello' }));
     }, limits.helloMs);
     const client: Client = {
-      connection, peer, session: undefined, resume: undefined, pending: 0, long: new Map(), strangerTimer,
+      connection,
+      peer,
+      session: undefined,
+      resume: undefined,
+      pending: 0,
+      long: new Map(),
+      strangerTimer,
     };
     this.#clients.add(client);
     connection.setHandlers({
@@ -91,7 +106,8 @@ export class Server {
       onEvent: (event) => {
         if (event.name === 'cancel') client.long.get(event.fields.request)?.abort();
         else if (event.name === 'resumed') resumed(this.#options.coordinator, client.resume);
-        else if (client.session !== undefined) dispatchEvent(this.#options.coordinator, client.session, event);
+        else if (client.session !== undefined)
+          dispatchEvent(this.#options.coordinator, client.session, event);
       },
       onClose: (reason) => this.#onClose(client, reason),
     });
@@ -118,7 +134,9 @@ export class Server {
 
   #onRequest(client: Client, request: AnyRequest, id: number, descriptors: readonly number[]): void {
     if (client.pending >= limits.pendingRequests) {
-      client.connection.close(new FsError('EPROTO', 'recvmsg', { why: `${limits.pendingRequests} requests without an answer` }));
+      client.connection.close(
+        new FsError('EPROTO', 'recvmsg', { why: `${limits.pendingRequests} requests without an answer` }),
+      );
       return;
     }
     client.pending++;
@@ -126,7 +144,10 @@ export class Server {
     try {
       const answer = this.#answer(client, request, id, descriptors);
       if (answer instanceof Promise) {
-        answer.then((reply) => this.#reply(client, request, id, reply), (error: unknown) => this.#fail(client, id, error));
+        answer.then(
+          (reply) => this.#reply(client, request, id, reply),
+          (error: unknown) => this.#fail(client, id, error),
+        );
       } else this.#reply(client, request, id, answer);
     } catch (error) {
       this.#fail(client, id, error);
@@ -148,7 +169,11 @@ export class Server {
     return {};
   }
 
-  async #hello(client: Client, fields: Extract<AnyRequest, { name: 'hello' }>['fields'], descriptors: readonly number[]): Promise<unknown> {
+  async #hello(
+    client: Client,
+    fields: Extract<AnyRequest, { name: 'hello' }>['fields'],
+    descriptors: readonly number[],
+  ): Promise<unknown> {
     const { coordinator } = this.#options;
     let opened: Awaited<ReturnType<typeof hello>>;
     try {
@@ -203,6 +228,9 @@ export class Server {
     }
     // A bug of ours. The client gets EIO; the node tells its operator.
     this.#options.onError(error);
-    client.connection.fail(id, new FsError('EIO', 'request', { why: error instanceof Error ? error.message : String(error) }));
+    client.connection.fail(
+      id,
+      new FsError('EIO', 'request', { why: error instanceof Error ? error.message : String(error) }),
+    );
   }
 }

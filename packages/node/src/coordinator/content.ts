@@ -193,7 +193,9 @@ export async function writeBegin(
   const grantId = c.nextId();
   const breakGrant = (): void => {
     const g = session.grants.get(grantId);
-    if (g !== undefined) g.broken = true;
+    if (g === undefined) return;
+    g.broken = true;
+    c.brokenGrants.add(g);
   };
   const missing = offset === undefined || missingPages(c, handle.ino, offset, length).length > 0;
   const hold = await c.gate.acquire(handle.ino, missing ? 'exclusive' : 'shared', breakGrant);
@@ -345,6 +347,7 @@ function endBrokenGrant(c: Coordinator, grant: Grant): void {
 
 export function endGrant(c: Coordinator, grant: Grant): void {
   grant.session.grants.delete(grant.id);
+  c.brokenGrants.delete(grant);
   if (grant.hold !== undefined) c.gate.release(grant.hold);
   c.quarantine.grantLetGo(grant);
 }

@@ -23,7 +23,8 @@ import type { LayoutGate } from './gate.ts';
 import type { Journal } from './journal.ts';
 import { type Confined, type Party, Quarantine } from './quarantine.ts';
 import { pageCountOf } from './runs.ts';
-import type { Reservation, Session, View } from './session.ts';
+import type { Grant, Reservation, Session, View } from './session.ts';
+import { Signal } from './signal.ts';
 
 export interface CoordinatorOptions {
   readonly journal: Journal;
@@ -35,6 +36,14 @@ export interface CoordinatorOptions {
   readonly nextHeldId: number;
   /** Milliseconds since 1970, with fractions. */
   readonly now: () => number;
+}
+
+/** Pages that a file leaves, and who may still touch them. */
+export interface Leaving {
+  readonly runs: readonly Run[];
+  readonly ino: number;
+  readonly path: string;
+  readonly parties: readonly Party[];
 }
 
 export class Coordinator {
@@ -50,6 +59,8 @@ export class Coordinator {
   readonly now: () => number;
   readonly slots = new DirectorySlots();
   readonly quarantine: Quarantine;
+  /** Told of whenever a view answers, is mapped or goes. */
+  readonly answers = new Signal();
   readonly sessions = new Map<number, Session>();
   /** Views on each inode. */
   readonly views = new Map<number, Set<View>>();
@@ -57,6 +68,8 @@ export class Coordinator {
   readonly references = new Map<number, number>();
   /** Inodes without a name that somebody still refers to. */
   readonly orphans = new Set<number>();
+  /** Writes in place whose hold was broken and whose clients may still be storing. */
+  readonly brokenGrants = new Set<Grant>();
   /** Rows of `held` for pages in use by moves of our own. */
   readonly ownReservations = new Set<Reservation>();
   /**
@@ -130,21 +143,28 @@ export class Coordinator {
     freeChain(this.writer, ino);
     this.slots.forget(ino);
     this.writer.freeInode(ino);
-    if (extents.length > 0) this.freePages(extents, '');
+    if (extents.length > 0) this.freePages(extents);
   }
 
   /** Frees pages that no client maps or stores into. Requires: inside mutate. */
-  freePages(runs: readonly Run[], path: string): void {
-    this.confine({ runs, path, parties: [] });
+  freePages(runs: readonly Run[]): void {
+    this.confine({ runs, ino: 0, path: '', parties: [] });
   }
 
   /** Sets pages of no file apart until every party has let go of them. Requires: inside mutate. */
-  confine({ runs, path, parties }: { runs: readonly Run[]; path: string; parties: readonly Party[] }): void {
+  confine({ runs, ino, path, parties }: Leaving): void {
     if (runs.length === 0) return;
     const own = runs.map(({ page, count }) => ({ page, count }));
     // What nobody maps is free with the commit itself; only what outlives it needs rows to survive a crash.
     const heldId = parties.length > 0 || this.unresolved.size > 0 ? this.nextHeldId() : undefined;
-    const confined: Confined = { heldId, runs: own, path, sinceMs: this.now(), parties: new Set(parties) };
+    const confined: Confined = {
+      heldId,
+      runs: own,
+      ino,
+      path,
+      sinceMs: this.now(),
+      parties: new Set(parties),
+    };
     this.writer.count('heldPages', pageCountOf(own));
     if (heldId !== undefined) {
       for (const run of own)
@@ -156,7 +176,7 @@ export class Coordinator {
   /** Keeps pages back that recovery found held, until the sessions of before are resolved. */
   holdBack(heldId: number, runs: readonly Run[]): void {
     this.writer.count('heldPages', pageCountOf(runs));
-    this.limbo.push({ heldId, runs, path: '', sinceMs: this.now(), parties: new Set() });
+    this.limbo.push({ heldId, runs, ino: 0, path: '', sinceMs: this.now(), parties: new Set() });
   }
 
   /** The last session of before a crash is resolved: what was kept back for them can go. */

@@ -37,7 +37,7 @@ export function dispatch(
     case 'lease':
       return lease(c, session, request.fields);
     case 'mapped':
-      return mapped(session, request.fields);
+      return mapped(c, session, request.fields);
     case 'present':
       return present(c, session, request.fields);
     case 'advance':

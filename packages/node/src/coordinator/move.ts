@@ -52,6 +52,8 @@ export async function moveFile(
   const pages = inode.pages;
   const target = await reserveRun(c, pages, path);
   const pieces = await moveTo(c, { ino, path, target }, options);
+  // The space is free again when every holder has let go, and what comes next may want it.
+  await c.quarantine.settled(answerDeadlineMs, ino);
   const after = c.extents(ino).length;
   c.hub.emit('move', path, { pages, before, after });
   return { pages, pieces, before, after, bytesCopied: pages * 4096, elapsedMs: performance.now() - started };
@@ -134,10 +136,10 @@ export function movePiece(c: Coordinator, { ino, path, filePage, target, limit }
     const source = nextPiece(c, ino, filePage, Math.min(limit, piecePages));
     const count = pageCountOf(source);
     if (count === 0) return 0;
-    await viewsSettled(c, ino, path);
     const from = (source[0] as Extent).filePage;
     const last = source.at(-1) as Extent;
     const range = { from, count: last.filePage + last.count - from };
+    await viewsSettled(c, ino, path, range);
     const armed = armViews(c, ino, source, range);
     const moved = pairUp(source, target);
     try {
@@ -181,12 +183,21 @@ function pairUp(source: readonly Extent[], target: number): Moved[] {
   });
 }
 
-/** Waits for every view on the inode to be mapped and to have answered; EBUSY names the one that does not. */
-async function viewsSettled(c: Coordinator, ino: number, path: string): Promise<void> {
+/**
+ * Waits for every view that shows the range to be mapped and to have answered; EBUSY names the one that does
+ * not.
+ */
+async function viewsSettled(
+  c: Coordinator,
+  ino: number,
+  path: string,
+  range: { from: number; count: number },
+): Promise<void> {
   const deadline = performance.now() + answerDeadlineMs;
-  for (let view = unsettledView(c, ino); view !== undefined; view = unsettledView(c, ino)) {
-    if (performance.now() > deadline) throw busy(view, path, 'does not answer');
-    await new Promise((resolve) => setTimeout(resolve, 1));
+  for (let view = unsettledView(c, ino, range); view !== undefined; view = unsettledView(c, ino, range)) {
+    const left = deadline - performance.now();
+    if (left <= 0) throw busy(view, path, 'does not answer');
+    await c.answers.next(left);
   }
   for (const view of c.viewsOf(ino)) {
     if (view.mode === 'rw' && view.session.userfault === undefined)

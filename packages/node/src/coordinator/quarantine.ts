@@ -17,6 +17,8 @@ export interface Confined {
   /** Rows of `held`; undefined when nothing needed to survive a crash. */
   readonly heldId: number | undefined;
   readonly runs: readonly Run[];
+  /** The file that had them, 0 when it is none any more. */
+  readonly ino: number;
   readonly path: string;
   readonly sinceMs: number;
   readonly parties: Set<Party>;
@@ -50,11 +52,12 @@ export class Quarantine {
     this.#remove((party) => 'grant' in party && party.grant === grant);
   }
 
-  /** Resolves to true when all that is confined now is free, or to false after `deadlineMs`. */
-  settled(deadlineMs: number): Promise<boolean> {
-    if (this.#confined.size === 0) return Promise.resolve(true);
+  /** Resolves to true when all that is confined now (of one file) is free, or to false after `deadlineMs`. */
+  settled(deadlineMs: number, ino?: number): Promise<boolean> {
+    const confined = new Set([...this.#confined].filter((c) => ino === undefined || c.ino === ino));
+    if (confined.size === 0) return Promise.resolve(true);
     return new Promise((resolve) => {
-      const waiter = { confined: new Set(this.#confined), done: () => finish(true) };
+      const waiter = { confined, done: () => finish(true) };
       const finish = (settled: boolean): void => {
         clearTimeout(timer);
         this.#waiters.delete(waiter);

@@ -16,7 +16,7 @@ import { pageSize, setExtents } from 'cluster-fs/segment';
 import type { Coordinator } from './coordinator.ts';
 import type { Party } from './quarantine.ts';
 import { clip, type Moved, overlap, substitute, subtract } from './runs.ts';
-import type { Grant, View } from './session.ts';
+import type { View } from './session.ts';
 
 export type Cause = Event<'remap'>['cause'];
 
@@ -27,8 +27,6 @@ interface Change {
   readonly count: number;
   /** The new size; undefined when it stays. */
   readonly size?: number;
-  /** Writes that were broken and may still store into what the file leaves. */
-  readonly brokenGrants?: readonly Grant[];
 }
 
 /** One view and what it has to do about a change. */
@@ -55,7 +53,7 @@ export function changeExtents(c: Coordinator, ino: number, extents: readonly Ext
   }
   const size = change.size ?? c.inode(ino).size;
   for (const view of keepers) tellChanged(c, view, change, { version, size });
-  finish(c, { left, swaps, keepers, change, version, size, path: pathOf(c, ino) });
+  finish(c, { ino, left, swaps, keepers, change, version, size, path: pathOf(c, ino) });
 }
 
 /**
@@ -71,7 +69,16 @@ export function movePages(c: Coordinator, ino: number, moved: readonly Moved[], 
   for (const view of c.viewsOf(ino)) {
     if (overlap(view.extents, left)) swaps.push({ view, next: substitute(view.extents, moved) });
   }
-  finish(c, { left, swaps, keepers: [], change, version, size: c.inode(ino).size, path: pathOf(c, ino) });
+  finish(c, {
+    ino,
+    left,
+    swaps,
+    keepers: [],
+    change,
+    version,
+    size: c.inode(ino).size,
+    path: pathOf(c, ino),
+  });
 }
 
 function commitExtents(c: Coordinator, ino: number, extents: readonly Extent[], { size }: Change): number {
@@ -83,6 +90,7 @@ function commitExtents(c: Coordinator, ino: number, extents: readonly Extent[], 
 }
 
 interface Finish {
+  readonly ino: number;
   readonly left: readonly Run[];
   readonly swaps: readonly Swap[];
   readonly keepers: readonly View[];
@@ -92,15 +100,17 @@ interface Finish {
   readonly path: string;
 }
 
-function finish(c: Coordinator, { left, swaps, keepers, change, version, size, path }: Finish): void {
-  const parties: Party[] = (change.brokenGrants ?? []).map((grant) => ({ grant }));
+function finish(c: Coordinator, { ino, left, swaps, keepers, change, version, size, path }: Finish): void {
+  const parties: Party[] = [...c.brokenGrants]
+    .filter((grant) => grant.ino === ino)
+    .map((grant) => ({ grant }));
   const kept = keepers.filter((view) => overlap(view.extents, left));
   // A view that stays behind lets go with whatever remap it acknowledges next.
   for (const view of kept) parties.push({ view, serial: view.sentSerial + 1 });
   for (const { view } of swaps)
     if (overlap(view.extents, left)) parties.push({ view, serial: view.sentSerial + 1 });
   const pinned = swaps.some(({ view }) => view.session.userfault === undefined);
-  c.confine({ runs: left, path, parties });
+  c.confine({ runs: left, ino, path, parties });
   c.journal.afterCommit(() => {
     for (const { view } of swaps) armForSwap(view, change);
     if (kept.length === 0 && !pinned && swaps.length > 0) c.data.punch(left);
@@ -168,7 +178,7 @@ function sendRemap(
     view.size = size;
   }
   view.sentSerial += 1;
-  view.waitingSinceMs ??= c.now();
+  expectAnswer(c, view, { from, count });
   view.session.control.event('remap', {
     view: view.id,
     serial: view.sentSerial,
@@ -205,12 +215,30 @@ const pathOf = (c: Coordinator, ino: number): string => {
 };
 
 /**
- * Whether some view on the inode has not answered yet, or is not mapped yet: moving its pages now could lose
- * a store.
+ * Remembers that the view was told something about a range and has not answered. Requires: sentSerial is its
+ * serial.
  */
-export const unsettledView = (c: Coordinator, ino: number): View | undefined => {
+export function expectAnswer(
+  c: Coordinator,
+  view: View,
+  { from, count }: { from: number; count: number },
+): void {
+  view.unanswered = [...view.unanswered, { serial: view.sentSerial, from, count, sentMs: c.now() }];
+}
+
+/**
+ * A view on the inode for which moving these file pages now could lose a store: it is not mapped yet, so it
+ * cannot be armed, or it has not answered a remap of some of them, and what is armed now would be mapped
+ * over.
+ */
+export function unsettledView(
+  c: Coordinator,
+  ino: number,
+  { from, count }: { from: number; count: number },
+): View | undefined {
   for (const view of c.viewsOf(ino)) {
-    if (view.address === undefined || view.ackedSerial < view.sentSerial) return view;
+    if (view.address === undefined) return view;
+    if (view.unanswered.some((r) => r.from < from + count && from < r.from + r.count)) return view;
   }
   return undefined;
-};
+}

@@ -165,7 +165,7 @@ function holderReport(c: Coordinator, view: View): HolderReport {
     extents: view.extents.length,
     layoutVersion: view.layoutVersion,
     currentVersion: currentVersion(c, view),
-    owesAnswerMs: view.waitingSinceMs === undefined ? undefined : c.now() - view.waitingSinceMs,
+    owesAnswerMs: view.unanswered[0] === undefined ? undefined : c.now() - view.unanswered[0].sentMs,
     holdsUpBytes: held.reduce((sum, { runs }) => sum + pageCountOf(runs), 0) * pageSize,
   };
 }

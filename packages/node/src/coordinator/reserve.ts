@@ -71,7 +71,7 @@ function consumeRun(c: Coordinator, run: Run, owner: Set<Reservation>): void {
 /** Gives back runs that were set aside; whatever was stored in them is wiped. Requires: inside mutate. */
 export function giveBack(c: Coordinator, runs: readonly Run[], owner: Set<Reservation>): void {
   consume(c, runs, owner);
-  c.freePages(runs, '');
+  c.freePages(runs);
 }
 
 /** Everything a session has set aside. */

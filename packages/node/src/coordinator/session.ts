@@ -40,8 +40,16 @@ export interface View {
   /** Serial of the last remap it was sent, and of the last that it said is in place. */
   sentSerial: number;
   ackedSerial: number;
-  /** When the oldest remap without an answer was sent. */
-  waitingSinceMs: number | undefined;
+  /** Remaps that it has not acknowledged, oldest first. */
+  unanswered: readonly Unanswered[];
+}
+
+/** A remap on its way to a view: until its `ack`, the view may map these file pages to where they were. */
+export interface Unanswered {
+  readonly serial: number;
+  readonly from: number;
+  readonly count: number;
+  readonly sentMs: number;
 }
 
 /** A write in place: the layout stands still until it ends. */

@@ -10,7 +10,7 @@ import { InodeCopy, isDirectory, mayAccess, pageSize, readInode, walk } from 'cl
 import { fillHoles, pagesFor } from './content.ts';
 import type { Coordinator } from './coordinator.ts';
 import { assertMayChange } from './open.ts';
-import { changeExtents } from './remap.ts';
+import { changeExtents, expectAnswer } from './remap.ts';
 import { clip, overlap } from './runs.ts';
 import type { Session, View } from './session.ts';
 
@@ -61,7 +61,7 @@ function grant(c: Coordinator, session: Session, ino: number, request: Request<'
     behind: false,
     sentSerial: 0,
     ackedSerial: 0,
-    waitingSinceMs: undefined,
+    unanswered: [],
   };
   addView(c, view);
   c.writer.onRollback(() => removeView(c, view));
@@ -97,11 +97,16 @@ function viewOf(session: Session, id: number, syscall: string): View {
   return view;
 }
 
-export function mapped(session: Session, { view: id, address, length }: Request<'mapped'>): Reply<'mapped'> {
+export function mapped(
+  c: Coordinator,
+  session: Session,
+  { view: id, address, length }: Request<'mapped'>,
+): Reply<'mapped'> {
   const view = viewOf(session, id, 'map');
   if (address % pageSize !== 0 || length < view.pages * pageSize)
     throw new FsError('EINVAL', 'map', { path: view.path });
   view.address = address;
+  c.answers.notify();
   return {};
 }
 
@@ -109,13 +114,15 @@ export function acknowledge(c: Coordinator, session: Session, { view: id, serial
   const view = session.views.get(id);
   if (view === undefined || serial <= view.ackedSerial || serial > view.sentSerial) return;
   view.ackedSerial = serial;
-  view.waitingSinceMs = serial < view.sentSerial ? c.now() : undefined;
+  view.unanswered = view.unanswered.filter((remap) => remap.serial > serial);
   c.quarantine.viewLetGo(view, serial);
+  c.answers.notify();
 }
 
 export function release(c: Coordinator, view: View): void {
   removeView(c, view);
   c.quarantine.viewLetGo(view, Number.POSITIVE_INFINITY);
+  c.answers.notify();
 }
 
 /**
@@ -132,7 +139,7 @@ export function advance(
   view.extents = clip(c.extents(view.ino), view.from, view.pages);
   Object.assign(view, { behind: false, size, layoutVersion });
   view.sentSerial += 1;
-  view.waitingSinceMs ??= c.now();
+  expectAnswer(c, view, { from: view.from, count: view.pages });
   return { serial: view.sentSerial, size, layoutVersion, extents: view.extents };
 }
 
@@ -172,7 +179,7 @@ export function present(c: Coordinator, session: Session, request: Request<'pres
     size: alive ? copy.size : 0,
     sentSerial: 0,
     ackedSerial: 0,
-    waitingSinceMs: undefined,
+    unanswered: [],
   };
   if (alive) addView(c, view);
   else session.views.set(view.id, view);

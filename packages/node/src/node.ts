@@ -104,7 +104,7 @@ export function startNode(options: NodeOptions): ClusterNode {
     coordinator.journal.flush();
     store.close();
     data.close();
-    closeSync(recovered.metaFd);
+    native.closeDescriptor(recovered.metaFd);
     rmSync(directory, { recursive: true });
     closeSync(lock);
     await Promise.resolve();
@@ -152,7 +152,7 @@ function createCoordinator(
   { writer, published, epoch, nextHeldId }: Recovered,
   { store, data, onError }: { store: MetadataStore; data: DataFile; onError: (error: unknown) => void },
 ): Coordinator {
-  const journal = new Journal(writer, published, store);
+  const journal = new Journal({ writer, published, store }, onError);
   const gate = new LayoutGate({ deadlineMs: holdDeadlineMs });
   const sessions = () => coordinator.sessions.values();
   const hub = new EventHub({ now, sessions, onError });

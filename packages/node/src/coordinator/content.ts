@@ -92,6 +92,7 @@ export function attachPages(
   if (offset % pageSize !== 0 || pageCountOf(runs) !== pagesFor(length) || length === 0) {
     throw new FsError('EINVAL', 'write', { why: 'not whole pages' });
   }
+  assertFits(c, offset + length, 'write', handle.path);
   return c.gate.exclusive(handle.ino, () =>
     c.journal.mutate(() => {
       const inode = c.inode(handle.ino);
@@ -173,10 +174,16 @@ function touchModified(c: Coordinator, ino: number, path: string): void {
  * be zero, a view may have stored there.
  */
 function extendZeros(c: Coordinator, { ino, size }: InodeCopy, newEnd: number): void {
+  if (newEnd > size) wipeTail(c, c.extents(ino), size)();
+}
+
+/** How to zero what lies in the page of byte `size` from there on. */
+function wipeTail(c: Coordinator, extents: readonly Extent[], size: number): () => void {
   const tail = size % pageSize;
-  if (tail === 0 || newEnd <= size) return;
-  const [last] = clip(c.extents(ino), Math.floor(size / pageSize), 1);
-  if (last !== undefined) c.data.zero(last.page * pageSize + tail, pageSize - tail);
+  const [last] = tail === 0 ? [] : clip(extents, Math.floor(size / pageSize), 1);
+  return () => {
+    if (last !== undefined) c.data.zero(last.page * pageSize + tail, pageSize - tail);
+  };
 }
 
 /**
@@ -190,6 +197,7 @@ export async function writeBegin(
 ): Promise<Reply<'writeBegin'>> {
   const handle = writableHandle(session, id);
   if (length === 0) throw new FsError('EINVAL', 'write', { why: 'nothing to write' });
+  assertFits(c, (offset ?? 0) + length, 'write', handle.path);
   const grantId = c.nextId();
   const breakGrant = (): void => {
     const g = session.grants.get(grantId);
@@ -223,6 +231,7 @@ function beginHeld(
   return c.journal.mutate(() => {
     if (session.ended) throw new FsError('ECONNRESET', 'write');
     const at = offset ?? c.inode(handle.ino).size;
+    assertFits(c, at + length, 'write', handle.path);
     const from = Math.floor(at / pageSize);
     const count = pagesFor(at + length) - from;
     const missing = missingPages(c, handle.ino, at, length);
@@ -352,12 +361,17 @@ export function endGrant(c: Coordinator, grant: Grant): void {
   c.quarantine.grantLetGo(grant);
 }
 
+/** No file is larger than the segment; page numbers are 32 bits. */
+function assertFits(c: Coordinator, end: number, syscall: string, path?: string): void {
+  if (end > c.segment.dataSize) throw new FsError('EFBIG', syscall, { path, why: 'larger than the segment' });
+}
+
 /** Changes the size. Requires: inside mutate, with the layout held exclusively. */
 export function resize(c: Coordinator, ino: number, size: number): void {
   const inode = c.inode(ino);
   if (isDirectory(inode.mode)) throw new FsError('EISDIR', 'truncate');
   if (!isFile(inode.mode)) throw new FsError('EINVAL', 'truncate');
-  if (size > c.segment.dataSize) throw new FsError('EFBIG', 'truncate', { why: 'larger than the segment' });
+  assertFits(c, size, 'truncate');
   const before = pagesFor(inode.size);
   const after = pagesFor(size);
   const from = Math.min(before, after);
@@ -367,5 +381,7 @@ export function resize(c: Coordinator, ino: number, size: number): void {
   const extents = clip(c.extents(ino), 0, after);
   const filled = size > inode.size ? fillUnderWriters(c, ino, extents, size) : extents;
   changeExtents(c, ino, filled, { cause, from, count, size });
-  if (size < inode.size) c.journal.afterCommit(() => extendZeros(c, c.inode(ino), size + pageSize));
+  // The place is looked up now: a later change of the same commit may take the page away, and punches it
+  // after this.
+  if (size < inode.size) c.journal.afterCommit(wipeTail(c, extents, size));
 }

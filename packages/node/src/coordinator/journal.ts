@@ -32,13 +32,18 @@ export class Journal {
   readonly writer: SegmentWriter;
   readonly published: Segment;
   readonly #store: MetadataStore;
+  readonly #onError: (error: unknown) => void;
   #changes: Change[] = [];
   #effects: (() => void)[] = [];
   #pending: Pending[] = [];
   #scheduled = false;
   #commits = 0;
 
-  constructor(writer: SegmentWriter, published: Segment, store: MetadataStore) {
+  constructor(
+    { writer, published, store }: { writer: SegmentWriter; published: Segment; store: MetadataStore },
+    onError: (error: unknown) => void,
+  ) {
+    this.#onError = onError;
     this.writer = writer;
     this.published = published;
     this.#store = store;
@@ -113,10 +118,19 @@ export class Journal {
       return;
     }
     this.writer.publish(this.published);
-    for (const effect of effects) effect();
+    for (const effect of effects) this.#run(effect);
     for (const { resolve } of pending) resolve();
     // Effects free pages; their counters must not wait for the next request.
     this.writer.publish(this.published);
+  }
+
+  /** What happens after a commit cannot undo it: a failure is told, and what others wait for goes on. */
+  #run(effect: () => void): void {
+    try {
+      effect();
+    } catch (error) {
+      this.#onError(error);
+    }
   }
 
   *#touchedInodes(): Generator<Change> {

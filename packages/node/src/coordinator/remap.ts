@@ -10,8 +10,7 @@
  * A view that keeps the old pages (it follows by hand, or its client is pinned) forbids the punch; it is
  * told, and the pages wait for it.
  */
-import type { Event, Extent, Run } from '@cluster-fs/transport';
-import { native } from '@cluster-fs/transport';
+import { type Event, type Extent, FsError, native, type Run } from '@cluster-fs/transport';
 import { pageSize, setExtents } from 'cluster-fs/segment';
 import type { Coordinator } from './coordinator.ts';
 import type { Party } from './quarantine.ts';
@@ -137,17 +136,13 @@ export function arm(
   try {
     native.registerUserfault(fd, address, length, { missing: true, writeProtect: true });
     if (writeProtect) native.writeProtectUserfault(fd, address, length, true);
-  } catch (error) {
-    // The process is on its way out (ESRCH, ENOMEM): its connection closes next, and nothing of it stores any
-    // more.
-    if (!isDying(error)) throw error;
+  } catch (cause) {
+    // The process is on its way out, or it said that it maps what it does not. Either way its session is
+    // over, and the others are served on.
+    const { pid, control } = view.session;
+    control.close(new FsError('EPROTO', 'ioctl', { why: `the memory of pid ${pid} cannot be armed`, cause }));
   }
 }
-
-const isDying = (error: unknown): boolean =>
-  error instanceof Error &&
-  'code' in error &&
-  (error.code === 'ESRCH' || error.code === 'ENOMEM' || error.code === 'ENOENT');
 
 export interface AddressRange {
   readonly address: number;

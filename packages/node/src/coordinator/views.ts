@@ -181,7 +181,7 @@ export function present(c: Coordinator, session: Session, request: Request<'pres
     ackedSerial: 0,
     unanswered: [],
   };
+  // A stale view maps nothing that is ours any more: nobody needs to know it.
   if (alive) addView(c, view);
-  else session.views.set(view.id, view);
   return { view: view.id, size: view.size, layoutVersion: view.layoutVersion, extents, stale: !alive };
 }

@@ -7,11 +7,12 @@
 import { closeSync, mkdirSync, openSync, rmSync, statSync, unlinkSync } from 'node:fs';
 import { FsError, native } from '@cluster-fs/transport';
 import { runDirectory } from 'cluster-fs';
+import { pageSize } from 'cluster-fs/segment';
 import { Coordinator } from './coordinator/coordinator.ts';
 import { EventHub } from './coordinator/event-hub.ts';
 import { LayoutGate } from './coordinator/gate.ts';
 import { Journal } from './coordinator/journal.ts';
-import { isAlive, type Recovered, recover } from './coordinator/recovery.ts';
+import { isAlive, type Recovered, recover, releaseTables } from './coordinator/recovery.ts';
 import type { NodeFacts } from './coordinator/report.ts';
 import { resolveSession } from './coordinator/sessions.ts';
 import { DataFile } from './data-file.ts';
@@ -47,6 +48,12 @@ export interface ClusterNode {
 }
 
 const defaultInodes = 2 ** 20;
+/** Tables are mapped whole and indexed by 32-bit words: this many inodes take 4.6 GiB of addresses, twice. */
+const maxInodes = 2 ** 22;
+const minInodes = 16;
+/** Page numbers have 32 bits. */
+const maxMemory = (2 ** 32 - 1) * pageSize;
+const minMemory = 16 * pageSize;
 const resolveEveryMs = 100;
 /** A client that holds a file's layout longer than this while another waits loses its write (ESTALE). */
 const holdDeadlineMs = 1000;
@@ -55,32 +62,65 @@ const holdDeadlineMs = 1000;
 const now = (): number => performance.timeOrigin + performance.now();
 
 /**
- * Starts a node.
+ * Starts a node. When it cannot, nothing is left that was not there before.
  *
- * @throws FsError EADDRINUSE when a node serves there already, ENOSPC, EACCES
+ * @throws FsError EADDRINUSE when a node serves there already, EINVAL for sizes that make no sense, ENOSPC,
+ * EACCES
  */
 export function startNode(options: NodeOptions): ClusterNode {
+  assertSizes(options);
+  const cleanup: (() => void)[] = [];
+  const cleanUp = (): void => {
+    for (const step of cleanup.splice(0).reverse()) step();
+  };
+  try {
+    const { removeFiles, ...node } = assemble(options, cleanup);
+    const stop = async (): Promise<void> => {
+      // Before the lock goes, so that a node that starts just then does not find half of it.
+      cleanup.splice(1, 0, removeFiles);
+      cleanUp();
+      await Promise.resolve();
+    };
+    return { ...node, stop };
+  } catch (error) {
+    cleanUp();
+    throw error;
+  }
+}
+
+function assertSizes({ memory, inodeCount = defaultInodes, socketPath }: NodeOptions): void {
+  const refuse = (why: string): never => {
+    throw new FsError('EINVAL', 'serve', { path: socketPath, why });
+  };
+  if (!Number.isSafeInteger(memory) || memory < minMemory || memory > maxMemory) {
+    refuse(`memory is ${memory} bytes, give ${minMemory} to ${maxMemory}`);
+  }
+  if (!Number.isSafeInteger(inodeCount) || inodeCount < minInodes || inodeCount > maxInodes) {
+    refuse(`${inodeCount} inodes, give ${minInodes} to ${maxInodes}`);
+  }
+}
+
+/** Puts the parts together; what must be undone when a later part fails, or at the end, goes on `cleanup`. */
+function assemble(options: NodeOptions, cleanup: (() => void)[]) {
   const { socketPath, onError = () => undefined, onNotice = () => undefined } = options;
   const directory = options.runDirectory ?? runDirectory(socketPath);
-  const lock = lockDirectory(directory, socketPath);
+  const removeFiles = (): void => rmSync(directory, { recursive: true, force: true });
+  const { lock, isNew } = lockDirectory(directory, socketPath);
+  cleanup.push(() => closeSync(lock));
+  // What a killed node left is kept when this one cannot start; what we made is not.
+  if (isNew) cleanup.push(removeFiles);
   const store = openSqliteStore(`${directory}/metadata.db`);
-  const recovered = recover(
-    store,
-    {
-      dataSize: options.memory,
-      inodeCount: options.inodeCount ?? defaultInodes,
-      uid: process.getuid?.() ?? 0,
-      gid: process.getgid?.() ?? 0,
-    },
-    now(),
-  );
+  cleanup.push(() => store.close());
+  const recovered = recoverFrom(store, options, cleanup);
   const { dataSize } = recovered.writer.segment;
-  if (dataSize !== Math.floor(options.memory / 4096) * 4096)
+  if (dataSize !== wholePages(options.memory))
     onNotice(`the segment that is there has ${dataSize} bytes and keeps them`);
   const data = new DataFile(`${directory}/data`, dataSize);
+  cleanup.push(() => data.close());
   warnIfSmall(data, dataSize, onNotice);
   const coordinator = createCoordinator(recovered, { store, data, onError });
   adopt(coordinator, recovered);
+  cleanup.push(() => coordinator.journal.flush());
   const facts: NodeFacts = {
     version,
     startedMs: now(),
@@ -88,33 +128,38 @@ export function startNode(options: NodeOptions): ClusterNode {
     persistent: false,
   };
   removeStaleSocket(socketPath);
+  const { allowUids } = options;
   const server = new Server({
     coordinator,
     path: socketPath,
     metaFd: recovered.metaFd,
     facts,
     onError,
-    ...(options.allowUids === undefined ? {} : { allowUids: options.allowUids }),
+    ...(allowUids === undefined ? {} : { allowUids }),
   });
+  cleanup.push(() => server.close(new FsError('ECONNRESET', 'stop', { why: 'the node stopped' })));
   const timer = setInterval(() => resolveDead(coordinator), resolveEveryMs);
   timer.unref();
-  const stop = async (): Promise<void> => {
-    clearInterval(timer);
-    server.close(new FsError('ECONNRESET', 'stop', { why: 'the node stopped' }));
-    coordinator.journal.flush();
-    store.close();
-    data.close();
-    native.closeDescriptor(recovered.metaFd);
-    rmSync(directory, { recursive: true });
-    closeSync(lock);
-    await Promise.resolve();
-  };
-  return { coordinator, socketPath, facts, recovered: !recovered.isNew, stop };
+  cleanup.push(() => clearInterval(timer));
+  return { coordinator, socketPath, facts, recovered: !recovered.isNew, removeFiles };
+}
+
+const wholePages = (bytes: number): number => Math.floor(bytes / pageSize) * pageSize;
+
+function recoverFrom(
+  store: MetadataStore,
+  { memory, inodeCount = defaultInodes }: NodeOptions,
+  cleanup: (() => void)[],
+): Recovered {
+  const owner = { uid: process.getuid?.() ?? 0, gid: process.getgid?.() ?? 0 };
+  const recovered = recover(store, { dataSize: wholePages(memory), inodeCount, ...owner }, now());
+  cleanup.push(() => releaseTables(recovered));
+  return recovered;
 }
 
 /** The run directory is this user's alone, and one process has it. */
-function lockDirectory(directory: string, socketPath: string): number {
-  mkdirSync(directory, { recursive: true, mode: 0o700 });
+function lockDirectory(directory: string, socketPath: string): { lock: number; isNew: boolean } {
+  const isNew = mkdirSync(directory, { recursive: true, mode: 0o700 }) !== undefined;
   const { uid, mode } = statSync(directory);
   if (uid !== process.getuid?.() || (mode & 0o077) !== 0) {
     throw new FsError('EACCES', 'open', {
@@ -123,7 +168,7 @@ function lockDirectory(directory: string, socketPath: string): number {
     });
   }
   const lock = openSync(`${directory}/lock`, 'a', 0o600);
-  if (native.lockFile(lock)) return lock;
+  if (native.lockFile(lock)) return { lock, isNew };
   closeSync(lock);
   throw new FsError('EADDRINUSE', 'listen', { path: socketPath, why: 'a node serves here already' });
 }

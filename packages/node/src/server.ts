@@ -38,6 +38,8 @@ interface Client {
   readonly connection: Connection;
   readonly peer: Peer;
   session: Session | undefined;
+  /** 'stranger' has said nothing yet, 'opening' waits for its session, 'known' has or had one. */
+  state: 'stranger' | 'opening' | 'known';
   resume: number | undefined;
   pending: number;
   readonly long: Map<number, AbortController>;
@@ -95,6 +97,7 @@ export class Server {
       connection,
       peer,
       session: undefined,
+      state: 'stranger',
       resume: undefined,
       pending: 0,
       long: new Map(),
@@ -120,15 +123,17 @@ export class Server {
   #onClose(client: Client, reason: FsErrorType): void {
     const { session, connection } = client;
     this.#clients.delete(client);
-    if (session === undefined) this.#noStranger(client);
+    this.#noStranger(client);
     for (const controller of client.long.values()) controller.abort();
     if (session === undefined) return;
     if (session.control === connection) endSession(this.#options.coordinator, session, reason);
     else session.requests.delete(connection);
   }
 
-  #noStranger({ strangerTimer }: Client): void {
-    clearTimeout(strangerTimer);
+  #noStranger(client: Client): void {
+    if (client.state === 'known') return;
+    client.state = 'known';
+    clearTimeout(client.strangerTimer);
     this.#strangers--;
   }
 
@@ -161,8 +166,10 @@ export class Server {
       const long = this.#longOptions(client, request, id);
       return dispatch(coordinator, client.session, request, { facts, long });
     }
-    if (request.name === 'hello') return this.#hello(client, request.fields, descriptors);
+    const isFirst = client.state === 'stranger';
+    if (isFirst && request.name === 'hello') return this.#hello(client, request.fields, descriptors);
     for (const fd of descriptors) native.closeDescriptor(fd);
+    if (!isFirst) throw new FsError('EPROTO', request.name, { why: 'the session is not open' });
     if (request.name !== 'attach') throw new FsError('EPROTO', request.name, { why: 'no session' });
     client.session = attach(coordinator, client.connection, client.peer, request.fields);
     this.#noStranger(client);
@@ -175,6 +182,7 @@ export class Server {
     descriptors: readonly number[],
   ): Promise<unknown> {
     const { coordinator } = this.#options;
+    client.state = 'opening';
     let opened: Awaited<ReturnType<typeof hello>>;
     try {
       opened = await hello(coordinator, client.connection, client.peer, fields, descriptors);
@@ -183,7 +191,8 @@ export class Server {
       throw error;
     }
     client.session = opened.session;
-    client.resume = fields.resume;
+    const before = fields.resume === undefined ? undefined : coordinator.unresolved.get(fields.resume);
+    if (before?.pid === client.peer.pid) client.resume = fields.resume;
     this.#noStranger(client);
     // The client may have died while the commit ran.
     const { closed } = client.connection;

@@ -52,6 +52,7 @@ const parseError = (
  */
 export function walk(s: Segment, path: string, { follow, syscall, credentials }: WalkOptions): Walk {
   if (path === '') throw parseError('ENOENT', path, syscall);
+  if (path.includes('\0')) throw new FsError('EINVAL', syscall, { path, why: 'a zero byte' });
   if (path.length >= maxPathLength || Buffer.byteLength(path) >= maxPathLength)
     throw parseError('ENAMETOOLONG', path, syscall);
   const pending = splitReversed(path);

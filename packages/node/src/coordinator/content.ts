@@ -12,7 +12,7 @@ import type { Hold } from './gate.ts';
 import { createFile, openTarget } from './open.ts';
 import { changeExtents } from './remap.ts';
 import { consume, giveBack, noSpace, takePages } from './reserve.ts';
-import { clip, layOut, pageCountOf, splice } from './runs.ts';
+import { clip, layOut, merge, pageCountOf, splice } from './runs.ts';
 import type { Grant, Handle, Session } from './session.ts';
 
 export const pagesFor = (size: number): number => Math.ceil(size / pageSize);
@@ -158,9 +158,7 @@ export function fillHoles(c: Coordinator, extents: readonly Extent[], size: numb
     for (const run of runs) c.writer.pages.release(run);
   });
   c.data.allocate(runs);
-  let filled: Extent[] = [...extents];
-  for (const e of fill(missing, runs)) filled = splice(filled, e.filePage, e.count, [e]);
-  return filled;
+  return merge(extents, fill(missing, runs));
 }
 
 function touchModified(c: Coordinator, ino: number, path: string): void {
@@ -257,13 +255,10 @@ function beginHeld(
     return {
       grant: grantId,
       offset: at,
-      extents: mergeByPage(clip(c.extents(handle.ino), from, count), added),
+      extents: merge(clip(c.extents(handle.ino), from, count), added),
     };
   });
 }
-
-const mergeByPage = (a: readonly Extent[], b: readonly Extent[]): Extent[] =>
-  [...a, ...b].sort((x, y) => x.filePage - y.filePage);
 
 /** The file pages of a range that have no page of the segment. */
 const missingPages = (c: Coordinator, ino: number, offset: number, length: number): Gap[] =>
@@ -288,13 +283,22 @@ function gaps(extents: readonly Extent[], from: number, end: number): Gap[] {
 
 /** Gives each missing range its pages out of `runs`, which are as many. */
 function fill(missing: readonly Gap[], runs: readonly Run[]): Extent[] {
-  const pages = layOut(runs, 0);
+  const filled: Extent[] = [];
+  let next = 0;
   let used = 0;
-  return missing.flatMap(({ filePage, count }) => {
-    const part = clip(pages, used, count).map((e) => ({ ...e, filePage: filePage + e.filePage - used }));
-    used += count;
-    return part;
-  });
+  for (const gap of missing) {
+    for (let done = 0; done < gap.count; ) {
+      const { page, count } = runs[next] as Run;
+      const part = Math.min(gap.count - done, count - used);
+      filled.push({ filePage: gap.filePage + done, page: page + used, count: part });
+      done += part;
+      used += part;
+      if (used < count) continue;
+      next++;
+      used = 0;
+    }
+  }
+  return filled;
 }
 
 export async function writeEnd(
@@ -334,8 +338,7 @@ function attachAdded(c: Coordinator, grant: Grant, size: number): void {
     grant.session.reservations,
   );
   if (surplus.length > 0) giveBack(c, surplus, grant.session.reservations);
-  let extents: Extent[] = c.extents(grant.ino);
-  for (const e of wanted) extents = splice(extents, e.filePage, e.count, [e]);
+  const extents = merge(c.extents(grant.ino), wanted);
   const from = Math.floor(grant.offset / pageSize);
   grow(c, grant.ino, extents, { from, count: pagesFor(grant.offset + grant.length) - from, size });
 }

@@ -21,7 +21,7 @@ import type { MetadataStore } from '../metadata/store.ts';
 import type { EventHub } from './event-hub.ts';
 import type { LayoutGate } from './gate.ts';
 import type { Journal } from './journal.ts';
-import { type Confined, type Party, Quarantine } from './quarantine.ts';
+import { type Confined, hasLetGo, type Party, Quarantine } from './quarantine.ts';
 import { pageCountOf } from './runs.ts';
 import type { Grant, Reservation, Session, View } from './session.ts';
 import { Signal } from './signal.ts';
@@ -170,7 +170,11 @@ export class Coordinator {
       for (const run of own)
         this.journal.change({ type: 'hold', row: { id: heldId, ...run, reason: 'quarantine' } });
     }
-    this.journal.afterCommit(() => this.quarantine.add(confined));
+    this.journal.afterCommit(() => {
+      // Who let go, or died, while the commit was on its way does not do it again.
+      for (const party of confined.parties) if (hasLetGo(party)) confined.parties.delete(party);
+      this.quarantine.add(confined);
+    });
   }
 
   /** Keeps pages back that recovery found held, until the sessions of before are resolved. */

@@ -13,6 +13,12 @@ import type { Grant, View } from './session.ts';
 /** Whoever may still touch the pages: a view, until it acknowledged `serial`; or a write in place. */
 export type Party = { readonly view: View; readonly serial: number } | { readonly grant: Grant };
 
+/** Whether the party can no longer touch the pages, whatever it was told meanwhile. */
+export const hasLetGo = (party: Party): boolean =>
+  'view' in party
+    ? party.view.session.views.get(party.view.id) !== party.view || party.view.ackedSerial >= party.serial
+    : party.grant.session.grants.get(party.grant.id) !== party.grant;
+
 export interface Confined {
   /** Rows of `held`; undefined when nothing needed to survive a crash. */
   readonly heldId: number | undefined;

@@ -109,6 +109,16 @@ function formatStore(
   });
 }
 
+/** Gives back the memory of both copies of the tables. Nobody reads them after this. */
+export function releaseTables(recovered: Pick<Recovered, 'metaFd' | 'published' | 'writer'>): void {
+  for (const { view, bytes, metaSize } of [recovered.published, recovered.writer.segment]) {
+    const address = native.addressOf(bytes);
+    native.detachArrayBuffer(view.buffer as ArrayBuffer);
+    native.unmap(address, metaSize);
+  }
+  native.closeDescriptor(recovered.metaFd);
+}
+
 /**
  * A sealed memfd: a broken or hostile client, also one of the same user, cannot get a writable mapping of it.
  */

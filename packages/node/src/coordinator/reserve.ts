@@ -40,31 +40,39 @@ export function record(c: Coordinator, runs: Run[], owner: Set<Reservation>): Re
 
 /**
  * Takes `runs` out of what `owner` has set aside, to give them to a file. Requires: inside mutate. EINVAL
- * when they are not all set aside: a client gives away what it was given, and nothing else.
+ * when they are not all set aside, each once: a client gives away what it was given, and nothing else.
  */
 export function consume(c: Coordinator, runs: readonly Run[], owner: Set<Reservation>): void {
-  for (const run of runs) consumeRun(c, run, owner);
+  let wanted = pageCountOf(runs);
+  if (hasDuplicates(runs)) throw notReserved();
+  for (const reservation of [...owner]) {
+    if (wanted === 0) break;
+    const before = reservation.left;
+    const left = subtract(before, runs);
+    const taken = pageCountOf(before) - pageCountOf(left);
+    if (taken === 0) continue;
+    wanted -= taken;
+    reservation.left = left;
+    c.writer.onRollback(() => {
+      reservation.left = before;
+      owner.add(reservation);
+    });
+    if (left.length > 0) continue;
+    owner.delete(reservation);
+    c.journal.change({ type: 'unhold', id: reservation.heldId });
+  }
+  if (wanted !== 0) throw notReserved();
   c.writer.count('reservedPages', -pageCountOf(runs));
 }
 
-function consumeRun(c: Coordinator, run: Run, owner: Set<Reservation>): void {
-  for (const reservation of owner) {
-    const part = reservation.left.find((r) => r.page <= run.page && run.page + run.count <= r.page + r.count);
-    if (part === undefined || run.count === 0) continue;
-    const before = reservation.left;
-    reservation.left = subtract(before, [run]);
-    c.writer.onRollback(() => {
-      reservation.left = before;
-    });
-    if (reservation.left.length === 0) {
-      owner.delete(reservation);
-      c.writer.onRollback(() => owner.add(reservation));
-      c.journal.change({ type: 'unhold', id: reservation.heldId });
-    }
-    return;
-  }
-  throw new FsError('EINVAL', 'write', {
-    why: `pages ${run.page}+${run.count} are not reserved by this session`,
+const notReserved = (): FsError =>
+  new FsError('EINVAL', 'write', { why: 'some of the pages are not reserved by this session' });
+
+function hasDuplicates(runs: readonly Run[]): boolean {
+  const sorted = [...runs].sort((a, b) => a.page - b.page);
+  return sorted.some((run, i) => {
+    const next = sorted[i + 1];
+    return run.count === 0 || (next !== undefined && run.page + run.count > next.page);
   });
 }
 

@@ -68,41 +68,79 @@ export interface Moved {
 
 /** `extents` after a move, by the identity of the pages; pages that did not move stay. */
 export function substitute(extents: readonly Extent[], moved: readonly Moved[]): Extent[] {
-  let result: Extent[] = [...extents];
-  for (const { from, to, count } of moved) {
-    result = result.flatMap((e) => {
-      const start = Math.max(e.page, from);
-      const stop = Math.min(e.page + e.count, from + count);
-      if (start >= stop) return [e];
-      const parts: Extent[] = [];
-      if (e.page < start) parts.push({ ...e, count: start - e.page });
-      parts.push({ filePage: e.filePage + start - e.page, page: to + start - from, count: stop - start });
-      if (stop < e.page + e.count) {
-        parts.push({ filePage: e.filePage + stop - e.page, page: stop, count: e.page + e.count - stop });
-      }
-      return parts;
-    });
-  }
-  return coalesce(result);
+  const steps = [...moved].sort((a, b) => a.from - b.from);
+  return coalesce(extents.flatMap((e) => substituteOne(e, steps)));
 }
 
-/** Whether two lists of runs share a page. */
-export const overlap = (a: readonly Run[], b: readonly Run[]): boolean =>
-  a.some((x) => b.some((y) => x.page < y.page + y.count && y.page < x.page + x.count));
+/** Requires: steps in order of `from`, which do not overlap. */
+function substituteOne(e: Extent, steps: readonly Moved[]): Extent[] {
+  const parts: Extent[] = [];
+  const end = e.page + e.count;
+  let page = e.page;
+  const part = (until: number, at: number): void => {
+    if (until > page) parts.push({ filePage: e.filePage + page - e.page, page: at, count: until - page });
+    page = Math.max(page, until);
+  };
+  for (let i = firstBehind(steps, e.page); i < steps.length; i++) {
+    const { from, to, count } = steps[i] as Moved;
+    if (from >= end) break;
+    part(from, page);
+    const until = Math.min(from + count, end);
+    part(until, to + page - from);
+  }
+  part(end, page);
+  return parts;
+}
 
-/** The pages of `runs` that are not in `minus`. */
+/** The first step that ends behind `page`. */
+function firstBehind(steps: readonly Moved[], page: number): number {
+  let low = 0;
+  let high = steps.length;
+  while (low < high) {
+    const middle = (low + high) >>> 1;
+    const { from, count } = steps[middle] as Moved;
+    if (from + count <= page) low = middle + 1;
+    else high = middle;
+  }
+  return low;
+}
+
+const byPage = (runs: readonly Run[]): readonly Run[] =>
+  runs.length < 2 ? runs : [...runs].sort((a, b) => a.page - b.page);
+
+/** Whether two lists of runs share a page. */
+export function overlap(a: readonly Run[], b: readonly Run[]): boolean {
+  const left = byPage(a);
+  const right = byPage(b);
+  for (let i = 0, j = 0; i < left.length && j < right.length; ) {
+    const x = left[i] as Run;
+    const y = right[j] as Run;
+    if (x.page < y.page + y.count && y.page < x.page + x.count) return true;
+    if (x.page + x.count <= y.page) i++;
+    else j++;
+  }
+  return false;
+}
+
+/** The pages of `runs` that are not in `minus`, in order of their pages. */
 export function subtract(runs: readonly Run[], minus: readonly Run[]): Run[] {
-  let left: Run[] = runs.map(({ page, count }) => ({ page, count }));
-  for (const m of minus) {
-    left = left.flatMap((r) => {
-      const start = Math.max(r.page, m.page);
-      const stop = Math.min(r.page + r.count, m.page + m.count);
-      if (start >= stop) return [r];
-      const parts: Run[] = [];
-      if (r.page < start) parts.push({ page: r.page, count: start - r.page });
-      if (stop < r.page + r.count) parts.push({ page: stop, count: r.page + r.count - stop });
-      return parts;
-    });
+  const cuts = byPage(minus);
+  const left: Run[] = [];
+  let j = 0;
+  for (const { page, count } of byPage(runs)) {
+    const end = page + count;
+    let at = page;
+    while (j > 0 && (cuts[j - 1] as Run).page + (cuts[j - 1] as Run).count > page) j--;
+    for (; j < cuts.length && (cuts[j] as Run).page < end; j++) {
+      const cut = cuts[j] as Run;
+      if (cut.page > at) left.push({ page: at, count: cut.page - at });
+      at = Math.max(at, cut.page + cut.count);
+    }
+    if (at < end) left.push({ page: at, count: end - at });
   }
   return left;
 }
+
+/** Extents of two lists that share no file page, as one list in file order. */
+export const merge = (a: readonly Extent[], b: readonly Extent[]): Extent[] =>
+  coalesce([...a, ...b].sort((x, y) => x.filePage - y.filePage));

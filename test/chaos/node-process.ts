@@ -1,0 +1,118 @@
+/** Nodes as processes that a test starts, stops, kills and starts again; nothing of them outlives the test. */
+import { type ChildProcess, fork } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { runDirectory } from 'cluster-fs';
+import { onTestFinished } from 'vitest';
+
+const MiB = 2 ** 20;
+
+export interface NodeOptions {
+  readonly memory?: number;
+  readonly inodeCount?: number;
+  readonly runDirectory?: string;
+}
+
+interface Message {
+  readonly kind: 'ready' | 'refused' | 'error' | 'notice';
+  readonly recovered?: boolean;
+  readonly code?: string;
+  readonly text?: string;
+}
+
+export interface NodeProcess {
+  readonly url: string;
+  readonly socketPath: string;
+  readonly runDirectory: string;
+  readonly pid: number;
+  /** What the node could not tell any client: bugs of its own. */
+  readonly errors: string[];
+  /** Whether the last start went on with what a node of before had left. */
+  readonly recovered: boolean;
+  readonly isAlive: boolean;
+  /** Open descriptors of the node, by what they are. */
+  descriptors(): string[];
+  rssBytes(): number;
+  start(): Promise<void>;
+  /** SIGKILL; resolves when it is gone. */
+  kill(): Promise<void>;
+  stop(): Promise<void>;
+}
+
+/** Starts a node on a socket of its own. The test's end kills it and removes all it left. */
+export async function startNodeProcess(options: NodeOptions = {}): Promise<NodeProcess> {
+  const home = mkdtempSync(join(tmpdir(), 'clusterfs-chaos-'));
+  const socketPath = join(home, 'node.sock');
+  const directory = options.runDirectory ?? runDirectory(socketPath);
+  const errors: string[] = [];
+  let child: ChildProcess | undefined;
+  let recovered = false;
+  const start = async (): Promise<void> => {
+    const started = { memory: 64 * MiB, ...options, socketPath, runDirectory: directory };
+    child = fork(programPath('node-program.mjs'), [JSON.stringify(started)], { execArgv: [] });
+    child.on('message', ({ kind, text }: Message) => {
+      if (kind === 'error') errors.push(text ?? '');
+    });
+    const message = await firstAnswer(child);
+    if (message.kind === 'refused') {
+      throw Object.assign(new Error(`no node: ${message.text}`), { code: message.code });
+    }
+    recovered = message.recovered === true;
+  };
+  const end = async (signal: 'kill' | 'stop'): Promise<void> => {
+    const ending = child;
+    if (ending === undefined || ending.exitCode !== null || ending.signalCode !== null) return;
+    const exited = once(ending, 'exit');
+    if (signal === 'kill') ending.kill('SIGKILL');
+    else ending.send('stop');
+    await exited;
+  };
+  onTestFinished(async () => {
+    await end('kill');
+    for (const path of [home, directory]) rmSync(path, { recursive: true, force: true });
+  });
+  await start();
+  const pidOf = () => child?.pid ?? 0;
+  return {
+    url: `unix:${socketPath}`,
+    socketPath,
+    runDirectory: directory,
+    errors,
+    get pid() {
+      return pidOf();
+    },
+    get recovered() {
+      return recovered;
+    },
+    get isAlive() {
+      return child?.exitCode === null && child.signalCode === null;
+    },
+    descriptors: () => readdirSync(`/proc/${pidOf()}/fd`),
+    rssBytes: () => memoryOf(pidOf()),
+    start,
+    kill: () => end('kill'),
+    stop: () => end('stop'),
+  };
+}
+
+export const programPath = (name: string): string => fileURLToPath(new URL(name, import.meta.url));
+
+async function firstAnswer(child: ChildProcess): Promise<Message> {
+  return new Promise((resolve, reject) => {
+    child.on('message', (message: Message) => {
+      if (message.kind === 'ready' || message.kind === 'refused') resolve(message);
+    });
+    child.once('exit', (code, signal) =>
+      reject(new Error(`the node ended before it was ready: ${code ?? signal}`)),
+    );
+  });
+}
+
+/** Resident memory of a process. */
+export function memoryOf(pid: number): number {
+  const kib = /^VmRSS:\s+(\d+) kB$/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1];
+  return Number(kib) * 1024;
+}

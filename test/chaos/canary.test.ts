@@ -1,6 +1,6 @@
 /**
- * Whether the torture's checks can fail at all: a move made by hand without write protection loses stores, and the
- * same checks say so. With protection, and nothing else different, they say nothing.
+ * Whether the torture's checks can fail at all: a move made by hand without write protection loses stores,
+ * and the same checks say so. With protection, and nothing else different, they say nothing.
  */
 import { once } from 'node:events';
 import { Worker } from 'node:worker_threads';
@@ -21,7 +21,7 @@ test('the same move with write protection loses none', async () => {
   expect(lostIncrements(words, 0, counts)).toEqual([]);
 });
 
-test('the observer finds a page of another file, a page in the wrong place, and a counter that goes back', () => {
+test('the observer finds foreign bytes, a page in the wrong place, and a counter that goes back', () => {
   const words = initialContent();
   const observer = new Observer();
   words[8] = 5;

@@ -1,10 +1,10 @@
 /**
  * The file that the torture is about, and what must always be true of it.
  *
- * Every page starts and ends with its own stamp, and every word that is no counter is the stamp too; every fourth page
- * has no counters at all. So a page in the wrong place, a page of zeros, a torn page and a page of another file all
- * show. A counter belongs to one writer, which keeps its own count beside it: at the end both are equal, or a store was
- * lost.
+ * Every page starts and ends with its own stamp, and every word that is no counter is the stamp too; every
+ * fourth page has no counters at all. So a page in the wrong place, a page of zeros, a torn page and a page
+ * of another file all show. A counter belongs to one writer, which keeps its own count beside it: at the
+ * end both are equal, or a store was lost.
  */
 
 export const wordsPerPage = 1024;
@@ -47,8 +47,8 @@ export function initialContent() {
 }
 
 /**
- * Adds one to every counter of a writer, in the file and in its own count. Plain stores: the point is that nobody
- * needs more.
+ * Adds one to every counter of a writer, in the file and in its own count. Plain stores: the point is that
+ * nobody needs more.
  *
  * @param {Uint32Array} words @param {Uint32Array} indexes @param {Uint32Array} counts
  */
@@ -125,9 +125,8 @@ export function lostIncrements(words, writer, counts) {
   const lost = [];
   for (const [i, index] of countersOf(writer).entries()) {
     if (words[index] !== counts[i]) {
-      lost.push(
-        `writer ${writer}, page ${Math.floor(index / wordsPerPage)}: counted ${counts[i]}, has ${words[index]}`,
-      );
+      const page = Math.floor(index / wordsPerPage);
+      lost.push(`writer ${writer}, page ${page}: counted ${counts[i]}, has ${words[index]}`);
     }
   }
   return lost;

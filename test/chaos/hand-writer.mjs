@@ -1,4 +1,6 @@
-/** Counts in memory at an address until the control word is not 0; a writer for moves that are made by hand. */
+/**
+ * Counts in memory at an address until the control word is not 0; a writer for moves that are made by hand.
+ */
 import { parentPort, workerData } from 'node:worker_threads';
 import { native } from '@cluster-fs/transport';
 import { countersOf, countOnce } from './counters.mjs';

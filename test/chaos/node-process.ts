@@ -1,4 +1,6 @@
-/** Nodes as processes that a test starts, stops, kills and starts again; nothing of them outlives the test. */
+/**
+ * Nodes as processes that a test starts, stops, kills and starts again; nothing of them outlives the test.
+ */
 import { type ChildProcess, fork } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';

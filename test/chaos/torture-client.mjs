@@ -3,8 +3,8 @@
  *
  *   ready ──the control word is not 0──▶ report
  *
- * With style 'busy' the main thread does not return to its event loop in between: whatever happens to the file, only
- * the session worker can deal with it.
+ * With style 'busy' the main thread does not return to its event loop in between: whatever happens to the
+ * file, only the session worker can deal with it.
  */
 import { native } from '@cluster-fs/transport';
 import { mount } from 'cluster-fs';

@@ -1,6 +1,6 @@
 /**
- * Files that move, grow and are packed under writers and readers who never stop: no store is lost, no wrong byte is
- * seen, no array changes its address.
+ * Files that move, grow and are packed under writers and readers who never stop: no store is lost, no wrong
+ * byte is seen, no array changes its address.
  */
 import { type ClusterFs, mount, type View } from 'cluster-fs';
 import { describe, expect, onTestFinished, test } from 'vitest';
@@ -83,7 +83,10 @@ async function leave(clients: readonly Child[]): Promise<void> {
   await Promise.all(clients.map((client) => client.ended()));
 }
 
-/** A thousand changes of where the counters lie, with other files coming and going in the pages that they leave. */
+/**
+ * A thousand changes of where the counters lie, with other files coming and going in the pages that they
+ * leave.
+ */
 async function rearrange(fs: ClusterFs): Promise<{ moves: number; grows: number; defrags: number }> {
   const done = { moves: 0, grows: 0, defrags: 0 };
   for (let i = 0; i < changes; i++) {

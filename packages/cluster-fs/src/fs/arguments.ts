@@ -104,11 +104,14 @@ export function ownerOf(id: unknown, name: 'uid' | 'gid'): number | undefined {
 
 /** Milliseconds since 1970 of a time in seconds, a number in a string, or a Date. A negative number means now. */
 export function timeOf(time: unknown, name = 'time'): number {
-  if (typeof time === 'string' && Number.isFinite(Number(time))) return Number(time) * 1000;
-  if (typeof time === 'number' && Number.isFinite(time)) return time < 0 ? Date.now() : time * 1000;
-  if (isDate(time)) return time.getTime();
+  if (typeof time === 'string' && Number.isFinite(Number(time))) return milliseconds(Number(time));
+  if (typeof time === 'number' && Number.isFinite(time)) return time < 0 ? Date.now() : milliseconds(time);
+  if (isDate(time) && !Number.isNaN(time.getTime())) return time.getTime();
   throw invalidType(name, 'an instance of Date or an Time in seconds', time);
 }
+
+/** No further from 1970 than a Date can be. */
+const milliseconds = (seconds: number): number => Math.max(-8.64e15, Math.min(8.64e15, seconds * 1000));
 
 export function booleanOf(value: unknown, name: string): boolean {
   if (typeof value !== 'boolean') throw invalidType(name, 'of type boolean', value);

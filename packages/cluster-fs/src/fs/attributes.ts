@@ -77,7 +77,7 @@ export async function setAttributes(
   change: Attributes,
 ): Promise<void> {
   assertWritable(context, how.syscall, path);
-  await context.backend.request('setAttributes', { path, ...how, ...change });
+  await context.requests.request('setAttributes', { path, ...how, ...change });
 }
 
 export async function chmod(context: Context, path: unknown, mode: unknown): Promise<void> {

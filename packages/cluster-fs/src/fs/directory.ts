@@ -139,7 +139,7 @@ export class Dir {
   read(): Promise<Dirent | null>;
   read(callback: ReadCallback): void;
   read(callback?: ReadCallback): Promise<Dirent | null> | undefined {
-    if (callback === undefined) return settled(() => this.readSync());
+    if (callback === undefined) return this.#read();
     if (this.#closed) throw closedError();
     deliver(() => this.readSync(), callback);
     return undefined;
@@ -153,14 +153,14 @@ export class Dir {
   close(): Promise<void>;
   close(callback: (error: Error | null) => void): void;
   close(callback?: (error: Error | null) => void): Promise<void> | undefined {
-    if (callback === undefined) return settled(() => this.closeSync());
+    if (callback === undefined) return this.#close();
     deliver(() => this.closeSync(), callback);
     return undefined;
   }
 
   async *entries(): AsyncGenerator<Dirent, undefined> {
     try {
-      for (let entry = this.readSync(); entry !== null; entry = this.readSync()) yield entry;
+      for (let entry = await this.read(); entry !== null; entry = await this.read()) yield entry;
     } finally {
       this.closeSync();
     }
@@ -174,16 +174,22 @@ export class Dir {
     this.#closed = true;
   }
 
+  async #read(): Promise<Dirent | null> {
+    const pause = this.#context.breathe();
+    if (pause !== undefined) await pause;
+    return this.readSync();
+  }
+
+  async #close(): Promise<void> {
+    this.closeSync();
+  }
+
   #list(path: string, syscall: string): void {
     const { encoding } = this.#options;
     for (const { name, type } of entriesOf(this.#context, path, syscall)) {
       this.#waiting.push(direntOf(name, path, type, encoding));
     }
   }
-}
-
-async function settled<T>(work: () => T): Promise<T> {
-  return work();
 }
 
 function deliver<T>(work: () => T, callback: (error: Error | null, result: T) => void): void {

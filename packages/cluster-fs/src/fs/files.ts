@@ -151,7 +151,7 @@ async function copy(context: Context, from: string, to: string, how: number): Pr
   const flags =
     constants.O_WRONLY | constants.O_CREAT | constants.O_TRUNC | (exclusive ? constants.O_EXCL : 0);
   try {
-    await context.backend.request('put', { path: to, flags, mode, size, runs });
+    await context.requests.request('put', { path: to, flags, mode, size, runs });
   } catch (error) {
     if (runs.length > 0) context.backend.givePages(runs);
     throw error;

@@ -15,7 +15,7 @@ import { throwIfAborted } from './argument-errors.ts';
 import { integerOf, modeOf, type Options, optionsOf, ownerOf, timeOf } from './arguments.ts';
 import type { Attributes } from './attributes.ts';
 import { contentOf, isSource, writeSource } from './content.ts';
-import { assertWritable, type Context, statsOf } from './context.ts';
+import { assertSendable, assertWritable, type Context, statsOf } from './context.ts';
 import { readArguments, vectorArguments, writeArguments } from './handle-arguments.ts';
 import { readAt, Source } from './reading.ts';
 import type { BigIntStats, Stats } from './stats.ts';
@@ -44,9 +44,9 @@ export async function openHandle(
   const changes =
     accessOf(flags) !== constants.O_RDONLY || (flags & (constants.O_CREAT | constants.O_TRUNC)) !== 0;
   if (changes) assertWritable(context, 'open', path);
-  const { backend, umask } = context;
-  backend.assertUsable('open', path);
-  const { handle, ino, generation } = await backend.request('open', {
+  else assertSendable(context, 'open', path);
+  const { requests, umask } = context;
+  const { handle, ino, generation } = await requests.request('open', {
     path,
     flags: flags >>> 0,
     mode: mode & 0o7777 & ~umask,
@@ -265,6 +265,8 @@ export class FileHandle extends EventEmitter {
     if (this.#fd === -1) throw closedError(syscall);
     this.#uses++;
     try {
+      const pause = this.#context.breathe();
+      if (pause !== undefined) await pause;
       return await work();
     } finally {
       this.release();
@@ -344,7 +346,7 @@ export class FileHandle extends EventEmitter {
   async #setAttributes(syscall: string, change: Attributes): Promise<void> {
     assertWritable(this.#context, syscall);
     const { handle } = this.#opened;
-    await this.#context.backend.request('setAttributes', { handle, follow: true, syscall, ...change });
+    await this.#context.requests.request('setAttributes', { handle, follow: true, syscall, ...change });
   }
 }
 

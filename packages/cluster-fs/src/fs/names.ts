@@ -15,7 +15,7 @@ export async function mkdir(context: Context, path: unknown, options: unknown): 
   const recursive = booleanOf(given.recursive ?? false, 'options.recursive');
   const mode = modeOf(given.mode, 0o777) & 0o7777 & ~context.umask;
   assertWritable(context, 'mkdir', name);
-  const { first } = await context.backend.request('mkdir', { path: name, mode, recursive });
+  const { first } = await context.requests.request('mkdir', { path: name, mode, recursive });
   return first;
 }
 
@@ -27,27 +27,27 @@ export async function rmdir(context: Context, path: unknown, options: unknown): 
     return;
   }
   assertWritable(context, 'rmdir', name);
-  await context.backend.request('rmdir', { path: name });
+  await context.requests.request('rmdir', { path: name });
 }
 
 export async function unlink(context: Context, path: unknown): Promise<void> {
   const name = pathOf(path);
   assertWritable(context, 'unlink', name);
-  await context.backend.request('unlink', { path: name });
+  await context.requests.request('unlink', { path: name });
 }
 
 export async function rename(context: Context, oldPath: unknown, newPath: unknown): Promise<void> {
   const from = pathOf(oldPath, 'oldPath');
   const to = pathOf(newPath, 'newPath');
   assertWritable(context, 'rename', from, to);
-  await context.backend.request('rename', { from, to });
+  await context.requests.request('rename', { from, to });
 }
 
 export async function link(context: Context, existingPath: unknown, newPath: unknown): Promise<void> {
   const from = pathOf(existingPath, 'existingPath');
   const to = pathOf(newPath, 'newPath');
   assertWritable(context, 'link', from, to);
-  await context.backend.request('link', { from, to });
+  await context.requests.request('link', { from, to });
 }
 
 const symlinkTypes: readonly unknown[] = ['dir', 'file', 'junction'];
@@ -66,7 +66,7 @@ export async function symlink(
     throw nodeError(Error, 'ERR_FS_INVALID_SYMLINK_TYPE', message);
   }
   assertWritable(context, 'symlink', to, name);
-  await context.backend.request('symlink', { target: to, path: name });
+  await context.requests.request('symlink', { target: to, path: name });
 }
 
 /** Retries are not needed here, so `maxRetries` and `retryDelay` are checked and ignored. */
@@ -74,9 +74,12 @@ export async function rm(context: Context, path: unknown, options: unknown): Pro
   const name = pathOf(path);
   const { recursive, force } = removeOptionsOf(options);
   const inode = new InodeCopy();
-  const found = context.paths.resolveLink(name, 'lstat', inode);
-  if (!found && force) return;
-  if (!found) linkInodeOf(context, name, 'lstat', inode);
+  try {
+    linkInodeOf(context, name, 'lstat', inode);
+  } catch (error) {
+    if (force && error instanceof FsError && error.code === 'ENOENT') return;
+    throw error;
+  }
   if (!isDirectory(inode.mode)) {
     await gone(unlink(context, name));
     return;
@@ -94,7 +97,7 @@ export async function rm(context: Context, path: unknown, options: unknown): Pro
 
 async function removeTree(context: Context, path: string): Promise<void> {
   assertWritable(context, 'rm', path);
-  await gone(context.backend.request('remove', { path }));
+  await gone(context.requests.request('remove', { path }));
 }
 
 /** Somebody else may have removed it first: then it is removed. */
@@ -128,7 +131,7 @@ export async function mkdtemp(context: Context, prefix: unknown, options: unknow
     const path = start + randomSuffix();
     try {
       assertWritable(context, 'mkdtemp', path);
-      await context.backend.request('mkdir', { path, mode, recursive: false });
+      await context.requests.request('mkdir', { path, mode, recursive: false });
       return encoded(path, encoding);
     } catch (error) {
       if (!(error instanceof FsError)) throw error;

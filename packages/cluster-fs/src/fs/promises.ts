@@ -82,25 +82,33 @@ export function createPromises(context: Context): FilePromises {
 
 /** What is answered from shared memory, though by a promise. */
 function createReads(context: Context) {
+  /** `read` as a method that rejects instead of throwing, and lets the event loop turn. */
+  const method =
+    <A extends unknown[], R>(read: (...args: A) => R | Promise<R>) =>
+    async (...args: A): Promise<R> => {
+      const pause = context.breathe();
+      if (pause !== undefined) await pause;
+      return await read(...args);
+    };
   return {
-    access: async (path: unknown, mode?: unknown) => accessSync(context, path, mode),
-    lstat: async (path: unknown, options: StatOptions = {}) => {
+    access: method((path: unknown, mode?: unknown) => accessSync(context, path, mode)),
+    lstat: method((path: unknown, options: StatOptions = {}) => {
       const inode = linkInodeOf(context, pathOf(path), 'lstat', new InodeCopy());
       return statsOf(context, inode, options.bigint);
-    },
-    opendir: async (path: unknown, options?: unknown) => opendirSync(context, path, options),
-    readFile: (path: unknown, options?: unknown) => readFile(context, path, options),
-    readdir: async (path: unknown, options?: unknown) => readdirSync(context, path, options),
-    readlink: async (path: unknown, options?: unknown) => readlinkSync(context, path, options, 'oldPath'),
-    realpath: async (path: unknown, options?: unknown) => {
+    }),
+    opendir: method((path: unknown, options?: unknown) => opendirSync(context, path, options)),
+    readFile: method((path: unknown, options?: unknown) => readFile(context, path, options)),
+    readdir: method((path: unknown, options?: unknown) => readdirSync(context, path, options)),
+    readlink: method((path: unknown, options?: unknown) => readlinkSync(context, path, options, 'oldPath')),
+    realpath: method((path: unknown, options?: unknown) => {
       const { encoding } = optionsOf(options);
       return encoded(realPath(context, pathOf(path), 'realpath'), encoding);
-    },
-    stat: async (path: unknown, options: StatOptions = {}) => {
+    }),
+    stat: method((path: unknown, options: StatOptions = {}) => {
       const inode = inodeOf(context, pathOf(path), 'stat', new InodeCopy());
       return statsOf(context, inode, options.bigint);
-    },
-    statfs: async (path: unknown, options?: StatOptions) => statfsOf(context, path, options),
+    }),
+    statfs: method((path: unknown, options?: StatOptions) => statfsOf(context, path, options)),
     watch: (path: unknown, options?: unknown) => watchEvents(context, path, options),
   };
 }

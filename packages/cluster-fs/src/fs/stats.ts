@@ -179,7 +179,8 @@ function withDates(stats: Stats | BigIntStats): object {
   return { ...stats, atime, mtime, ctime, birthtime };
 }
 
-/** A plain object that prints under the name of its class. */
-function shown(name: string, fields: object): object {
-  return Object.setPrototypeOf(fields, { constructor: { name } });
-}
+/** What prints under the names of the classes. */
+const printed = { Stats: class {}, BigIntStats: class {} };
+
+const shown = (name: keyof typeof printed, fields: object): object =>
+  Object.assign(new printed[name](), fields);

@@ -83,7 +83,7 @@ export class FSWatcher extends EventEmitter {
     const tell = (event: WatchEvent, name: string): void => {
       if (!this.#closed) this.emit('change', event, encoded(name, encoding));
     };
-    context.backend
+    context.requests
       .subscribe(watched.path, (event) => translate(watched, event, tell))
       .then(
         (stop) => {
@@ -144,7 +144,7 @@ export async function* watchEvents(
   const watched = watchedAt(context, from, recursive === true);
   const waiting: { eventType: WatchEvent; filename: string | Buffer }[] = [];
   let wake: () => void = () => undefined;
-  const stop = await context.backend.subscribe(watched.path, (event) => {
+  const stop = await context.requests.subscribe(watched.path, (event) => {
     translate(watched, event, (eventType, name) => {
       if (waiting.length === limits.waitingEvents) waiting.shift();
       waiting.push({ eventType, filename: encoded(name, encoding) });

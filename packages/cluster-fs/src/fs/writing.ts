@@ -36,13 +36,13 @@ export interface Put {
 }
 
 /** Makes `bytes` the whole content of a file, in one step. */
-export async function putWhole({ backend }: Context, bytes: Uint8Array, put: Put): Promise<void> {
+export async function putWhole({ backend, requests }: Context, bytes: Uint8Array, put: Put): Promise<void> {
   const { path, flags, mode, signal } = put;
   const filling = fillOwnPages(backend, bytes, signal);
   const runs = Array.isArray(filling) ? filling : await filling;
   try {
     throwIfAborted(signal);
-    await backend.request('put', { path, flags, mode, size: bytes.length, runs });
+    await requests.request('put', { path, flags, mode, size: bytes.length, runs });
   } catch (error) {
     if (runs.length > 0) backend.givePages(runs);
     throw error;
@@ -121,12 +121,12 @@ function isBehindAllPages({ backend }: Context, { ino }: Target, offset: number)
 }
 
 async function attach(context: Context, target: Target, bytes: Uint8Array, offset: number): Promise<Written> {
-  const { backend } = context;
+  const { backend, requests } = context;
   const filling = fillOwnPages(backend, bytes);
   const runs: Run[] = Array.isArray(filling) ? filling : await filling;
   const { length } = bytes;
   try {
-    await backend.request('attachPages', { handle: target.handle, offset, length, runs });
+    await requests.request('attachPages', { handle: target.handle, offset, length, runs });
   } catch (error) {
     backend.givePages(runs);
     // Somebody else has made pages there meanwhile, or the file has some behind its end.
@@ -154,13 +154,13 @@ async function writeInPlace(
 }
 
 async function storeUnderGrant(
-  { backend }: Context,
+  { backend, requests }: Context,
   { handle }: Target,
   bytes: Uint8Array,
   wanted: number | undefined,
 ): Promise<Written> {
   const { length } = bytes;
-  const { grant, offset, extents } = await backend.request('writeBegin', { handle, offset: wanted, length });
+  const { grant, offset, extents } = await requests.request('writeBegin', { handle, offset: wanted, length });
   let written = 0;
   try {
     const pieces = piecesOf(extents, offset, length);
@@ -169,7 +169,7 @@ async function storeUnderGrant(
     written = length;
   } finally {
     // Also after a failed store: the grant must not hold others up.
-    await backend.request('writeEnd', { grant, written });
+    await requests.request('writeEnd', { grant, written });
   }
   return { offset, count: length };
 }

@@ -20,9 +20,9 @@
       ]
     },
     {
-      "target_name": "shared_buffer",
+      "target_name": "v8_buffer",
       "cflags_cc": ["-Wno-unused-parameter", "-Wno-cast-function-type"],
-      "sources": ["shared_buffer.cc"]
+      "sources": ["v8_buffer.cc"]
     }
   ]
 }

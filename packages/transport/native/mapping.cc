@@ -68,15 +68,8 @@ napi_value unmap(napi_env env, napi_callback_info info) {
   return outcome(env, munmap(address, length));
 }
 
-// V8 counts the length of an external ArrayBuffer as memory of the heap's, although it is neither allocated
-// nor freed by it. What is counted is taken off again here, and put back when the ArrayBuffer dies, which V8
-// then counts down.
-void on_collected(napi_env env, void*, void* hint) {
-  int64_t unused;
-  napi_adjust_external_memory(env, static_cast<int64_t>(reinterpret_cast<uintptr_t>(hint)), &unused);
-}
-
-// arrayBufferAt(address, length) -> ArrayBuffer, or -1 where the runtime forbids external buffers
+// arrayBufferAt(address, length) -> ArrayBuffer, or -1 where the runtime forbids external buffers. V8 counts its length
+// as memory of its own; v8_buffer.cc does better where it is built.
 napi_value array_buffer_at(napi_env env, napi_callback_info info) {
   Arguments a(env, info, 2);
   void* address = a.address(0);
@@ -84,13 +77,9 @@ napi_value array_buffer_at(napi_env env, napi_callback_info info) {
   if (a.ok && (address == nullptr || length == 0)) a.fail("an empty mapping has no ArrayBuffer");
   if (!a.ok) return nullptr;
   napi_value buffer;
-  napi_status status = napi_create_external_arraybuffer(
-      env, address, length, on_collected, reinterpret_cast<void*>(static_cast<uintptr_t>(length)), &buffer);
+  napi_status status = napi_create_external_arraybuffer(env, address, length, nullptr, nullptr, &buffer);
   if (status == napi_no_external_buffers_allowed) return number(env, -1);
-  if (status != napi_ok) return nullptr;
-  int64_t unused;
-  napi_adjust_external_memory(env, -static_cast<int64_t>(length), &unused);
-  return buffer;
+  return status == napi_ok ? buffer : nullptr;
 }
 
 napi_value detach_array_buffer(napi_env env, napi_callback_info info) {

@@ -38,7 +38,7 @@ if (status !== 0) {
   process.exit(1);
 }
 mkdirSync(join(build, 'Release'), { recursive: true });
-for (const name of ['cluster_fs.node', 'shared_buffer.node']) {
+for (const name of ['cluster_fs.node', 'v8_buffer.node']) {
   writeFileSync(join(build, 'Release', name), readFileSync(join(native, 'build', 'Release', name)), {
     mode: 0o755,
   });

@@ -3,15 +3,15 @@ import { createRequire } from 'node:module';
 import { codeOfErrno, FsError } from '../errors.ts';
 
 type Call = (...args: readonly unknown[]) => number;
-export type Binding = Readonly<Record<string, Call>>;
+type Binding = Readonly<Record<string, Call>>;
 
 const require = createRequire(import.meta.url);
 
 /** A compiled module of this package; `undefined` when it was not built. */
-export function loadBinary(name: string): Binding | undefined {
+export function loadBinary(name: string): unknown {
   const path = new URL(`../../build/Release/${name}.node`, import.meta.url).pathname;
   try {
-    return require(path) as Binding;
+    return require(path);
   } catch (error) {
     if (error instanceof Error && 'code' in error && error.code === 'MODULE_NOT_FOUND') return undefined;
     throw error;
@@ -19,7 +19,7 @@ export function loadBinary(name: string): Binding | undefined {
 }
 
 function loadAddon(): Binding {
-  const loaded = loadBinary('cluster_fs');
+  const loaded = loadBinary('cluster_fs') as Binding | undefined;
   if (loaded === undefined) {
     throw new Error(
       'the addon of @cluster-fs/transport is not built: run `node scripts/build-addon.mjs` in its folder',

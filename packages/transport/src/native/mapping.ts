@@ -113,12 +113,20 @@ export const unmap = (address: number, length: number): void => {
 
 const refused = 'this runtime does not allow buffers over outside memory (a V8 memory cage)';
 
+type MakeBuffer<T> = (address: number, length: number) => T;
+
+/** What only V8's own interface can do; undefined when it was not built for this Node. */
+const v8Buffers = loadBinary('v8_buffer') as
+  | { arrayBufferAt: MakeBuffer<ArrayBuffer>; sharedArrayBufferAt: MakeBuffer<SharedArrayBuffer> }
+  | undefined;
+
 /**
  * An ArrayBuffer over memory that stays the caller's: it does not keep the mapping, and collecting it unmaps
- * nothing.
- * Make one per mapping and hand out typed arrays on it. ENOTSUP where the runtime forbids external buffers.
+ * nothing. Make one per mapping and hand out typed arrays on it. ENOTSUP where the runtime forbids external
+ * buffers.
  */
 export function arrayBufferAt(address: number, length: number): ArrayBuffer {
+  if (v8Buffers !== undefined) return v8Buffers.arrayBufferAt(address, length);
   const buffer: unknown = call('arrayBufferAt', address, length);
   if (typeof buffer === 'number')
     throw new FsError('ENOTSUP', 'napi_create_external_arraybuffer', { why: refused });
@@ -138,14 +146,10 @@ export const detachArrayBuffer = (buffer: ArrayBuffer): void => {
  * built.
  */
 export function sharedArrayBufferAt(address: number, length: number): SharedArrayBuffer {
-  const shared = loadBinary('shared_buffer');
-  if (shared === undefined) {
-    throw new FsError('ENOTSUP', 'mmap', {
-      why: 'SharedArrayBuffer over mapped memory was not built for this Node',
-    });
-  }
-  const { sharedArrayBufferAt: make } = shared;
-  return (make as unknown as (address: number, length: number) => SharedArrayBuffer)(address, length);
+  if (v8Buffers !== undefined) return v8Buffers.sharedArrayBufferAt(address, length);
+  throw new FsError('ENOTSUP', 'mmap', {
+    why: 'SharedArrayBuffer over mapped memory was not built for this Node',
+  });
 }
 
 /** Where the memory of a typed array is. */

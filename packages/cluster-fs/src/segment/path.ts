@@ -33,6 +33,8 @@ export interface Walk {
 export interface WalkOptions {
   /** Follow a symlink in the last place; with a trailing slash it is followed in any case. */
   readonly follow: boolean;
+  /** The last name is an entry to be removed or renamed: it is not followed even with a trailing slash. */
+  readonly asEntry?: boolean;
   readonly syscall: string;
   readonly credentials?: Credentials | undefined;
 }
@@ -50,7 +52,11 @@ const parseError = (
  * ELOOP,
  *   ENAMETOOLONG, EACCES
  */
-export function walk(s: Segment, path: string, { follow, syscall, credentials }: WalkOptions): Walk {
+export function walk(
+  s: Segment,
+  path: string,
+  { follow, asEntry = false, syscall, credentials }: WalkOptions,
+): Walk {
   if (path === '') throw parseError('ENOENT', path, syscall);
   if (path.includes('\0')) throw new FsError('EINVAL', syscall, { path, why: 'a zero byte' });
   if (path.length >= maxPathLength || Buffer.byteLength(path) >= maxPathLength)
@@ -74,7 +80,11 @@ export function walk(s: Segment, path: string, { follow, syscall, credentials }:
       throw parseError('EACCES', path, syscall);
     step(s, result, { directory, name, path, syscall });
     const last = pending.length === 0;
-    if (result.ino !== 0 && isSymlink(modeOf(s, result.ino)) && (!last || follow || result.trailingSlash)) {
+    if (
+      result.ino !== 0 &&
+      isSymlink(modeOf(s, result.ino)) &&
+      (!last || follow || (result.trailingSlash && !asEntry))
+    ) {
       if (++links > maxSymlinks) throw parseError('ELOOP', path, syscall);
       const target = readText(s, result.ino, copy);
       result.ino = target.startsWith('/') ? rootIno : directory;

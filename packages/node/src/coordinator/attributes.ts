@@ -76,9 +76,17 @@ function change(c: Coordinator, { ino, path }: Target, request: SetAttributes): 
   if (gid !== undefined) record.gid = gid;
   if (atimeMs !== undefined) record.atimeMs = atimeMs;
   if (mtimeMs !== undefined) record.mtimeMs = mtimeMs;
+  if (uid !== undefined || gid !== undefined) record.mode = withoutSetIds(record.mode);
   record.ctimeMs = now;
   const rights = mode !== undefined || uid !== undefined || gid !== undefined;
   if (rights) setCounter(c.segment, 'rightsVersion', counter(c.segment, 'rightsVersion') + 1);
   c.journal.afterCommit(() => c.hub.emit(size === undefined ? 'attributes' : 'modify', path, {}));
   return {};
+}
+
+/** A program that is given away does not run with the rights of its new owner, as chown(2) has it. */
+function withoutSetIds(mode: number): number {
+  if (isDirectory(mode)) return mode;
+  const groupRuns = (mode & 0o010) !== 0;
+  return mode & (groupRuns ? ~0o6000 : ~0o4000);
 }

@@ -198,19 +198,25 @@ export async function writeBegin(
   assertFits(c, (offset ?? 0) + length, 'write', handle.path);
   const grantId = c.nextId();
   const breakGrant = (): void => {
-    const g = session.grants.get(grantId);
-    if (g === undefined) return;
-    g.broken = true;
-    c.brokenGrants.add(g);
+    const grant = session.grants.get(grantId);
+    if (grant === undefined) return;
+    grant.broken = true;
+    c.brokenGrants.add(grant);
   };
-  const missing = offset === undefined || missingPages(c, handle.ino, offset, length).length > 0;
-  const hold = await c.gate.acquire(handle.ino, missing ? 'exclusive' : 'shared', breakGrant);
-  try {
-    return await beginHeld(c, session, { handle, grantId, offset, length, hold });
-  } catch (error) {
+  for (let extending = extendsFile(c, handle.ino, offset, length); ; extending = true) {
+    const hold = await c.gate.acquire(handle.ino, extending ? 'exclusive' : 'shared', breakGrant);
+    // Somebody may have truncated the file while this waited.
+    if (extending || !extendsFile(c, handle.ino, offset, length)) {
+      return beginHeld(c, session, { handle, grantId, offset, length, hold });
+    }
     c.gate.release(hold);
-    throw error;
   }
+}
+
+/** Whether a write makes the file longer or gives it pages. Only one such write at a time. */
+function extendsFile(c: Coordinator, ino: number, offset: number | undefined, length: number): boolean {
+  if (offset === undefined || offset + length > c.inode(ino).size) return true;
+  return missingPages(c, ino, offset, length).length > 0;
 }
 
 interface Begin {
@@ -227,6 +233,7 @@ function beginHeld(
   { handle, grantId, offset, length, hold }: Begin,
 ): Promise<Reply<'writeBegin'>> {
   return c.journal.mutate(() => {
+    c.writer.onRollback(() => c.gate.release(hold));
     if (session.ended) throw new FsError('ECONNRESET', 'write');
     const at = offset ?? c.inode(handle.ino).size;
     assertFits(c, at + length, 'write', handle.path);
@@ -234,8 +241,6 @@ function beginHeld(
     const count = pagesFor(at + length) - from;
     const missing = missingPages(c, handle.ino, at, length);
     const pages = missing.reduce((sum, m) => sum + m.count, 0);
-    if (pages > 0 && hold.kind !== 'exclusive')
-      throw new FsError('EAGAIN', 'write', { why: 'the file changed' });
     const reservation = pages > 0 ? takePages(c, pages, session.reservations) : undefined;
     const added = fill(missing, reservation?.left ?? []);
     const grant: Grant = {
@@ -251,7 +256,9 @@ function beginHeld(
       broken: false,
     };
     session.grants.set(grantId, grant);
-    c.writer.onRollback(() => session.grants.delete(grantId));
+    // Before the client stores: what it stores behind the old end must stay.
+    extendZeros(c, c.inode(handle.ino), at + length);
+    c.writer.onRollback(() => endGrant(c, grant));
     return {
       grant: grantId,
       offset: at,
@@ -318,7 +325,6 @@ export async function writeEnd(
       const inode = c.inode(grant.ino);
       const end = grant.offset + written;
       const size = Math.max(inode.size, end);
-      extendZeros(c, inode, grant.offset);
       if (grant.added.length > 0) attachAdded(c, grant, size);
       else if (size !== inode.size) c.writer.touchInode(grant.ino).size = size;
       touchModified(c, grant.ino, grant.path);

@@ -24,7 +24,9 @@ interface Place extends Walk {
 
 function placeOf(c: Coordinator, session: Session, path: string, syscall: string): Place {
   assertMayChange(session, syscall, path);
-  const found = walk(c.segment, path, { follow: false, syscall, credentials: session.credentials });
+  const { credentials } = session;
+  const asEntry = syscall !== 'mkdir';
+  const found = walk(c.segment, path, { follow: false, asEntry, syscall, credentials });
   const last = path.split('/').findLast((part) => part !== '');
   return Object.assign(found, { path, dots: last === '.' || last === '..' ? last : undefined });
 }

@@ -9,7 +9,7 @@ export function watching(tester: Tester): void {
   });
 }
 
-/** Reads events until `done` holds for the names and types seen so far, then stops watching. */
+/** Watches while `act` does its work, until `done` holds for what was seen; then ends the watch. */
 async function watchUntil(
   tester: Tester,
   path: string,
@@ -19,71 +19,53 @@ async function watchUntil(
   const controller = new AbortController();
   const events = tester.fs.watch(path, { signal: controller.signal })[Symbol.asyncIterator]();
   const seen = new Set<string>();
+  // The watch starts with the first next(); what happens after that call is seen.
+  let next = events.next();
+  await act();
   try {
-    // The watch starts with the first next(); what happens after that call is seen.
-    let next = events.next();
-    await act();
-    while (!done(seen)) {
+    for (;;) {
       const { value } = await next;
       seen.add(`${value.eventType} ${value.filename}`);
       next = events.next();
+      if (done(seen)) controller.abort();
     }
-    next.catch((error: Error) => expect(error.name).toBe('AbortError'));
+  } catch (error) {
+    if (!controller.signal.aborted) throw error;
+    expect(error).toMatchObject({ name: 'AbortError' });
     return seen;
-  } finally {
-    controller.abort();
   }
 }
 
 function changes(tester: Tester): void {
   const it = stories(tester);
 
-  it('a directory tells what is created, written, moved and removed in it', async (dir) => {
-    const { fs } = tester;
-    await fs.writeFile(`${dir}/old`, '');
-    await watchUntil(
-      tester,
-      dir,
-      () => fs.writeFile(`${dir}/new`, 'x'),
-      (seen) => seen.has('rename new'),
-    );
-    await watchUntil(
-      tester,
-      dir,
-      () => fs.writeFile(`${dir}/old`, 'x'),
-      (seen) => seen.has('change old'),
-    );
-    const moved = (seen: Set<string>) => seen.has('rename old') && seen.has('rename moved');
-    await watchUntil(tester, dir, () => fs.rename(`${dir}/old`, `${dir}/moved`), moved);
-    await watchUntil(
-      tester,
-      dir,
-      () => fs.unlink(`${dir}/new`),
-      (seen) => seen.has('rename new'),
-    );
-    await watchUntil(
-      tester,
-      dir,
-      () => fs.mkdir(`${dir}/d`),
-      (seen) => seen.has('rename d'),
-    );
-  });
+  // Of events that come together, node 20 keeps the first only: each change gets a directory of its own.
+  const told: [what: string, event: string, change: (dir: string) => Promise<unknown>][] = [
+    ['a new file', 'rename new', (dir) => tester.fs.writeFile(`${dir}/new`, 'x')],
+    ['a written file', 'change old', (dir) => tester.fs.writeFile(`${dir}/old`, 'x')],
+    ['a moved file', 'rename old', (dir) => tester.fs.rename(`${dir}/old`, `${dir}/moved`)],
+    ['a removed file', 'rename old', (dir) => tester.fs.unlink(`${dir}/old`)],
+    ['a new directory', 'rename d', (dir) => tester.fs.mkdir(`${dir}/d`)],
+    ['a new link', 'rename l', (dir) => tester.fs.symlink('old', `${dir}/l`)],
+  ];
+  for (const [what, event, change] of told) {
+    it(`a directory tells of ${what}`, async (dir) => {
+      await tester.fs.writeFile(`${dir}/old`, '');
+      const seen = await watchUntil(
+        tester,
+        dir,
+        () => change(dir),
+        (events) => events.size > 0,
+      );
+      expect(seen).toContain(event);
+    });
+  }
 
   it('a file tells its own changes', async (dir) => {
-    const { fs } = tester;
-    await fs.writeFile(`${dir}/f`, '');
-    await watchUntil(
-      tester,
-      `${dir}/f`,
-      () => fs.appendFile(`${dir}/f`, 'x'),
-      (seen) => seen.has('change f'),
-    );
-    await watchUntil(
-      tester,
-      `${dir}/f`,
-      () => fs.utimes(`${dir}/f`, 1, 1),
-      (seen) => seen.has('change f'),
-    );
+    const path = `${dir}/f`;
+    await tester.fs.writeFile(path, '');
+    const append = () => tester.fs.appendFile(path, 'x');
+    expect(await watchUntil(tester, path, append, (events) => events.size > 0)).toContain('change f');
   });
 
   it('a directory is silent about what happens below its subdirectories', async (dir) => {

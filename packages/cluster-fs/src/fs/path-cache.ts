@@ -24,6 +24,8 @@ interface Place {
   readonly guards: readonly number[];
 }
 
+const nowhere: Place = { ino: 0, guards: [] };
+
 const rightsVersionAt = layout.superblock.offset.rightsVersion / 4;
 
 export class PathCache {
@@ -39,9 +41,9 @@ export class PathCache {
   }
 
   /**
-   * Copies the inode that `path` leads to; false when its last name does not exist.
+   * Copies the inode that `path` leads to; false when there is none (ENOENT).
    *
-   * @throws FsError of the walk: ENOENT for a missing directory, ENOTDIR, ELOOP, ENAMETOOLONG, EACCES
+   * @throws FsError of the walk: ENOTDIR, ELOOP, ENAMETOOLONG, EACCES
    */
   resolve(path: string, syscall: string, copy: InodeCopy): boolean {
     return this.#find(this.#followed, path, syscall, copy);
@@ -67,15 +69,34 @@ export class PathCache {
   }
 
   #walk(cache: Map<string, Place>, path: string, syscall: string, s: Segment): Place {
-    const follow = cache === this.#followed;
-    const { credentials } = this.#backend;
-    const { ino, chains } = walk(s, path, { follow, syscall, credentials });
-    const guards = chains.map((value, i) => (i % 2 === 0 ? bucketGuard(s, value) : value));
-    const place: Place = { ino, guards };
+    const place =
+      this.#place(s, path, { follow: cache === this.#followed, syscall }) ?? this.#missing(s, path, syscall);
+    if (place === undefined) return nowhere;
     if (path.length > limits.pathLength) return place;
     if (cache.size >= limits.paths && !cache.has(path)) cache.delete(cache.keys().next().value as string);
     cache.set(path, place);
     return place;
+  }
+
+  /** Undefined when a directory on the way is missing. */
+  #place(s: Segment, path: string, how: { follow: boolean; syscall: string }): Place | undefined {
+    const { credentials } = this.#backend;
+    try {
+      const { ino, chains } = walk(s, path, { ...how, credentials });
+      return { ino, guards: chains.map((value, i) => (i % 2 === 0 ? bucketGuard(s, value) : value)) };
+    } catch (error) {
+      if (error instanceof FsError && error.code === 'ENOENT') return undefined;
+      throw error;
+    }
+  }
+
+  /** The place of the directory that is missing: as long as it is, the path leads nowhere. Undefined behind a link. */
+  #missing(s: Segment, path: string, syscall: string): Place | undefined {
+    for (let end = path.indexOf('/', 1); end > 0; end = path.indexOf('/', end + 1)) {
+      const place = this.#place(s, path.slice(0, end), { follow: true, syscall });
+      if (place === undefined || place.ino === 0) return place;
+    }
+    return undefined;
   }
 
   /** The segment of now. What was found in another, or before rights changed, is forgotten. */

@@ -1,0 +1,197 @@
+import { readSync } from 'node:fs';
+import { FsError } from '@cluster-fs/transport';
+import { afterEach, beforeEach, expect, test, vi } from 'vitest';
+import type { Backend } from '../src/fs/backend.ts';
+import { createFileApi } from '../src/fs/index.ts';
+import { pageSize } from '../src/segment/index.ts';
+import { backendOf, MemoryTree, pageSource } from './memory-tree.ts';
+
+let tree: MemoryTree;
+
+beforeEach(() => {
+  tree = new MemoryTree();
+});
+afterEach(() => tree.close());
+
+function deferred<T>() {
+  let resolve: (value: T) => void = () => undefined;
+  const promise = new Promise<T>((settle) => {
+    resolve = settle;
+  });
+  return { promise, resolve };
+}
+
+type Asked = [name: string, fields: Record<string, unknown>];
+
+/** A node that notes what it is asked, and answers with `answer`. */
+function node(answer: (name: string, fields: Record<string, unknown>) => unknown) {
+  const asked: Asked[] = [];
+  const request = (async (name: string, fields: Record<string, unknown>) => {
+    asked.push([name, fields]);
+    return answer(name, fields);
+  }) as Backend['request'];
+  return { asked, request };
+}
+
+function pageAt(page: number, length: number): Buffer {
+  const bytes = Buffer.alloc(length);
+  readSync(tree.dataFd, bytes, 0, length, page * pageSize);
+  return bytes;
+}
+
+test('writeFile fills pages of its own and puts them in one request', async () => {
+  const pages = pageSource(30);
+  const { asked, request } = node(() => ({ ino: 5, layoutVersion: 1 }));
+  const fs = createFileApi(backendOf(tree, { ...pages, request }));
+  await fs.promises.writeFile('/f', 'content', { mode: 0o600 });
+  expect(asked).toMatchObject([
+    ['put', { path: '/f', size: 7, mode: 0o600, runs: [{ page: 30, count: 1 }] }],
+  ]);
+  expect(pageAt(30, 7).toString()).toBe('content');
+});
+
+test('pages go back when the node refuses them, and when a large write is aborted', async () => {
+  const pages = pageSource(30);
+  const { request } = node((_name, { path }) => {
+    throw new FsError('EISDIR', 'open', { path: String(path) });
+  });
+  const fs = createFileApi(backendOf(tree, { ...pages, request }));
+  await expect(fs.promises.writeFile('/d', 'x')).rejects.toThrow(
+    "EISDIR: illegal operation on a directory, open '/d'",
+  );
+  expect(pages.given).toEqual([{ page: 30, count: 1 }]);
+
+  const controller = new AbortController();
+  const writing = fs.promises.writeFile('/f', Buffer.alloc(100 * pageSize), { signal: controller.signal });
+  controller.abort();
+  await expect(writing).rejects.toMatchObject({ name: 'AbortError' });
+  expect(pages.given).toEqual([
+    { page: 30, count: 1 },
+    { page: 31, count: 100 },
+  ]);
+});
+
+/** A node with one open empty file. */
+function openFile(more: (name: string, fields: Record<string, unknown>) => unknown = () => ({})) {
+  const ino = tree.file('/f', Buffer.alloc(0), []);
+  const pages = pageSource(30);
+  const { asked, request } = node((name, fields) =>
+    name === 'open' ? { handle: 77, ino, generation: 1, created: false } : more(name, fields),
+  );
+  const event = vi.fn();
+  const fs = createFileApi(
+    backendOf(tree, { ...pages, request, event: event as unknown as Backend['event'] }),
+  );
+  return { fs, asked, pages, event, ino };
+}
+
+test('open, a first write and close are two requests and an event', async () => {
+  const { fs, asked, event } = openFile();
+  const handle = await fs.promises.open('/f', 'w');
+  await handle.write('first');
+  await handle.close();
+  expect(asked.map(([name]) => name)).toEqual(['open', 'attachPages']);
+  expect(asked[1]).toMatchObject(['attachPages', { handle: 77, offset: 0, length: 5 }]);
+  expect(event).toHaveBeenCalledExactlyOnceWith('close', { handle: 77 });
+});
+
+test('close waits for the writes before it', async () => {
+  const answered = deferred<object>();
+  const { fs, event } = openFile(() => answered.promise);
+  const handle = await fs.promises.open('/f', 'w');
+  const writing = handle.write('x');
+  const closing = handle.close();
+  await Promise.resolve();
+  expect(event).not.toHaveBeenCalled();
+  answered.resolve({});
+  await Promise.all([writing, closing]);
+  expect(event).toHaveBeenCalledOnce();
+  await expect(handle.stat()).rejects.toMatchObject({ code: 'EBADF', message: 'file closed' });
+});
+
+test('a write that lost its grant is made again, and an append lands where the second grant says', async () => {
+  let grants = 0;
+  const { fs, asked } = openFile((name) => {
+    if (name === 'writeBegin') {
+      grants++;
+      return { grant: grants, offset: 10 * grants, extents: [{ filePage: 0, page: 50, count: 1 }] };
+    }
+    if (grants === 1) throw new FsError('ESTALE', 'write');
+    return { size: 25 };
+  });
+  const handle = await fs.promises.open('/f', 'a');
+  expect((await handle.write('later')).bytesWritten).toBe(5);
+  expect(asked.map(([name]) => name)).toEqual(['open', 'writeBegin', 'writeEnd', 'writeBegin', 'writeEnd']);
+  expect(pageAt(50, 25).toString('latin1', 20)).toBe('later');
+  await handle.close();
+});
+
+test('pages that others have made meanwhile are written in place', async () => {
+  const { fs, asked, pages } = openFile((name) => {
+    if (name === 'attachPages') throw new FsError('EEXIST', 'write');
+    return { grant: 1, offset: 0, extents: [{ filePage: 0, page: 60, count: 1 }], size: 4 };
+  });
+  const handle = await fs.promises.open('/f', 'r+');
+  await handle.write('here');
+  expect(asked.map(([name]) => name)).toEqual(['open', 'attachPages', 'writeBegin', 'writeEnd']);
+  expect(pages.given).toEqual([{ page: 30, count: 1 }]);
+  expect(pageAt(60, 4).toString()).toBe('here');
+  await handle.close();
+});
+
+test('writes of one handle take turns in the order they were called', async () => {
+  const order: number[] = [];
+  const { fs } = openFile((name, { offset }) => {
+    if (name === 'attachPages') order.push(offset as number);
+    return {};
+  });
+  const handle = await fs.promises.open('/f', 'w');
+  const page = Buffer.alloc(pageSize);
+  await Promise.all([handle.write(page), handle.write(page), handle.write(page)]);
+  expect(order).toEqual([0, pageSize, 2 * pageSize]);
+  await handle.close();
+});
+
+test('a read-only mount refuses every change before it asks', async () => {
+  const fs = createFileApi(backendOf(tree, { readOnly: true }));
+  const { promises: p } = fs;
+  const changes = [
+    p.writeFile('/f', 'x'),
+    p.appendFile('/f', 'x'),
+    p.open('/f', 'r+'),
+    p.mkdir('/d'),
+    p.rmdir('/d'),
+    p.unlink('/f'),
+    p.rename('/a', '/b'),
+    p.link('/a', '/b'),
+    p.symlink('a', '/b'),
+    p.chmod('/', 0o700),
+    p.chown('/', 1, 1),
+    p.utimes('/', 1, 1),
+    p.truncate('/f'),
+    p.mkdtemp('/t'),
+  ];
+  for (const outcome of await Promise.allSettled(changes)) {
+    expect(outcome).toMatchObject({ status: 'rejected', reason: { code: 'EROFS' } });
+  }
+  expect(() => fs.accessSync('/', fs.constants.W_OK)).toThrow("EROFS: read-only file system, access '/'");
+});
+
+test('a change after watch() waits until the node knows of the watcher', async () => {
+  const order: string[] = [];
+  const subscribed = deferred<() => void>();
+  const { request } = node((name) => {
+    order.push(name);
+    return { first: undefined };
+  });
+  const subscribe = () => subscribed.promise;
+  const fs = createFileApi(backendOf(tree, { request, subscribe }));
+  const watcher = fs.watch('/');
+  const made = fs.promises.mkdir('/d');
+  await Promise.resolve();
+  order.push('subscribed');
+  subscribed.resolve(() => order.push('stopped'));
+  await made;
+  watcher.close();
+  expect(order).toEqual(['subscribed', 'mkdir', 'stopped']);
+});

@@ -1,0 +1,169 @@
+/**
+ * Claims: a file moves at the speed of the copy; eight processes that map it are over in a millisecond; a writer hardly
+ * notices.
+ */
+import { closeSync, ftruncateSync, openSync } from 'node:fs';
+import { join } from 'node:path';
+import { native } from '@cluster-fs/transport';
+import type { ClusterFs } from 'cluster-fs';
+import { type Bench, bench } from './harness/bench.ts';
+import { onEnd } from './harness/cleanup.ts';
+import { startCluster, tmpfsDirectory } from './harness/cluster.ts';
+import { startClient, startClients } from './harness/processes.ts';
+import { elapsed, interleave, ratios, timed } from './harness/rounds.ts';
+
+const mebibyte = 2 ** 20;
+const pageSize = 4096;
+
+async function run(b: Bench): Promise<void> {
+  const large = b.pick(1024, 32) * mebibyte;
+  const { fs, url } = await startCluster({ memory: 2 * large + 256 * mebibyte });
+  await copying(b, fs);
+  await swapping(b, fs, url);
+  await writing(b, fs, { url, large });
+}
+
+async function fill(fs: ClusterFs, path: string, size: number): Promise<void> {
+  const part = Buffer.alloc(Math.min(size, 32 * mebibyte), 1);
+  const file = await fs.promises.open(path, 'w');
+  for (let at = 0; at < size; at += part.length) await file.write(part, 0, part.length, at);
+  await file.close();
+}
+
+/** Pages of tmpfs outside of any cluster: `fresh` wipes the second half and fills it from the first. */
+function scratch(length: number) {
+  const fd = openSync(join(tmpfsDirectory(), 'pages'), 'w+');
+  ftruncateSync(fd, 2 * length);
+  const from = native.mapFile({ fd, offset: 0, length, protection: 'read-write', populate: true });
+  onEnd(() => {
+    native.unmap(from, length);
+    closeSync(fd);
+  });
+  const wipe = () => native.punchHole(fd, length, length);
+  const copy = (bytes = length) => native.writeMemory({ fd, offset: length, address: from, length: bytes });
+  return { wipe, copy };
+}
+
+/** The copy, against memcpy of warm memory, and against the least that any move has to do. */
+async function copying(b: Bench, fs: ClusterFs): Promise<void> {
+  const length = b.pick(256, 8) * mebibyte;
+  await fill(fs, '/copied', length);
+  const source = Buffer.alloc(length, 1);
+  const target = Buffer.alloc(length, 2);
+  const [from, to] = [native.addressOf(source), native.addressOf(target)];
+  const pages = scratch(length);
+  const speed = (ms: number): number => length / ms / 1e6;
+  const fresh = async (): Promise<number> => {
+    pages.wipe();
+    return speed(await elapsed(() => pages.copy()));
+  };
+  const memcpy = async (): Promise<number> =>
+    speed(await elapsed(() => native.copyMemorySync({ from, to, length })));
+  const move = async (): Promise<number> => speed((await fs.move('/copied')).elapsedMs);
+  const gbs = await interleave({ move, memcpy, fresh }, { rounds: b.pick(9, 3), warmup: 1 });
+  const claim = `move ${length / mebibyte} MiB`;
+  b.row({
+    claim,
+    unit: 'GB/s',
+    ours: gbs.move,
+    other: { what: 'memcpy between warm buffers', samples: gbs.memcpy },
+    ratio: ratios(gbs.move, gbs.memcpy),
+    target: { of: 'ratio', atLeast: 0.7 },
+  });
+  b.row({
+    claim,
+    unit: 'GB/s',
+    ours: gbs.move,
+    other: { what: 'pwrite to fresh tmpfs pages, one thread (the limit)', samples: gbs.fresh },
+    ratio: ratios(gbs.move, gbs.fresh),
+  });
+  await fs.promises.rm('/copied');
+}
+
+/** From the call to "all have swapped", less the copy. */
+async function swapping(b: Bench, fs: ClusterFs, url: string): Promise<void> {
+  const length = 64 * 1024;
+  await fs.promises.writeFile('/held', Buffer.alloc(length, 1));
+  await fs.promises.writeFile('/free', Buffer.alloc(length, 1));
+  const clients = await startClients(b.pick(8, 2), url);
+  const tell = (operation: string, ...args: unknown[]) =>
+    Promise.all(clients.map((client) => client.call(operation, ...args)));
+  await tell('map', '/held', { mode: 'rw' });
+  await tell('touch');
+  const pages = scratch(length);
+  const copyMs = async (): Promise<number> => {
+    pages.wipe();
+    return elapsed(() => pages.copy());
+  };
+  const beyondCopy = (path: string) => async (): Promise<number> => {
+    const copy = await copyMs();
+    return (await elapsed(() => fs.move(path))) - copy;
+  };
+  const contenders = {
+    held: beyondCopy('/held'),
+    free: beyondCopy('/free'),
+    message: timed(() => tell('touch')),
+  };
+  const ms = await interleave(contenders, { rounds: b.pick(101, 9), warmup: b.pick(20, 2) });
+  b.row({
+    claim: `move 64 KiB that ${clients.length} processes map, beyond the copy`,
+    unit: 'ms',
+    ours: ms.held,
+    other: { what: 'a message to each of them and back', samples: ms.message },
+    ratio: ratios(ms.message, ms.held),
+    target: { of: 'ours', atMost: 1 },
+  });
+  b.row({ claim: 'move 64 KiB that nobody maps, beyond the copy', unit: 'ms', ours: ms.free });
+  await tell('unmap');
+  await Promise.all(clients.map((client) => client.stop()));
+}
+
+interface Stall {
+  readonly longestMs: number;
+  readonly heldMs: number;
+}
+
+/** A writer that stores into random pages all the time, while its file moves, and while it does not. */
+async function writing(
+  b: Bench,
+  fs: ClusterFs,
+  { url, large }: { url: string; large: number },
+): Promise<void> {
+  await fill(fs, '/large', large);
+  await fs.promises.writeFile('/control', Buffer.alloc(pageSize));
+  const control = await fs.map('/control', { mode: 'rw' });
+  const words = new Int32Array(control.buffer);
+  const writer = startClient();
+  await writer.call('mount', url);
+  let moveMs = 0;
+  const during = async (work: () => Promise<unknown>): Promise<Stall> => {
+    words.fill(0);
+    const writes = writer.call<Stall>('write', '/large');
+    while (Atomics.load(words, 1) === 0) await pause(1);
+    // The first touch of each page is a fault of the kernel's: not what is measured.
+    await pause(b.pick(300, 20));
+    Atomics.store(words, 2, 1);
+    moveMs = await elapsed(work);
+    Atomics.store(words, 0, 1);
+    return writes;
+  };
+  const stalls = await interleave(
+    {
+      moving: async () => (await during(() => fs.move('/large'))).longestMs,
+      still: async () => (await during(() => pause(moveMs))).longestMs,
+    },
+    { rounds: b.pick(5, 1), warmup: 1 },
+  );
+  b.row({
+    claim: `longest stall of a busy writer while its ${large / mebibyte} MiB move`,
+    unit: 'ms',
+    ours: stalls.moving,
+    other: { what: 'the same writer, nothing moves', samples: stalls.still },
+    target: { of: 'ours', atMost: 20 },
+  });
+  await writer.stop();
+}
+
+const pause = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));
+
+await bench(run);

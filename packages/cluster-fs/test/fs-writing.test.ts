@@ -109,7 +109,7 @@ test('close waits for the writes before it', async () => {
   await expect(handle.stat()).rejects.toMatchObject({ code: 'EBADF', message: 'file closed' });
 });
 
-test('a write that lost its grant is made again, and an append lands where the second grant says', async () => {
+test('a write that lost its grant is made again, an append where the second grant says', async () => {
   let grants = 0;
   const { fs, asked } = openFile((name) => {
     if (name === 'writeBegin') {
@@ -149,6 +149,38 @@ test('writes of one handle take turns in the order they were called', async () =
   const page = Buffer.alloc(pageSize);
   await Promise.all([handle.write(page), handle.write(page), handle.write(page)]);
   expect(order).toEqual([0, pageSize, 2 * pageSize]);
+  await handle.close();
+});
+
+test('a handle is opened again when the node was started again, and must be the same file', async () => {
+  const ino = tree.file('/f', Buffer.alloc(0), []);
+  let incarnation = 1;
+  let generation = 1;
+  const { asked, request } = node((name, { handle }) => {
+    if (name === 'open') return { handle: 70 + incarnation, ino, generation, created: false };
+    if (handle !== 70 + incarnation) throw new FsError('EBADF', 'ftruncate');
+    return {};
+  });
+  const event = vi.fn() as unknown as Backend['event'];
+  const special = {
+    request,
+    event,
+    get incarnation() {
+      return incarnation;
+    },
+  };
+  const fs = createFileApi(backendOf(tree, special));
+  const handle = await fs.promises.open('/f', 'w');
+  incarnation = 2;
+  await handle.truncate(0);
+  const { O_WRONLY } = fs.constants;
+  expect(asked.slice(1)).toMatchObject([
+    ['open', { path: '/f', flags: O_WRONLY }],
+    ['setAttributes', { handle: 72 }],
+  ]);
+  incarnation = 3;
+  generation = 2;
+  await expect(handle.truncate(0)).rejects.toMatchObject({ code: 'ESTALE', path: '/f' });
   await handle.close();
 });
 

@@ -1,7 +1,9 @@
 /**
- * Errors about arguments, in node's own words: the class, `code` and message that node:fs throws for the same mistake.
+ * Errors about arguments, in node's own words: the class, `code` and message that node:fs throws for the same
+ * mistake.
  *
- * Node keeps its constructors to itself, so the few that a file API needs are spelled here after lib/internal/errors.js.
+ * Node keeps its constructors to itself, so the few that a file API needs are spelled here after
+ * lib/internal/errors.js.
  */
 import { inspect } from 'node:util';
 

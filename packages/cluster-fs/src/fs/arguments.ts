@@ -1,8 +1,8 @@
 /**
  * What the methods of node:fs accept as arguments, and how they refuse the rest.
  *
- * A path may be a string, a Buffer of UTF-8 or a file: URL; a relative one counts from the root, there is no working
- * directory. Names that are no UTF-8 cannot be told apart: they are decoded as Buffer does.
+ * A path may be a string, a Buffer of UTF-8 or a file: URL; a relative one counts from the root, there is no
+ * working directory. Names that are no UTF-8 cannot be told apart: they are decoded as Buffer does.
  */
 import { constants } from 'node:fs';
 import { fileURLToPath } from 'node:url';
@@ -102,7 +102,9 @@ export function ownerOf(id: unknown, name: 'uid' | 'gid'): number | undefined {
   return given === -1 || given === 2 ** 32 - 1 ? undefined : given;
 }
 
-/** Milliseconds since 1970 of a time in seconds, a number in a string, or a Date. A negative number means now. */
+/**
+ * Milliseconds since 1970 of a time in seconds, a number in a string, or a Date. A negative number means now.
+ */
 export function timeOf(time: unknown, name = 'time'): number {
   if (typeof time === 'string' && Number.isFinite(Number(time))) return milliseconds(Number(time));
   if (typeof time === 'number' && Number.isFinite(time)) return time < 0 ? Date.now() : milliseconds(time);
@@ -124,7 +126,10 @@ export interface Options {
   readonly [name: string]: unknown;
 }
 
-/** Options as node reads them: nothing, the name of an encoding, or an object whose encoding and signal are checked. */
+/**
+ * Options as node reads them: nothing, the name of an encoding, or an object whose encoding and signal are
+ * checked.
+ */
 export function optionsOf(options: unknown, defaults: Options = {}): Options {
   if (options === null || options === undefined || typeof options === 'function') return defaults;
   const given = typeof options === 'string' ? { ...defaults, encoding: options as BufferEncoding } : options;

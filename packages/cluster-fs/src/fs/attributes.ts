@@ -4,7 +4,9 @@ import { nodeError } from './argument-errors.ts';
 import { modeOf, ownerOf, pathOf, timeOf } from './arguments.ts';
 import { assertWritable, type Context, inodeOf } from './context.ts';
 
-/** The mode of access(2) or copyFile, 0 to 7. Its errors come from native code in node, hence their wording. */
+/**
+ * The mode of access(2) or copyFile, 0 to 7. Its errors come from native code in node, hence their wording.
+ */
 export function accessMaskOf(mode: unknown): number {
   if (mode === undefined || mode === null) return 0;
   if (typeof mode !== 'number') {

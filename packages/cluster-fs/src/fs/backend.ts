@@ -1,8 +1,10 @@
 /**
- * What the file API needs of a session, and nothing more: shared memory to read, a coordinator to ask, pages to fill.
+ * What the file API needs of a session, and nothing more: shared memory to read, a coordinator to ask, pages
+ * to fill.
  *
- * Reads go by `segment` and `dataFd` alone. Writes fill pages that are this session's own (`takePages`), or pages of
- * the file while a grant keeps its layout still (`writeBegin` .. `writeEnd`), and the coordinator commits them.
+ * Reads go by `segment` and `dataFd` alone. Writes fill pages that are this session's own (`takePages`), or
+ * pages of the file while a grant keeps its layout still (`writeBegin` .. `writeEnd`), and the coordinator
+ * commits them.
  */
 import type {
   Event,
@@ -19,14 +21,20 @@ import type { Credentials, Segment } from '../segment/index.ts';
 export interface Backend {
   /** The published segment; another object after the node came back with a rebuilt one. */
   readonly segment: Segment;
-  /** `data`: page n is at byte n * 4096. Read it with pread, never through a mapping: a hole read by pread stays a hole. */
+  /**
+   * `data`: page n is at byte n * 4096. Read it with pread, never through a mapping: a hole read by pread
+   * stays a hole.
+   */
   readonly dataFd: number;
   /** Mounted read-only: every change is EROFS. */
   readonly readOnly: boolean;
   readonly credentials: Credentials;
   /** Grows with each rebuilt segment and each reconnection: what was cached from the one before is void. */
   readonly incarnation: number;
-  /** Throws when the file system is unmounted (EBADF), or the node is away and `segment` may be out of date (ENOTCONN). */
+  /**
+   * Throws when the file system is unmounted (EBADF), or the node is away and `segment` may be out of date
+   * (ENOTCONN).
+   */
   assertUsable(syscall: string, path?: string): void;
   /** Asks the coordinator; errors have the node's code and the syscall and path given in the fields. */
   request<N extends RequestName>(
@@ -35,10 +43,14 @@ export interface Backend {
     options?: { onProgress?: (p: Event<'progress'>) => void; signal?: AbortSignal },
   ): Promise<Reply<N>>;
   event<N extends EventName>(name: N, fields: FieldsOf<(typeof events)[N]['fields']>): void;
-  /** Free pages set aside for this session, all zeros; ENOSPC. Synchronous when the session still has enough. */
+  /**
+   * Free pages set aside for this session, all zeros; ENOSPC. Synchronous when the session still has enough.
+   */
   takePages(count: number): Run[] | Promise<Run[]>;
   /** Gives pages back that were taken and not committed, whatever was stored in them. */
   givePages(runs: readonly Run[]): void;
-  /** Calls `listener` for every event of the node below `path` (all, without); resolves to the way to stop. */
+  /**
+   * Calls `listener` for every event of the node below `path` (all, without); resolves to the way to stop.
+   */
   subscribe(path: string | undefined, listener: (event: Event<'event'>) => void): Promise<() => void>;
 }

@@ -23,7 +23,10 @@ export interface Context {
   nextFd(): number;
 }
 
-/** No kernel descriptor is that large: a handle's number that gets into a call of node:fs is EBADF, and not a file. */
+/**
+ * No kernel descriptor is that large: a handle's number that gets into a call of node:fs is EBADF, and not a
+ * file.
+ */
 const firstFd = 2 ** 30;
 
 export function createContext(backend: Backend): Context {
@@ -39,13 +42,19 @@ export function createContext(backend: Backend): Context {
   };
 }
 
-/** From /proc, because process.umask() sets it to zero for a moment, and another thread may make a file just then. */
+/**
+ * From /proc, because process.umask() sets it to zero for a moment, and another thread may make a file just
+ * then.
+ */
 function currentUmask(): number {
   const line = /^Umask:\s*([0-7]+)$/m.exec(readFileSync('/proc/self/status', 'latin1'));
   return line?.[1] === undefined ? 0o022 : Number.parseInt(line[1], 8);
 }
 
-/** Refuses a change before it is asked for: EROFS on a read-only mount, ENAMETOOLONG for what no message may carry. */
+/**
+ * Refuses a change before it is asked for: EROFS on a read-only mount, ENAMETOOLONG for what no message may
+ * carry.
+ */
 export function assertWritable({ backend }: Context, syscall: string, path?: string, dest?: string): void {
   assertSendable({ backend }, syscall, path, dest);
   if (backend.readOnly) throw new FsError('EROFS', syscall, { path, dest });

@@ -140,7 +140,9 @@ function isInside(directory: string, path: string): boolean {
   return namesOf(directory).every((name, i) => names[i] === name);
 }
 
-/** A destination can also get below the source by a link on its way: look at each directory up to the root. */
+/**
+ * A destination can also get below the source by a link on its way: look at each directory up to the root.
+ */
 function assertNotBelowItself(context: Context, { src, dest, from }: Pair): void {
   const srcParent = posix.dirname(resolved(src));
   let parent = posix.dirname(resolved(dest));

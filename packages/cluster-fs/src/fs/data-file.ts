@@ -1,9 +1,10 @@
 /**
- * Moving bytes between buffers and `data`: positioned reads and writes, synchronous when they are small, in libuv's
- * pool when they are large.
+ * Moving bytes between buffers and `data`: positioned reads and writes, synchronous when they are small, in
+ * libuv's pool when they are large.
  *
- * A small copy takes less time than a trip to the pool and back. A large one is cut into pieces, two under way at a
- * time: that is what one reader needs to keep two processors busy, and leaves threads of the pool to others.
+ * A small copy takes less time than a trip to the pool and back. A large one is cut into pieces, two under
+ * way at a time: that is what one reader needs to keep two processors busy, and leaves threads of the pool to
+ * others.
  */
 import { read, readSync, write, writeSync } from 'node:fs';
 import { type ErrorCode, FsError } from '@cluster-fs/transport';
@@ -18,7 +19,9 @@ export const limits = {
   pieces: 2,
 } as const;
 
-/** A stretch of bytes: `at` in the caller's buffer, `from` in `data`; without `from` it is a hole, all zeros. */
+/**
+ * A stretch of bytes: `at` in the caller's buffer, `from` in `data`; without `from` it is a hole, all zeros.
+ */
 export interface Piece {
   readonly at: number;
   readonly from: number | undefined;
@@ -88,7 +91,10 @@ export function writePieces(
   });
 }
 
-/** Runs `work` for every piece, a few at a time; ends with the first error, when nothing is under way any more. */
+/**
+ * Runs `work` for every piece, a few at a time; ends with the first error, when nothing is under way any
+ * more.
+ */
 async function inPool(
   pieces: Iterator<Piece>,
   signal: AbortSignal | undefined,
@@ -134,7 +140,10 @@ function callSync(syscall: 'read' | 'write', run: () => number): number {
   }
 }
 
-/** An error of the kernel about `data` is one about the file: the path and number of `data` are nobody's concern. */
+/**
+ * An error of the kernel about `data` is one about the file: the path and number of `data` are nobody's
+ * concern.
+ */
 function asOurs(error: NodeJS.ErrnoException, syscall: string): Error {
   return error.code === undefined ? error : new FsError(error.code as ErrorCode, syscall, { cause: error });
 }

@@ -26,7 +26,8 @@ export function entriesOf(context: Context, path: string, syscall: string): Dire
     if (!mayAccess(backend.segment, inode.ino, backend.credentials, 4))
       throw new FsError('EACCES', syscall, { path });
     const entries = tryList(context, inode.ino);
-    // The inode may have become another directory while its blocks were read; then the path leads elsewhere too.
+    // The inode may have become another directory while its blocks were read; then the path leads elsewhere
+    // too.
     const { ino, generation } = inode;
     if (entries !== undefined && paths.resolve(path, syscall, inode)) {
       if (inode.ino === ino && inode.generation === generation) return entries;
@@ -44,7 +45,9 @@ function tryList({ backend }: Context, ino: number): DirectoryEntry[] | undefine
   }
 }
 
-/** fs.readdirSync. As with node:fs, `recursive` enters links to directories unless `withFileTypes` is given. */
+/**
+ * fs.readdirSync. As with node:fs, `recursive` enters links to directories unless `withFileTypes` is given.
+ */
 export function readdirSync(context: Context, path: unknown, options?: unknown): Listed[] {
   const given = optionsOf(options);
   const from = pathOf(path);

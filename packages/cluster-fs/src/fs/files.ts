@@ -40,8 +40,8 @@ export async function readFile(context: Context, file: unknown, options: unknown
 }
 
 /**
- * As node's, but a file is replaced in one step: a reader sees all of the old content or all of the new. Only a source
- * that yields chunks, and flags other than 'w' and its kin, write as they go.
+ * As node's, but a file is replaced in one step: a reader sees all of the old content or all of the new. Only
+ * a source that yields chunks, and flags other than 'w' and its kin, write as they go.
  */
 export function writeFile(context: Context, file: unknown, data: unknown, options: unknown): Promise<void> {
   return write(context, file, data, { flag: 'w', options });

@@ -3,8 +3,9 @@
  *
  *   open ──close()──▶ closing (operations under way) ──the last one ends──▶ closed
  *
- * Operations that move the handle's position, and all writes, take turns in the order they were called. Reads at a
- * given position do not wait. An operation that needs no turn and little copying is done before its method returns.
+ * Operations that move the handle's position, and all writes, take turns in the order they were called. Reads
+ * at a given position do not wait. An operation that needs no turn and little copying is done before its
+ * method returns.
  */
 import { EventEmitter } from 'node:events';
 import { constants, type ReadStream, type WriteStream } from 'node:fs';
@@ -15,24 +16,14 @@ import { throwIfAborted } from './argument-errors.ts';
 import { integerOf, modeOf, type Options, optionsOf, ownerOf, timeOf } from './arguments.ts';
 import type { Attributes } from './attributes.ts';
 import { contentOf, isSource, writeSource } from './content.ts';
-import { assertSendable, assertWritable, type Context, statsOf } from './context.ts';
+import { assertWritable, type Context, statsOf } from './context.ts';
 import { readArguments, vectorArguments, writeArguments } from './handle-arguments.ts';
+import { accessOf, NodeHandle } from './node-handle.ts';
 import { readAt, Source } from './reading.ts';
 import type { BigIntStats, Stats } from './stats.ts';
 import { readableWebStream, readStreamOf, type StreamOptions, writeStreamOf } from './streams.ts';
 import { bufferFor, decoded } from './whole-file.ts';
 import { writeAt } from './writing.ts';
-
-export interface Opened {
-  readonly path: string;
-  readonly flags: number;
-  /** What the node answered to `open`. */
-  readonly handle: number;
-  readonly ino: number;
-  readonly generation: number;
-}
-
-const accessOf = (flags: number): number => flags & (constants.O_WRONLY | constants.O_RDWR);
 
 /** Opens a file: one request. */
 export async function openHandle(
@@ -41,28 +32,18 @@ export async function openHandle(
   flags: number,
   mode: number,
 ): Promise<FileHandle> {
-  const changes =
-    accessOf(flags) !== constants.O_RDONLY || (flags & (constants.O_CREAT | constants.O_TRUNC)) !== 0;
-  if (changes) assertWritable(context, 'open', path);
-  else assertSendable(context, 'open', path);
-  const { requests, umask } = context;
-  const { handle, ino, generation } = await requests.request('open', {
-    path,
-    flags: flags >>> 0,
-    mode: mode & 0o7777 & ~umask,
-  });
-  return new FileHandle(context, { path, flags, handle, ino, generation });
+  return new FileHandle(context, await NodeHandle.open(context, path, flags, mode));
 }
 
 /**
  * The FileHandle of node:fs/promises. It is an EventEmitter because node's is one: it tells 'close'.
  *
- * Two things differ: `fd` is a number of this mount and no kernel descriptor, and a handle that is never closed is not
- * closed by the garbage collector.
+ * Two things differ: `fd` is a number of this mount and no kernel descriptor, and a handle that is never
+ * closed is not closed by the garbage collector.
  */
 export class FileHandle extends EventEmitter {
   readonly #context: Context;
-  readonly #opened: Opened;
+  readonly #opened: NodeHandle;
   readonly #source: Source;
   #fd: number;
   #position = 0;
@@ -73,7 +54,7 @@ export class FileHandle extends EventEmitter {
   #closing: Promise<void> | undefined;
   #closed: (() => void) | undefined;
 
-  constructor(context: Context, opened: Opened) {
+  constructor(context: Context, opened: NodeHandle) {
     super();
     this.#context = context;
     this.#opened = opened;
@@ -81,7 +62,9 @@ export class FileHandle extends EventEmitter {
     this.#fd = context.nextFd();
   }
 
-  /** A number that no other open handle of this mount has; -1 when closed. It is no descriptor of the kernel. */
+  /**
+   * A number that no other open handle of this mount has; -1 when closed. It is no descriptor of the kernel.
+   */
   get fd(): number {
     return this.#fd;
   }
@@ -242,7 +225,7 @@ export class FileHandle extends EventEmitter {
   release(): void {
     if (--this.#uses > 0) return;
     this.#fd = -1;
-    this.#context.backend.event('close', { handle: this.#opened.handle });
+    this.#opened.close();
     this.#closed?.();
   }
 
@@ -332,21 +315,22 @@ export class FileHandle extends EventEmitter {
 
   async #writeNow(bytes: Buffer, position: number | undefined): Promise<number> {
     const append = (this.#opened.flags & constants.O_APPEND) !== 0;
-    const { offset, count } = await writeAt(
-      this.#context,
-      this.#opened,
-      bytes,
-      append ? undefined : (position ?? this.#position),
-    );
-    // A write at a given position leaves the own one where it is, also when it went to the end (pwrite(2), BUGS).
+    const at = append ? undefined : (position ?? this.#position);
+    const opened = this.#opened;
+    const { offset, count } = await opened.ask(() => writeAt(this.#context, opened, bytes, at));
+    // A write at a given position leaves the own one where it is, also when it went to the end (pwrite(2),
+    // BUGS).
     if (position === undefined) this.#position = offset + count;
     return count;
   }
 
   async #setAttributes(syscall: string, change: Attributes): Promise<void> {
     assertWritable(this.#context, syscall);
-    const { handle } = this.#opened;
-    await this.#context.requests.request('setAttributes', { handle, follow: true, syscall, ...change });
+    const opened = this.#opened;
+    await opened.ask(() => {
+      const how = { handle: opened.handle, follow: true, syscall };
+      return this.#context.requests.request('setAttributes', { ...how, ...change });
+    });
   }
 }
 

@@ -1,4 +1,7 @@
-/** What node:fs has and a mount has not, with the reason. The README quotes these tables, and a test keeps them whole. */
+/**
+ * What node:fs has and a mount has not, with the reason. The README quotes these tables, and a test keeps
+ * them whole.
+ */
 
 const waits =
   'a change is a request to the node: a synchronous call would stop the event loop for its answer';

@@ -1,5 +1,6 @@
 /**
- * Pages that are this session's own until the coordinator gives them to a file: filled here, seen by nobody else.
+ * Pages that are this session's own until the coordinator gives them to a file: filled here, seen by nobody
+ * else.
  *
  * INVARIANT: pages taken are given back or committed, whatever fails.
  */
@@ -11,8 +12,8 @@ import { limits as copyLimits, type Piece, writePieces, writePiecesNow } from '.
 
 export const limits = {
   /**
-   * Pages asked for at a time. The node allocates the memory before it answers, and serves nobody else meanwhile; and
-   * while it makes one batch the batch before is filled.
+   * Pages asked for at a time. The node allocates the memory before it answers, and serves nobody else
+   * meanwhile; and while it makes one batch the batch before is filled.
    */
   batchPages: 4096,
 } as const;
@@ -32,7 +33,9 @@ export function piecesOfRuns(runs: readonly Run[], length: number): Piece[] {
   return pieces;
 }
 
-/** Takes pages for `bytes` and stores them there. At once when they are few and the session has pages left. */
+/**
+ * Takes pages for `bytes` and stores them there. At once when they are few and the session has pages left.
+ */
 export function fillOwnPages(
   backend: Backend,
   bytes: Uint8Array,
@@ -74,7 +77,8 @@ async function fillInBatches(
     return filled;
   } catch (error) {
     if (filled.length > 0) backend.givePages(filled);
-    // The batch that was asked for ahead is given back when it comes; when it does not come, nothing was taken.
+    // The batch that was asked for ahead is given back when it comes; when it does not come, nothing was
+    // taken.
     asked?.then(
       (runs) => backend.givePages(runs),
       () => undefined,

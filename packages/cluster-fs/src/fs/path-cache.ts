@@ -1,8 +1,8 @@
 /**
  * From a path to its inode, with a cache in front of the walk.
  *
- * A cached place is checked on every use against what it was found by: the guard of each dentry chain on its way, the
- * counter of changed directory rights, and the segment itself. Nobody has to tell us what changed.
+ * A cached place is checked on every use against what it was found by: the guard of each dentry chain on its
+ * way, the counter of changed directory rights, and the segment itself. Nobody has to tell us what changed.
  * INVARIANT: what `resolve` copies was the inode of that path at one moment during the call.
  */
 import { FsError } from '@cluster-fs/transport';
@@ -10,7 +10,9 @@ import { bucketGuard, type InodeCopy, layout, readInode, type Segment, walk } fr
 import type { Backend } from './backend.ts';
 
 export const limits = {
-  /** Paths remembered, of each kind (links followed, or not): some megabytes at most. The oldest goes first. */
+  /**
+   * Paths remembered, of each kind (links followed, or not): some megabytes at most. The oldest goes first.
+   */
   paths: 8192,
   /** Longer ones are walked each time: remembering them would cost more memory than it is worth. */
   pathLength: 512,
@@ -90,7 +92,10 @@ export class PathCache {
     }
   }
 
-  /** The place of the directory that is missing: as long as it is, the path leads nowhere. Undefined behind a link. */
+  /**
+   * The place of the directory that is missing: as long as it is, the path leads nowhere. Undefined behind a
+   * link.
+   */
   #missing(s: Segment, path: string, syscall: string): Place | undefined {
     for (let end = path.indexOf('/', 1); end > 0; end = path.indexOf('/', end + 1)) {
       const place = this.#place(s, path.slice(0, end), { follow: true, syscall });

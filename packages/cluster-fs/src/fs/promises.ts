@@ -1,4 +1,7 @@
-/** The methods of node:fs/promises, bound to one mount. docs/caveats.md tells what differs; missing.ts what is not there. */
+/**
+ * The methods of node:fs/promises, bound to one mount. docs/caveats.md tells what differs; missing.ts what is
+ * not there.
+ */
 import type * as nodeFs from 'node:fs';
 import { constants } from 'node:fs';
 import { InodeCopy } from '../segment/index.ts';
@@ -76,7 +79,8 @@ export function createPromises(context: Context): FilePromises {
     writeFile: (path: unknown, data: unknown, options?: unknown) => writeFile(context, path, data, options),
     constants,
   };
-  // Node's types are overloads over what the options say about the result; one function each cannot match them.
+  // Node's types are overloads over what the options say about the result; one function each cannot match
+  // them.
   return methods as unknown as FilePromises;
 }
 

@@ -1,10 +1,10 @@
 /**
  * Reading what is in a file, without asking anybody.
  *
- * A reader notes where the bytes lie, copies them with pread, and then looks whether the layout is still what it
- * noted. When it is not, the pages may have become another file's while they were copied, so the copy is thrown away
- * and made again. Stores into pages in place do not move the layout: a reader may see such a write half done, as on
- * any shared file.
+ * A reader notes where the bytes lie, copies them with pread, and then looks whether the layout is still what
+ * it noted. When it is not, the pages may have become another file's while they were copied, so the copy is
+ * thrown away and made again. Stores into pages in place do not move the layout: a reader may see such a
+ * write half done, as on any shared file.
  * INVARIANT: no byte of another file is ever returned.
  * A file of which every part changes faster than it can be read whole is read in parts, each true for itself.
  */
@@ -25,7 +25,10 @@ import { limits as copyLimits, type Piece, readPieces, readPiecesNow } from './d
 export const limits = {
   /** Times that a range is read whole before it is read in parts. */
   wholeAttempts: 4,
-  /** What is read in one go then. It takes a fraction of a millisecond, in which few writers move a layout twice. */
+  /**
+   * What is read in one go then. It takes a fraction of a millisecond, in which few writers move a layout
+   * twice.
+   */
   partBytes: 256 * 1024,
   /** Times that a part is read. */
   partAttempts: 1000,
@@ -53,7 +56,10 @@ export class Source {
     this.#segment = segment;
   }
 
-  /** Whether the bytes still lie where `refresh` saw them. Growth within the last page and new times do not matter. */
+  /**
+   * Whether the bytes still lie where `refresh` saw them. Growth within the last page and new times do not
+   * matter.
+   */
   stands(segment: Segment): boolean {
     if (segment !== this.#segment) return false;
     if (unchanged(segment, this.inode)) return true;

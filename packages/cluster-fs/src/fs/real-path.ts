@@ -18,7 +18,9 @@ export function realPath(context: Context, path: string, syscall: string): strin
   });
 }
 
-/** As fs.realpathSync of node, whose errors name the first part of the path that failed, and the call it made. */
+/**
+ * As fs.realpathSync of node, whose errors name the first part of the path that failed, and the call it made.
+ */
 export function realPathByParts(context: Context, path: string): string {
   return resolveNames(context, path, (prefix) => {
     const inode = linkInodeOf(context, prefix, 'lstat', new InodeCopy());

@@ -1,8 +1,9 @@
 /**
  * Requests that come after the subscriptions asked for before them.
  *
- * The two travel by different connections, so the node may see a change first that this process made after it began to
- * watch, and would not tell of it. A change therefore waits until the node has taken note of every watcher before it.
+ * The two travel by different connections, so the node may see a change first that this process made after it
+ * began to watch, and would not tell of it. A change therefore waits until the node has taken note of every
+ * watcher before it.
  */
 import type { Backend } from './backend.ts';
 

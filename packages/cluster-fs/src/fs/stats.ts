@@ -11,8 +11,8 @@ const dateOf = (ms: number | bigint): Date => new Date(Math.round(Number(ms)));
 /**
  * fs.Stats: the fields of node's, with the same meaning.
  *
- * The four dates are made when they are asked for, because making them costs more than all the rest. They show in
- * JSON and in console.log, but are properties of the class, so `Object.keys` does not name them.
+ * The four dates are made when they are asked for, because making them costs more than all the rest. They
+ * show in JSON and in console.log, but are properties of the class, so `Object.keys` does not name them.
  */
 export class Stats {
   dev: number;
@@ -92,7 +92,9 @@ export class Stats {
 
 const nsOf = (ms: number): bigint => BigInt(Math.round(ms * 1e6));
 
-/** fs.BigIntStats: as Stats, and times in nanoseconds, as exact as the milliseconds they are kept in (1/4 us). */
+/**
+ * fs.BigIntStats: as Stats, and times in nanoseconds, as exact as the milliseconds they are kept in (1/4 us).
+ */
 export class BigIntStats {
   dev: bigint;
   mode: bigint;

@@ -1,6 +1,7 @@
 /**
- * Streams. They are node's own ReadStream and WriteStream, which can work over other file systems by their `fs` option;
- * here is only the handful of calls they make. So options, events and errors are node's in every detail.
+ * Streams. They are node's own ReadStream and WriteStream, which can work over other file systems by their
+ * `fs` option; here is only the handful of calls they make. So options, events and errors are node's in every
+ * detail.
  */
 import { createReadStream, createWriteStream, type ReadStream, type WriteStream } from 'node:fs';
 import { type ReadableByteStreamController, ReadableStream } from 'node:stream/web';

@@ -1,6 +1,6 @@
 /**
- * The synchronous reads of node:fs. All of them look at shared memory only: no round trip, no system call but the
- * pread of file data.
+ * The synchronous reads of node:fs. All of them look at shared memory only: no round trip, no system call but
+ * the pread of file data.
  */
 import type * as nodeFs from 'node:fs';
 import { FsError } from '@cluster-fs/transport';
@@ -50,7 +50,8 @@ export function createSyncReads(context: Context): SyncReads {
     realpathSync: Object.assign(realpath, { native }),
     statfsSync: (path: unknown, options?: StatOptions) => statfsOf(context, path, options),
   };
-  // Node's types are overloads over what the options say about the result; one function each cannot match them.
+  // Node's types are overloads over what the options say about the result; one function each cannot match
+  // them.
   return calls as unknown as SyncReads;
 }
 

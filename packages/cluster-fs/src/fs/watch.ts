@@ -1,8 +1,8 @@
 /**
  * fs.watch over the node's events, and the iterator of fs.promises.watch.
  *
- * Names that appear, go or change place are 'rename'; content and attributes are 'change', as inotify has it. What the
- * node does below the content (a move, a defragmentation) is no change of the file and is not shown.
+ * Names that appear, go or change place are 'rename'; content and attributes are 'change', as inotify has it.
+ * What the node does below the content (a move, a defragmentation) is no change of the file and is not shown.
  */
 import { EventEmitter } from 'node:events';
 import { posix } from 'node:path';
@@ -55,7 +55,9 @@ function nameIn({ path: root, directory, recursive }: Watched, path: string): st
   return recursive || !name.includes('/') ? name : undefined;
 }
 
-/** Calls `tell` for what an event of the node means to the watcher: nothing, one thing, or for a rename two. */
+/**
+ * Calls `tell` for what an event of the node means to the watcher: nothing, one thing, or for a rename two.
+ */
 function translate(
   watched: Watched,
   { kind, path, detail }: Event<'event'>,
@@ -71,8 +73,9 @@ function translate(
 }
 
 /**
- * What fs.watch returns: 'change' (eventType, filename), 'error' and 'close'. It is an EventEmitter because node's is.
- * What happens before the node has taken note of the watcher, some hundred microseconds after the call, is not told.
+ * What fs.watch returns: 'change' (eventType, filename), 'error' and 'close'. It is an EventEmitter because
+ * node's is. What happens before the node has taken note of the watcher, some hundred microseconds after the
+ * call, is not told.
  */
 export class FSWatcher extends EventEmitter {
   #stop: (() => void) | undefined;
@@ -103,7 +106,10 @@ export class FSWatcher extends EventEmitter {
     process.nextTick(() => this.emit('close'));
   }
 
-  /** A watcher keeps the process alive until it is closed; this does nothing, and is there for node's interface. */
+  /**
+   * A watcher keeps the process alive until it is closed; this does nothing, and is there for node's
+   * interface.
+   */
   ref(): this {
     return this;
   }

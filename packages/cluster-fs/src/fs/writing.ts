@@ -63,8 +63,8 @@ export interface Written {
 }
 
 /**
- * Stores `bytes` at `offset`, or at the end of the file without one. What is longer than one request can be cut short
- * by an error: then the count tells how much is in the file, as with write(2).
+ * Stores `bytes` at `offset`, or at the end of the file without one. What is longer than one request can be
+ * cut short by an error: then the count tells how much is in the file, as with write(2).
  */
 export function writeAt(
   context: Context,

@@ -40,7 +40,7 @@ export interface RealSubject {
   /** An existing directory; each sequence gets a new one below it. */
   readonly root: string;
   /** What the filesystem's own checker finds; nothing is good. */
-  check?(): Promise<string[]>;
+  check?(): Promise<readonly string[]>;
 }
 
 export function realSubject({ name, fs, root, check }: RealSubject): Subject {

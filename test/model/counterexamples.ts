@@ -17,4 +17,37 @@ export const counterexamples: Readonly<Record<string, readonly Operation[]>> = {
     ['read', { slot: 1, length: 0, position: undefined }],
     ['read', { slot: 1, length: 1, position: undefined }],
   ],
+  'mkdir with a slash finds its name taken by a file, and does not follow a link': [
+    ['writeFile', { path: '/top/a', letter: 'p', length: 1, flag: 'w' }],
+    ['mkdir', { path: '/top/a/' }],
+    ['symlink', { target: 'c', path: '/top/b' }],
+    ['mkdir', { path: '/top/b/' }],
+    ['readdir', { path: '/top' }],
+  ],
+  'symlink and link with a slash find their name taken by a file': [
+    ['writeFile', { path: '/top/a', letter: 'p', length: 1, flag: 'w' }],
+    ['symlink', { target: 'c', path: '/top/a/' }],
+    ['link', { from: '/top/a', to: '/top/a/' }],
+  ],
+  'link looks at what it should link before it looks at the new name': [
+    ['writeFile', { path: '/top/a', letter: 'p', length: 1, flag: 'w' }],
+    ['link', { from: '/top/b', to: '/top/a/' }],
+    ['link', { from: '/top/b', to: '/top/a/c' }],
+    ['link', { from: '/top/b', to: '/top/a' }],
+  ],
+  'opening a name with a slash for creation is refused as a directory, whatever is there': [
+    ['writeFile', { path: '/top/a', letter: 'p', length: 1, flag: 'w' }],
+    ['mkdir', { path: '/top/b' }],
+    ['open', { slot: 0, path: '/top/a/', flag: 'a+' }],
+    ['open', { slot: 0, path: '/top/a/', flag: 'wx' }],
+    ['open', { slot: 0, path: '/top/b/', flag: 'wx' }],
+    ['open', { slot: 0, path: '/top/c/', flag: 'ax' }],
+    ['copyFile', { from: '/top/a', to: '/top/a/', exclusive: true }],
+  ],
+  'a directory that is moved below itself hears of that first': [
+    ['mkdir', { path: '/top/a' }],
+    ['writeFile', { path: '/top/a/b', letter: 'p', length: 1, flag: 'w' }],
+    ['rename', { from: '/top/a', to: '/top/a/b/' }],
+    ['rename', { from: '/top/a', to: '/top/a/b' }],
+  ],
 };

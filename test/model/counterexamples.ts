@@ -50,4 +50,14 @@ export const counterexamples: Readonly<Record<string, readonly Operation[]>> = {
     ['rename', { from: '/top/a', to: '/top/a/b/' }],
     ['rename', { from: '/top/a', to: '/top/a/b' }],
   ],
+  'opening an empty file to cut it is a change of its content': [
+    ['open', { slot: 1, path: '/top/a', flag: 'ax' }],
+    ['utimes', { path: '/top/a', seconds: 1003 }],
+    ['open', { slot: 1, path: '/top/a', flag: 'w' }],
+    ['lstat', { path: '/top/a' }],
+  ],
+  'link to a name whose way is a loop, of what is not there': [
+    ['symlink', { target: 'a', path: '/top/a' }],
+    ['link', { from: '/top/b', to: '/top/a/c' }],
+  ],
 };

@@ -174,6 +174,14 @@ function owners(tester: Tester): void {
     await refused(tester.fs.chown(`${dir}/none`, uid, gid), 'ENOENT');
   });
 
+  const keep = stories(tester, { lacks: 'giveFilesAway' });
+  keep('may give a file to nobody else', async (dir) => {
+    await tester.fs.writeFile(`${dir}/f`, '');
+    await refused(tester.fs.chown(`${dir}/f`, 1001, -1), 'EPERM');
+    await refused(tester.fs.lchown(`${dir}/f`, 1001, -1), 'EPERM');
+    expect((await tester.fs.stat(`${dir}/f`)).uid).toBe(process.getuid?.());
+  });
+
   const give = stories(tester, { needs: 'giveFilesAway' });
   give('gives a file to another owner, by path, link and handle', async (dir) => {
     await tester.fs.writeFile(`${dir}/f`, '');

@@ -83,11 +83,18 @@ export type Suite = (tester: Tester) => void;
 export type Story = (dir: string) => Promise<void>;
 export type Tell = (title: string, story: Story) => void;
 
+export interface Conditions {
+  readonly needs?: keyof Abilities;
+  /** For what is refused to those who lack the ability. */
+  readonly lacks?: keyof Abilities;
+  readonly timeoutMs?: number;
+}
+
 /** Returns `it` for the suites: a vitest test that brings its own directory. */
-export function stories(tester: Tester, options: { needs?: keyof Abilities; timeoutMs?: number } = {}): Tell {
-  const possible = options.needs === undefined || tester.can[options.needs];
+export function stories(tester: Tester, { needs, lacks, timeoutMs = 10_000 }: Conditions = {}): Tell {
+  const possible = (needs === undefined || tester.can[needs]) && (lacks === undefined || !tester.can[lacks]);
   return (title, story) => {
-    test.skipIf(!possible)(title, { timeout: options.timeoutMs ?? 10_000 }, async ({ task }) => {
+    test.skipIf(!possible)(title, { timeout: timeoutMs }, async ({ task }) => {
       const dir = `${tester.root}/${task.id.replaceAll('-', '')}`;
       await tester.fs.mkdir(dir);
       onTestFinished(() => tester.fs.rm(dir, { recursive: true, force: true }));

@@ -1,4 +1,5 @@
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import type { Backend } from '../src/fs/backend.ts';
 import { createFileApi } from '../src/fs/index.ts';
 import { limits, piecesOf } from '../src/fs/reading.ts';
 import { pageSize } from '../src/segment/index.ts';
@@ -172,4 +173,26 @@ test('a large read stops at its signal', async () => {
     name: 'AbortError',
     code: 'ABORT_ERR',
   });
+});
+
+test('reads of one handle under way together do not spoil each other', async () => {
+  const pages = Array.from({ length: 40 }, (_, i) => 10 + i);
+  const moved = pages.map((page) => page + 100);
+  const ino = tree.file('/f', content(40, 1), pages);
+  const request = (async () => ({
+    handle: 1,
+    ino,
+    generation: 1,
+    created: false,
+  })) as unknown as Backend['request'];
+  const event = () => undefined;
+  const fs = createFileApi(backendOf(tree, { request, event }));
+  const handle = await fs.promises.open('/f');
+  const [first, second] = [Buffer.alloc(40 * pageSize), Buffer.alloc(40 * pageSize)];
+  const reading = handle.read(first, 0, first.length, 0);
+  tree.store(ino, content(40, 101), moved);
+  tree.file('/secret', Buffer.alloc(40 * pageSize, 0x5a), pages);
+  await Promise.all([reading, handle.read(second, 0, second.length, 0)]);
+  expect([first.equals(content(40, 101)), second.equals(content(40, 101))]).toEqual([true, true]);
+  await handle.close();
 });

@@ -1,5 +1,5 @@
 import { readSync } from 'node:fs';
-import { FsError } from '@cluster-fs/transport';
+import { FsError, type Run } from '@cluster-fs/transport';
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
 import type { Backend } from '../src/fs/backend.ts';
 import { createFileApi } from '../src/fs/index.ts';
@@ -182,6 +182,57 @@ test('a handle is opened again when the node was started again, and must be the 
   generation = 2;
   await expect(handle.truncate(0)).rejects.toMatchObject({ code: 'ESTALE', path: '/f' });
   await handle.close();
+});
+
+test('pages of a node that was started again are neither stored to nor given back', async () => {
+  const before = deferred<Run[]>();
+  const pages = pageSource(40);
+  let incarnation = 1;
+  const { asked, request } = node(() => ({ ino: 5, layoutVersion: 1 }));
+  const special = {
+    request,
+    givePages: pages.givePages,
+    takePages: (count: number) => (incarnation === 1 ? before.promise : pages.takePages(count)),
+    get incarnation() {
+      return incarnation;
+    },
+  };
+  const fs = createFileApi(backendOf(tree, special));
+  const writing = fs.promises.writeFile('/f', 'content');
+  incarnation = 2;
+  before.resolve([{ page: 30, count: 1 }]);
+  await writing;
+  expect(pageAt(30, 7).equals(Buffer.alloc(7))).toBe(true);
+  expect(pageAt(40, 7).toString()).toBe('content');
+  expect(asked).toMatchObject([['put', { runs: [{ page: 40, count: 1 }] }]]);
+  expect(pages.given).toEqual([]);
+});
+
+test('a change whose answer was lost is not made again', async () => {
+  let incarnation = 1;
+  const { asked, request } = node(() => {
+    incarnation++;
+    throw new FsError('ECONNRESET', 'read');
+  });
+  const special = {
+    ...pageSource(30),
+    request,
+    get incarnation() {
+      return incarnation;
+    },
+  };
+  const fs = createFileApi(backendOf(tree, special));
+  await expect(fs.promises.writeFile('/f', 'x')).rejects.toMatchObject({ code: 'ECONNRESET' });
+  expect(asked.length).toBe(1);
+});
+
+test('a session is told of large stores that are under way', async () => {
+  const stores: Promise<void>[] = [];
+  const { request } = node(() => ({ ino: 5, layoutVersion: 1 }));
+  const storing = (store: Promise<void>) => stores.push(store);
+  const fs = createFileApi(backendOf(tree, { ...pageSource(30), request, storing }));
+  await fs.promises.writeFile('/f', Buffer.alloc(100 * pageSize));
+  await expect(Promise.all(stores)).resolves.toEqual([undefined]);
 });
 
 test('a read-only mount refuses every change before it asks', async () => {

@@ -53,4 +53,9 @@ export interface Backend {
    * Calls `listener` for every event of the node below `path` (all, without); resolves to the way to stop.
    */
   subscribe(path: string | undefined, listener: (event: Event<'event'>) => void): Promise<() => void>;
+  /**
+   * A store into pages that were taken or granted is under way until `store` settles. Until then the node
+   * must not be told that nothing of before is stored any more, when it comes back from a restart.
+   */
+  storing?(store: Promise<void>): void;
 }

@@ -8,7 +8,7 @@
  */
 import { read, readSync, write, writeSync } from 'node:fs';
 import { type ErrorCode, FsError } from '@cluster-fs/transport';
-import { throwIfAborted } from './argument-errors.ts';
+import type { Backend } from './backend.ts';
 
 export const limits = {
   /** Up to here bytes are copied on the spot: about ten microseconds. */
@@ -56,14 +56,17 @@ export function writePiecesNow(fd: number, pieces: readonly Piece[], source: Uin
   }
 }
 
+/** Called before each piece; throws to stop. */
+export type Check = () => void;
+
 /** As readPiecesNow, in the pool. */
 export function readPieces(
   fd: number,
   pieces: readonly Piece[],
   target: Uint8Array,
-  signal?: AbortSignal,
+  check: Check,
 ): Promise<void> {
-  return inPool(cut(pieces), signal, async ({ at, from, length }) => {
+  return inPool(cut(pieces), check, async ({ at, from, length }) => {
     if (from === undefined) target.fill(0, at, at + length);
     else {
       for (let done = 0; done < length; ) {
@@ -77,18 +80,23 @@ export function readPieces(
 
 /** As writePiecesNow, in the pool. */
 export function writePieces(
-  fd: number,
+  backend: Pick<Backend, 'dataFd' | 'storing'>,
   pieces: readonly Piece[],
   source: Uint8Array,
-  signal?: AbortSignal,
+  check: Check,
 ): Promise<void> {
-  return inPool(cut(pieces), signal, async ({ at, from, length }) => {
+  const { dataFd } = backend;
+  const stored = inPool(cut(pieces), check, async ({ at, from, length }) => {
     for (let done = 0; done < length; ) {
       const position = (from as number) + done;
-      const count = await call('write', (end) => write(fd, source, at + done, length - done, position, end));
+      const count = await call('write', (end) => {
+        write(dataFd, source, at + done, length - done, position, end);
+      });
       done += progress('write', count);
     }
   });
+  backend.storing?.(stored);
+  return stored;
 }
 
 /**
@@ -97,14 +105,14 @@ export function writePieces(
  */
 async function inPool(
   pieces: Iterator<Piece>,
-  signal: AbortSignal | undefined,
+  check: Check,
   work: (piece: Piece) => Promise<void>,
 ): Promise<void> {
   let failed = false;
   const lane = async (): Promise<void> => {
     try {
       for (let next = pieces.next(); next.done !== true && !failed; next = pieces.next()) {
-        throwIfAborted(signal);
+        check();
         await work(next.value);
       }
     } catch (error) {

@@ -9,8 +9,9 @@ import { contentOf, isSource } from './content.ts';
 import { assertWritable, type Context } from './context.ts';
 import { limits as copyLimits } from './data-file.ts';
 import { FileHandle, openHandle } from './handle.ts';
-import { fillOwnPages } from './own-pages.ts';
+import { fillOwnPages, giveBack, withOwnPages } from './own-pages.ts';
 import { readAt, type Source } from './reading.ts';
+import type { Term } from './term.ts';
 import { decoded, opensPlainly, readWhole, sourceOf } from './whole-file.ts';
 import { putWhole, replacesAll, limits as writeLimits } from './writing.ts';
 
@@ -147,20 +148,28 @@ async function copy(context: Context, from: string, to: string, how: number): Pr
   if (exists && isDirectory(old.mode)) throw new FsError('EISDIR', 'open');
   if (exists && old.ino === source.ino) return;
   if ((how & constants.COPYFILE_FICLONE_FORCE) !== 0) throw new FsError('ENOTSUP', 'ioctl');
-  const { runs, size } = await copyToOwnPages(context, source);
+  const { backend, requests } = context;
   const flags =
     constants.O_WRONLY | constants.O_CREAT | constants.O_TRUNC | (exclusive ? constants.O_EXCL : 0);
-  try {
-    await context.requests.request('put', { path: to, flags, mode, size, runs });
-  } catch (error) {
-    if (runs.length > 0) context.backend.givePages(runs);
-    throw error;
-  }
+  let size = 0;
+  await withOwnPages(
+    backend,
+    async (term) => {
+      const copied = await copyToOwnPages(context, source, term);
+      size = copied.size;
+      return copied.runs;
+    },
+    (runs) => requests.request('put', { path: to, flags, mode, size, runs }),
+  );
   const keepsOther = exists && (old.mode & 0o7777) !== mode;
   if (keepsOther) await setAttributes(context, to, { syscall: 'copyfile', follow: true }, { mode });
 }
 
-async function copyToOwnPages(context: Context, source: Source): Promise<{ runs: Run[]; size: number }> {
+async function copyToOwnPages(
+  context: Context,
+  source: Source,
+  term: Term,
+): Promise<{ runs: Run[]; size: number }> {
   const runs: Run[] = [];
   const buffer = Buffer.allocUnsafeSlow(Math.min(source.inode.size, writeLimits.writeBytes));
   let size = 0;
@@ -168,12 +177,12 @@ async function copyToOwnPages(context: Context, source: Source): Promise<{ runs:
     while (size < source.inode.size) {
       const count = await readAt(context, source, buffer.subarray(0, source.inode.size - size), size);
       if (count === 0) break;
-      runs.push(...(await fillOwnPages(context.backend, buffer.subarray(0, count))));
+      runs.push(...(await fillOwnPages(context.backend, buffer.subarray(0, count), { term })));
       size += count;
     }
     return { runs, size };
   } catch (error) {
-    if (runs.length > 0) context.backend.givePages(runs);
+    giveBack(context.backend, term, runs);
     throw error;
   }
 }

@@ -10,6 +10,7 @@
 import { constants } from 'node:fs';
 import { FsError } from '@cluster-fs/transport';
 import { assertSendable, assertWritable, type Context } from './context.ts';
+import { throughRestarts } from './term.ts';
 
 const { O_CREAT, O_EXCL, O_RDONLY, O_RDWR, O_TRUNC, O_WRONLY } = constants;
 
@@ -55,27 +56,26 @@ export class NodeHandle {
     return this.#number;
   }
 
-  /** Runs a request about this file. */
-  async ask<T>(request: () => Promise<T>): Promise<T> {
-    if (this.#incarnation === this.#context.backend.incarnation) {
-      try {
-        return await request();
-      } catch (error) {
-        const unknown = error instanceof FsError && error.code === 'EBADF';
-        if (!unknown || this.#incarnation === this.#context.backend.incarnation) throw error;
-      }
-    }
-    this.#reopening ??= this.#reopen().finally(() => {
-      this.#reopening = undefined;
+  /** Runs requests about this file, by the number that `handle` has then. */
+  ask<T>(request: () => Promise<T>): Promise<T> {
+    const { backend } = this.#context;
+    return throughRestarts(backend, async () => {
+      if (this.#incarnation !== backend.incarnation) await this.#reopenOnce();
+      return await request();
     });
-    await this.#reopening;
-    return request();
   }
 
   /** Needs no answer. */
   close(): void {
     if (this.#incarnation !== this.#context.backend.incarnation) return;
     this.#context.backend.event('close', { handle: this.#number });
+  }
+
+  #reopenOnce(): Promise<void> {
+    this.#reopening ??= this.#reopen().finally(() => {
+      this.#reopening = undefined;
+    });
+    return this.#reopening;
   }
 
   async #reopen(): Promise<void> {

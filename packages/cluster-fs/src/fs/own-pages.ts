@@ -8,7 +8,8 @@ import type { Run } from '@cluster-fs/transport';
 import { pageSize } from '../segment/index.ts';
 import { throwIfAborted } from './argument-errors.ts';
 import type { Backend } from './backend.ts';
-import { limits as copyLimits, type Piece, writePieces, writePiecesNow } from './data-file.ts';
+import { type Check, limits as copyLimits, type Piece, writePieces, writePiecesNow } from './data-file.ts';
+import { type Term, throughRestarts } from './term.ts';
 
 export const limits = {
   /**
@@ -39,48 +40,48 @@ export function piecesOfRuns(runs: readonly Run[], length: number): Piece[] {
 export function fillOwnPages(
   backend: Backend,
   bytes: Uint8Array,
-  signal?: AbortSignal,
+  { term, signal }: { readonly term: Term; readonly signal?: AbortSignal | undefined },
 ): Run[] | Promise<Run[]> {
-  if (bytes.length > copyLimits.immediateBytes) return fillInBatches(backend, bytes, signal);
+  const check = () => {
+    throwIfAborted(signal);
+    term.check();
+  };
+  if (bytes.length > copyLimits.immediateBytes) return fillInBatches(backend, bytes, term, check);
   const taken = backend.takePages(pagesFor(bytes.length));
   return Array.isArray(taken)
-    ? fillNow(backend, taken, bytes)
-    : taken.then((runs) => fillNow(backend, runs, bytes));
+    ? fillNow(backend, taken, bytes, term)
+    : taken.then((runs) => fillNow(backend, runs, bytes, term));
 }
 
-function fillNow(backend: Backend, runs: Run[], bytes: Uint8Array): Run[] {
+function fillNow(backend: Backend, runs: Run[], bytes: Uint8Array, term: Term): Run[] {
   try {
+    term.check();
     writePiecesNow(backend.dataFd, piecesOfRuns(runs, bytes.length), bytes);
     return runs;
   } catch (error) {
-    backend.givePages(runs);
+    giveBack(backend, term, runs);
     throw error;
   }
 }
 
-async function fillInBatches(
-  backend: Backend,
-  bytes: Uint8Array,
-  signal: AbortSignal | undefined,
-): Promise<Run[]> {
+async function fillInBatches(backend: Backend, bytes: Uint8Array, term: Term, check: Check): Promise<Run[]> {
   const filled: Run[] = [];
   let asked: Promise<Run[]> | undefined = takeBatch(backend, bytes.length);
   try {
     for (let at = 0; at < bytes.length; at += batchBytes) {
-      throwIfAborted(signal);
+      check();
       const runs: Run[] = (await asked) ?? [];
       filled.push(...runs);
       const part = bytes.subarray(at, at + batchBytes);
       asked = takeBatch(backend, bytes.length - at - part.length);
-      await writePieces(backend.dataFd, piecesOfRuns(runs, part.length), part, signal);
+      await writePieces(backend, piecesOfRuns(runs, part.length), part, check);
     }
     return filled;
   } catch (error) {
-    if (filled.length > 0) backend.givePages(filled);
-    // The batch that was asked for ahead is given back when it comes; when it does not come, nothing was
-    // taken.
+    giveBack(backend, term, filled);
+    // What was asked for ahead is given back when it comes; when it does not come, nothing was taken.
     asked?.then(
-      (runs) => backend.givePages(runs),
+      (runs) => giveBack(backend, term, runs),
       () => undefined,
     );
     throw error;
@@ -93,4 +94,27 @@ function takeBatch(backend: Backend, bytesLeft: number): Promise<Run[]> | undefi
   // Asked ahead: until it is awaited its failure must not count as unhandled.
   taken.catch(() => undefined);
   return taken;
+}
+
+/** A node that was started again does not know the pages of before: it has taken them back itself. */
+export function giveBack(backend: Backend, term: Term, runs: readonly Run[]): void {
+  if (runs.length > 0 && !term.isOver()) backend.givePages(runs);
+}
+
+/** Has filled pages committed, or gives them back. */
+export function withOwnPages<T>(
+  backend: Backend,
+  fill: (term: Term) => Run[] | Promise<Run[]>,
+  commit: (runs: readonly Run[]) => Promise<T>,
+): Promise<T> {
+  return throughRestarts(backend, async (term) => {
+    const filling = fill(term);
+    const runs = Array.isArray(filling) ? filling : await filling;
+    try {
+      return await commit(runs);
+    } catch (error) {
+      giveBack(backend, term, runs);
+      throw error;
+    }
+  });
 }

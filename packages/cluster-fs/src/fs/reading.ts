@@ -19,6 +19,7 @@ import {
   type Segment,
   unchanged,
 } from '../segment/index.ts';
+import { throwIfAborted } from './argument-errors.ts';
 import type { Context } from './context.ts';
 import { limits as copyLimits, type Piece, readPieces, readPiecesNow } from './data-file.ts';
 
@@ -124,8 +125,12 @@ export function readAt(
   position: number,
   signal?: AbortSignal,
 ): number | Promise<number> {
-  if (target.length <= copyLimits.immediateBytes) return readNow(context, source, target, position);
-  return readLater(context, source, target, position, signal);
+  source.refresh(context.backend.segment);
+  if (available(source, target, position) <= copyLimits.immediateBytes) {
+    return readNow(context, source, target, position);
+  }
+  // Of its own: another read may look again where the file lies while this one copies.
+  return readLater(context, new Source(source.ino, source.generation), target, position, signal);
 }
 
 async function readLater(
@@ -136,10 +141,11 @@ async function readLater(
   signal: AbortSignal | undefined,
 ): Promise<number> {
   const { backend } = context;
+  const check = () => throwIfAborted(signal);
   for (let attempt = 0; attempt < limits.wholeAttempts; attempt++) {
     source.refresh(backend.segment);
     const count = available(source, target, position);
-    await readPieces(backend.dataFd, piecesOf(source.extents, position, count), target, signal);
+    await readPieces(backend.dataFd, piecesOf(source.extents, position, count), target, check);
     if (source.stands(backend.segment)) return count;
   }
   return readInParts(context, source, target, position);

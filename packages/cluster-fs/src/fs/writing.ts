@@ -6,13 +6,14 @@
  *   in place     `writeBegin`, store, `writeEnd`: the layout stands still in between
  */
 import { constants } from 'node:fs';
-import { FsError, type Run } from '@cluster-fs/transport';
+import { FsError } from '@cluster-fs/transport';
 import { InodeCopy, pageSize, readInode } from '../segment/index.ts';
 import { throwIfAborted } from './argument-errors.ts';
 import type { Context } from './context.ts';
 import { limits as copyLimits, writePieces, writePiecesNow } from './data-file.ts';
-import { fillOwnPages, limits as pageLimits, pagesFor } from './own-pages.ts';
+import { fillOwnPages, limits as pageLimits, pagesFor, withOwnPages } from './own-pages.ts';
 import { piecesOf } from './reading.ts';
+import { termOf } from './term.ts';
 
 export const limits = {
   /** What is stored by one request at most; a longer write is several, and others may write between. */
@@ -38,15 +39,14 @@ export interface Put {
 /** Makes `bytes` the whole content of a file, in one step. */
 export async function putWhole({ backend, requests }: Context, bytes: Uint8Array, put: Put): Promise<void> {
   const { path, flags, mode, signal } = put;
-  const filling = fillOwnPages(backend, bytes, signal);
-  const runs = Array.isArray(filling) ? filling : await filling;
-  try {
-    throwIfAborted(signal);
-    await requests.request('put', { path, flags, mode, size: bytes.length, runs });
-  } catch (error) {
-    if (runs.length > 0) backend.givePages(runs);
-    throw error;
-  }
+  await withOwnPages(
+    backend,
+    (term) => fillOwnPages(backend, bytes, { term, signal }),
+    (runs) => {
+      throwIfAborted(signal);
+      return requests.request('put', { path, flags, mode, size: bytes.length, runs });
+    },
+  );
 }
 
 /** A file open for writing. */
@@ -122,13 +122,14 @@ function isBehindAllPages({ backend }: Context, { ino }: Target, offset: number)
 
 async function attach(context: Context, target: Target, bytes: Uint8Array, offset: number): Promise<Written> {
   const { backend, requests } = context;
-  const filling = fillOwnPages(backend, bytes);
-  const runs: Run[] = Array.isArray(filling) ? filling : await filling;
   const { length } = bytes;
   try {
-    await requests.request('attachPages', { handle: target.handle, offset, length, runs });
+    await withOwnPages(
+      backend,
+      (term) => fillOwnPages(backend, bytes, { term }),
+      (runs) => requests.request('attachPages', { handle: target.handle, offset, length, runs }),
+    );
   } catch (error) {
-    backend.givePages(runs);
     // Somebody else has made pages there meanwhile, or the file has some behind its end.
     if (error instanceof FsError && error.code === 'EEXIST')
       return writeInPlace(context, target, bytes, offset);
@@ -160,12 +161,14 @@ async function storeUnderGrant(
   wanted: number | undefined,
 ): Promise<Written> {
   const { length } = bytes;
+  const { check } = termOf(backend);
   const { grant, offset, extents } = await requests.request('writeBegin', { handle, offset: wanted, length });
   let written = 0;
   try {
     const pieces = piecesOf(extents, offset, length);
+    check();
     if (length <= copyLimits.immediateBytes) writePiecesNow(backend.dataFd, pieces, bytes);
-    else await writePieces(backend.dataFd, pieces, bytes);
+    else await writePieces(backend, pieces, bytes, check);
     written = length;
   } finally {
     // Also after a failed store: the grant must not hold others up.

@@ -59,7 +59,8 @@ export function startChild(program: string, args: readonly (string | number)[]):
         waiting.add(look);
         look();
       }),
-    send: (message) => child.send(message as object),
+    // To a child that has ended nothing is sent; whoever waits for its answer hears why.
+    send: (message) => void child.send(message as object, () => undefined),
     kill,
     ended: async () => {
       await exited;

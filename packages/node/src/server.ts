@@ -16,7 +16,7 @@ import type { Coordinator } from './coordinator/coordinator.ts';
 import { dispatch, dispatchEvent } from './coordinator/dispatch.ts';
 import type { NodeFacts } from './coordinator/report.ts';
 import type { Session } from './coordinator/session.ts';
-import { attach, endSession, hello, type Peer, resumed } from './coordinator/sessions.ts';
+import { attach, endSession, hello, type Peer, resolveSession } from './coordinator/sessions.ts';
 
 export interface ServerOptions {
   readonly coordinator: Coordinator;
@@ -40,7 +40,8 @@ interface Client {
   session: Session | undefined;
   /** 'stranger' has said nothing yet, 'opening' waits for its session, 'known' has or had one. */
   state: 'stranger' | 'opening' | 'known';
-  resume: number | undefined;
+  /** Sessions of before that this client goes on with. */
+  resume: readonly number[];
   pending: number;
   readonly long: Map<number, AbortController>;
   readonly strangerTimer: NodeJS.Timeout;
@@ -98,7 +99,7 @@ export class Server {
       peer,
       session: undefined,
       state: 'stranger',
-      resume: undefined,
+      resume: [],
       pending: 0,
       long: new Map(),
       strangerTimer,
@@ -108,7 +109,6 @@ export class Server {
       onRequest: (request, id, descriptors) => this.#onRequest(client, request, id, descriptors),
       onEvent: (event) => {
         if (event.name === 'cancel') client.long.get(event.fields.request)?.abort();
-        else if (event.name === 'resumed') resumed(this.#options.coordinator, client.resume);
         else if (client.session !== undefined)
           dispatchEvent(this.#options.coordinator, client.session, event);
       },
@@ -163,6 +163,7 @@ export class Server {
     const { coordinator, facts } = this.#options;
     if (client.session !== undefined) {
       for (const fd of descriptors) native.closeDescriptor(fd);
+      if (request.name === 'resumed') return this.#resumed(client);
       const long = this.#longOptions(client, request, id);
       return dispatch(coordinator, client.session, request, { facts, long });
     }
@@ -173,6 +174,12 @@ export class Server {
     if (request.name !== 'attach') throw new FsError('EPROTO', request.name, { why: 'no session' });
     client.session = attach(coordinator, client.connection, client.peer, request.fields);
     this.#noStranger(client);
+    return {};
+  }
+
+  /** When the last session of before is back or dead, what was kept back for them is free. */
+  #resumed({ resume }: Client): unknown {
+    for (const id of resume) resolveSession(this.#options.coordinator, id);
     return {};
   }
 
@@ -191,8 +198,8 @@ export class Server {
       throw error;
     }
     client.session = opened.session;
-    const before = fields.resume === undefined ? undefined : coordinator.unresolved.get(fields.resume);
-    if (before?.pid === client.peer.pid) client.resume = fields.resume;
+    const { pid } = client.peer;
+    client.resume = fields.resume.filter((id) => coordinator.unresolved.get(id)?.pid === pid);
     this.#noStranger(client);
     // The client may have died while the commit ran.
     const { closed } = client.connection;

@@ -71,7 +71,7 @@ export const requests = {
       pid: u32,
       access: oneOf('r', 'rw'),
       label: text(256),
-      resume: optional(u53),
+      resume: list(u53, 64),
       kernelFaults: bool,
     },
     reply: {
@@ -131,6 +131,13 @@ export const requests = {
       extents,
     },
     reply: { view: u53, size: u53, layoutVersion: u53, extents, stale: bool },
+  },
+  resumed: {
+    id: 22,
+    connection: 'control',
+    doc: 'All leases of the resumed sessions are presented, and no write of before is under way.',
+    fields: {},
+    reply: {},
   },
   advance: {
     id: 21,
@@ -322,11 +329,6 @@ export const events = {
     id: 132,
     doc: 'client: stops a long request as soon as it can; what is done stays done.',
     fields: { request: u53 },
-  },
-  resumed: {
-    id: 133,
-    doc: 'client: all leases of a resumed session are presented and no write of before is under way.',
-    fields: {},
   },
   remap: {
     id: 160,

@@ -67,6 +67,9 @@ const byId = new Map<number, OpenView>();
 const userfault = createUserfault();
 let connection: Connection | undefined;
 let facts: SessionFacts | undefined;
+/** Sessions that the node has not been told to be done with: it keeps pages back for them. */
+let unresumed: readonly number[] = [];
+let reconnecting = false;
 let waiting: Event<'remap'>[] = [];
 let nextKey = 1;
 /** Leases asked for and not yet in `byId`: a remap may overtake the view that it is for. */
@@ -84,20 +87,33 @@ function createUserfault(): { fd: number; kernelFaults: boolean } | undefined {
   }
 }
 
-/** Connects and says hello; a session of before is resumed. */
-async function connect(resume: number | undefined): Promise<SessionFacts> {
-  const control = new Connection(native.connectUnix(options.socketPath), {
+/** Connects and says hello; sessions of before are resumed. */
+async function connect(): Promise<SessionFacts> {
+  const opening = new Connection(native.connectUnix(options.socketPath), {
     onEvent: (event) => {
       if (event.name === 'remap') waiting.push(event.fields);
       else if (event.name === 'changed') onChanged(event.fields);
       else if (event.name === 'event') tell({ type: 'event', event: event.fields });
-      else if (event.name === 'bye') onBye(control, event.fields);
+      else if (event.name === 'bye') onBye(opening, event.fields);
     },
     onBatchEnd: applyWaiting,
-    onClose: (reason) => onLost(control, reason),
+    onClose: (reason) => onLost(opening, reason),
   });
+  try {
+    const opened = await sayHello(opening);
+    connection = opening;
+    unresumed = [...unresumed.slice(-63), opened.session];
+    Atomics.store(flags, flag.connected, 1);
+    return opened;
+  } catch (error) {
+    opening.close();
+    throw error;
+  }
+}
+
+async function sayHello(opening: Connection): Promise<SessionFacts> {
   let donated: readonly number[] = [];
-  const reply = await control.request(
+  const { session, token, epoch, segmentId, metaSize, nodePid } = await opening.request(
     'hello',
     {
       protocol: protocolVersion,
@@ -105,7 +121,7 @@ async function connect(resume: number | undefined): Promise<SessionFacts> {
       pid: process.pid,
       access: options.access,
       label: options.label,
-      resume,
+      resume: unresumed,
       kernelFaults: userfault?.kernelFaults ?? false,
     },
     {
@@ -116,12 +132,10 @@ async function connect(resume: number | undefined): Promise<SessionFacts> {
     },
   );
   const [metaFd, dataFd] = donated;
-  if (metaFd === undefined || dataFd === undefined)
+  if (metaFd === undefined || dataFd === undefined) {
     throw new FsError('EPROTO', 'mount', { why: 'no descriptors in welcome' });
-  connection = control;
-  Atomics.store(flags, flag.connected, 1);
-  const { session, token, epoch, segmentId, metaSize, nodePid } = reply;
-  facts = {
+  }
+  return {
     session,
     token,
     epoch,
@@ -132,7 +146,6 @@ async function connect(resume: number | undefined): Promise<SessionFacts> {
     nodePid,
     onDemand: userfault !== undefined,
   };
-  return facts;
 }
 
 function onBye(control: Connection, { code, why }: Event<'bye'>): void {
@@ -145,34 +158,53 @@ function onLost(control: Connection, reason: FsError): void {
   if (connection !== control) return;
   connection = undefined;
   Atomics.store(flags, flag.connected, 0);
-  if (ended) {
-    tell({ type: 'lost', error: toPlain(reason) });
-    return;
+  if (ended) tell({ type: 'lost', error: toPlain(reason) });
+  else if (!reconnecting) {
+    tell({ type: 'away' });
+    reconnect().catch((error: unknown) => {
+      throw error;
+    });
   }
-  tell({ type: 'away' });
-  void reconnect(performance.now());
 }
 
-async function reconnect(sinceMs: number): Promise<void> {
-  const before = facts as SessionFacts;
+/** Looks for the node until it is back and knows our views, or until it is given up. One at a time. */
+async function reconnect(): Promise<void> {
+  reconnecting = true;
+  const sinceMs = performance.now();
   for (let waitMs = 5; !ended; waitMs = Math.min(waitMs * 2, 250)) {
     await new Promise((resolve) => setTimeout(resolve, waitMs));
     try {
-      const now = await connect(before.session);
-      if (Buffer.compare(before.segmentId, now.segmentId) !== 0)
-        throw giveUp('the node that came back has another segment');
-      const stale = await presentAll(now);
-      native.closeDescriptor(before.dataFd);
-      tell({ type: 'back', facts: now, stale });
-      return;
+      await resume();
+      break;
     } catch (error) {
       if (!(error instanceof FsError)) throw error;
-      if (error.code === 'ESTALE' || performance.now() - sinceMs > options.reconnectMs) {
-        ended = true;
-        connection?.close(error);
-        tell({ type: 'lost', error: toPlain(error) });
-      }
+      connection?.close(error);
+      if (error.code !== 'ESTALE' && performance.now() - sinceMs < options.reconnectMs) continue;
+      ended = true;
+      tell({ type: 'lost', error: toPlain(error) });
     }
+  }
+  reconnecting = false;
+}
+
+/** One attempt to go on with the node that is there now. */
+async function resume(): Promise<void> {
+  const before = facts as SessionFacts;
+  const now = await connect();
+  try {
+    if (Buffer.compare(before.segmentId, now.segmentId) !== 0) {
+      throw giveUp('the node that came back has another segment');
+    }
+    facts = now;
+    const stale = await presentAll(now);
+    if (connection === undefined) throw new FsError('ECONNRESET', 'mount');
+    native.closeDescriptor(before.dataFd);
+    tell({ type: 'back', facts: now, stale });
+  } catch (error) {
+    facts = before;
+    native.closeDescriptor(now.metaFd);
+    native.closeDescriptor(now.dataFd);
+    throw error;
   }
 }
 
@@ -350,6 +382,17 @@ function answer(id: number, result: Promise<unknown>): void {
   );
 }
 
+/** Only the newest session counts from here. When the node dies before it answers, it is said again. */
+function sayResumed(): void {
+  const done = unresumed.slice(0, -1);
+  connection?.request('resumed', {}).then(
+    () => {
+      unresumed = unresumed.filter((session) => !done.includes(session));
+    },
+    () => undefined,
+  );
+}
+
 /**
  * Requests that fail because the node is away are tried again when it is back: a view is opened late, not
  * never.
@@ -378,7 +421,7 @@ port.on('message', (message: ToWorker) => {
       unmap(message.key, message.keepAddresses);
       return;
     case 'drained':
-      connection?.event('resumed', {});
+      sayResumed();
       return;
     case 'close':
       ended = true;
@@ -395,8 +438,11 @@ const attempt = <T>(operation: () => Promise<T>): Promise<T> =>
     resolve(operation());
   });
 
-connect(undefined).then(
-  (opened) => tell({ type: 'open', facts: opened }),
+connect().then(
+  (opened) => {
+    facts = opened;
+    tell({ type: 'open', facts: opened });
+  },
   (error: unknown) => {
     ended = true;
     if (!(error instanceof FsError)) throw error;

@@ -135,7 +135,12 @@ async function moveInto(
   c: Coordinator,
   { ino, filePage, run, result }: { ino: number; filePage: number; run: Run; result: Run1 },
 ): Promise<number> {
-  const reservation = await c.journal.mutate(() => record(c, [c.writer.pages.take(run)], c.ownReservations));
+  const reservation = await c.journal.mutate(() => {
+    // Files change while this runs: what was cleared may be taken again, and the file may have grown.
+    const fits = run.page + run.count <= c.segment.pageCount && isFree(c, run);
+    if (!fits) throw new FsError('EBUSY', 'defrag', { why: 'the file changed meanwhile' });
+    return record(c, [c.writer.pages.take(run)], c.ownReservations);
+  });
   try {
     const moved = await movePiece(c, { ino, path: '', filePage, target: run.page, limit: run.count });
     result.pages += moved;

@@ -33,7 +33,8 @@ export function dispatch(
   switch (name) {
     case 'hello':
     case 'attach':
-      throw new FsError('EPROTO', name, { why: 'the session is open' });
+    case 'resumed':
+      throw new FsError('EPROTO', name, { why: 'not now' });
     case 'lease':
       return lease(c, session, request.fields);
     case 'mapped':

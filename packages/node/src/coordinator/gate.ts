@@ -13,6 +13,8 @@ export interface Hold {
   readonly kind: 'shared' | 'exclusive';
   /** Called when somebody has waited too long; without it the hold is never broken. */
   readonly onBreak: (() => void) | undefined;
+  /** When it entered, on the clock of performance.now(). */
+  enteredMs: number;
 }
 
 interface Gate {
@@ -32,14 +34,14 @@ export class LayoutGate {
   /** Enters when it is this hold's turn. Returns at once, without a promise, when nobody is in the way. */
   acquire(ino: number, kind: Hold['kind'], onBreak?: () => void): Hold | Promise<Hold> {
     const gate = this.#gates.get(ino) ?? this.#open(ino);
-    const hold: Hold = { ino, kind, onBreak };
+    const hold: Hold = { ino, kind, onBreak, enteredMs: performance.now() };
     if (gate.queue.length === 0 && admits(gate, kind)) {
       gate.holds.add(hold);
       return hold;
     }
     return new Promise((resolve) => {
       gate.queue.push({ hold, enter: () => resolve(hold) });
-      gate.timer ??= setTimeout(() => this.#breakHolds(gate), this.deadlineMs);
+      this.#watch(gate);
     });
   }
 
@@ -77,6 +79,7 @@ export class LayoutGate {
       const next = gate.queue[0];
       if (next === undefined || !admits(gate, next.hold.kind)) break;
       gate.queue.shift();
+      next.hold.enteredMs = performance.now();
       gate.holds.add(next.hold);
       next.enter();
     }
@@ -87,14 +90,25 @@ export class LayoutGate {
     }
   }
 
+  /** Looks again when the oldest hold that may be broken has lasted too long. */
+  #watch(gate: Gate): void {
+    if (gate.timer !== undefined || gate.queue.length === 0) return;
+    const breakable = [...gate.holds].filter((hold) => hold.onBreak !== undefined);
+    const oldest = Math.min(performance.now(), ...breakable.map((hold) => hold.enteredMs));
+    const leftMs = Math.max(1, oldest + this.deadlineMs - performance.now());
+    gate.timer = setTimeout(() => this.#breakHolds(gate), leftMs);
+  }
+
   #breakHolds(gate: Gate): void {
     gate.timer = undefined;
-    for (const hold of gate.holds) {
-      if (hold.onBreak === undefined) continue;
+    const entered = performance.now() - this.deadlineMs;
+    // A copy: releasing one lets the next in, which has lasted no time at all.
+    for (const hold of [...gate.holds]) {
+      if (hold.onBreak === undefined || hold.enteredMs > entered) continue;
       hold.onBreak();
       this.release(hold);
     }
-    if (gate.queue.length > 0) gate.timer = setTimeout(() => this.#breakHolds(gate), this.deadlineMs);
+    this.#watch(gate);
   }
 }
 

@@ -152,13 +152,6 @@ export function endSession(c: Coordinator, session: Session, reason: FsError): v
   });
 }
 
-/**
- * The client shows that it is the one of before: when all such are back or dead, kept-back pages are free.
- */
-export function resumed(c: Coordinator, resume: number | undefined): void {
-  if (resume !== undefined) resolveSession(c, resume);
-}
-
 export function resolveSession(c: Coordinator, id: number): void {
   if (!c.unresolved.delete(id)) return;
   c.journal

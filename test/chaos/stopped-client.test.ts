@@ -47,19 +47,17 @@ describe('a client stopped', () => {
     await expectCleanEnd(fs, onlooker);
   });
 
-  test('while its file is moved keeps its pages until it answers; the next move says who is in the way', async () => {
+  test('while its file is moved keeps its pages, and the next move says who is in the way', async () => {
     const { fs, onlooker } = await start();
     onlooker.process.kill('SIGSTOP');
     const outcomes: string[] = [];
-    for (let i = 0; i < 3; i++) {
-      outcomes.push(
-        await quickly(
-          fs.move('/file').then(
-            () => 'moved',
-            (error: Error) => error.message,
-          ),
-        ),
+    const move = () =>
+      fs.move('/file').then(
+        () => 'moved',
+        (error: Error) => error.message,
       );
+    for (let i = 0; i < 3; i++) {
+      outcomes.push(await quickly(move()));
       await reuseFreedPages(fs);
     }
     await quickly(fs.defrag());
@@ -68,14 +66,7 @@ describe('a client stopped', () => {
       expect.stringMatching(new RegExp(`EBUSY.*pid ${onlooker.pid}`)),
     ]);
     onlooker.process.kill('SIGCONT');
-    await expect
-      .poll(() =>
-        fs.move('/file').then(
-          () => 'moved',
-          (error: Error) => error.message,
-        ),
-      )
-      .toBe('moved');
+    await expect.poll(move).toBe('moved');
     await expectCleanEnd(fs, onlooker);
   });
 

@@ -74,6 +74,8 @@ export class Session implements Backend {
   readonly #progress = new Map<number, (p: Event<'progress'>) => void>();
   readonly #subscriptions = new Map<number, (event: Event<'event'>) => void>();
   readonly #stock: PageStock;
+  /** Stores into the segment that are under way on the thread pool. */
+  readonly #stores = new Set<Promise<void>>();
   /** Resolved while the node is there. */
   #present: Promise<void> = Promise.resolve();
   #setPresent: (() => void) | undefined;
@@ -209,6 +211,14 @@ export class Session implements Backend {
     this.event('unreserve', { runs });
   }
 
+  storing(store: Promise<void>): void {
+    this.#stores.add(store);
+    const done = (): void => {
+      this.#stores.delete(store);
+    };
+    store.then(done, done);
+  }
+
   async subscribe(path: string | undefined, listener: (event: Event<'event'>) => void): Promise<() => void> {
     const subscription = this.#nextId++;
     this.#subscriptions.set(subscription, listener);
@@ -340,13 +350,24 @@ export class Session implements Backend {
       .then(() => this.#resubscribe())
       .then(
         () => {
-          this.#post({ type: 'drained' });
+          this.#sayDrained();
           for (const key of stale) this.#views.get(key)?.onStale();
           this.#listener.onBack();
         },
         // Gone again: the worker tells when it is back once more.
         () => undefined,
       );
+  }
+
+  /** No store of before is under way from here on: the node may give away what was kept back for them. */
+  #sayDrained(): void {
+    const incarnation = this.#incarnation;
+    Promise.allSettled(this.#stores).then(
+      () => {
+        if (incarnation === this.#incarnation && this.#ended === undefined) this.#post({ type: 'drained' });
+      },
+      () => undefined,
+    );
   }
 
   async #resubscribe(): Promise<void> {

@@ -1,11 +1,10 @@
 /**
  * What a verb says, on stdout.
  *
- * INVARIANT: with --json stdout holds JSON and nothing else, and everything else goes to stderr or is not
- * said. Colours and bars are for terminals.
+ * INVARIANT: with --json stdout holds JSON and nothing else. Colours and bars are for terminals.
  */
 import { once } from 'node:events';
-import Table from 'cli-table3';
+import { stripVTControlCharacters } from 'node:util';
 import pc from 'picocolors';
 
 export type Colors = ReturnType<typeof pc.createColors>;
@@ -22,9 +21,9 @@ export interface Output {
   readonly isInteractive: boolean;
   /** A line for people; nothing with --json. */
   say(line: string): void;
-  /** The result for programs; nothing without --json. */
+  /** The result for programs, one line of JSON; nothing without --json. */
   result(value: unknown): void;
-  /** A table for people, in aligned columns; nothing with --json. */
+  /** Aligned columns for people; nothing with --json. */
   table(columns: readonly Column[], rows: readonly (readonly string[])[]): void;
   /** Bytes as they are, at the pace of who reads them. */
   write(bytes: Uint8Array | string): Promise<void>;
@@ -32,17 +31,15 @@ export interface Output {
 
 export function createOutput({ json }: { readonly json: boolean }): Output {
   const { stdout, stderr } = process;
-  const { NO_COLOR, TERM } = process.env;
-  const inColor = stdout.isTTY === true && (NO_COLOR ?? '') === '' && TERM !== 'dumb';
-  const colors = pc.createColors(inColor && !json);
-  const say = (line: string): void => {
-    if (!json) stdout.write(`${line}\n`);
-  };
+  const { NO_COLOR = '', TERM } = process.env;
+  const colors = pc.createColors(stdout.isTTY === true && NO_COLOR === '' && TERM !== 'dumb' && !json);
   return {
     json,
     colors,
     isInteractive: stderr.isTTY === true && !json,
-    say,
+    say: (line) => {
+      if (!json) stdout.write(`${line}\n`);
+    },
     result: (value) => {
       if (json) stdout.write(`${JSON.stringify(value)}\n`);
     },
@@ -55,47 +52,40 @@ export function createOutput({ json }: { readonly json: boolean }): Output {
   };
 }
 
-const bare = ['top', 'bottom', 'left', 'mid', 'right', 'middle'] as const;
-const corners = ['left', 'mid', 'right'] as const;
-
-/** No lines at all: columns are told apart by space, as in `ls -l`. */
-const noBorders = Object.fromEntries([
-  ...bare.map((name) => [name, '']),
-  ...['top', 'bottom'].flatMap((edge) => corners.map((corner) => [`${edge}-${corner}`, ''])),
-  ['left-mid', ''],
-  ['mid-mid', ''],
-  ['right-mid', ''],
-]);
-
-/** Rows laid out at a time; the table's own work grows faster than its rows. */
-const rowsAtATime = 500;
-
-function layOut(
-  columns: readonly Column[],
-  rows: readonly (readonly string[])[],
-  { bold }: Colors,
-): string {
+/** Columns told apart by two spaces, as in `ls -l`; the head is left out when it is empty. */
+function layOut(columns: readonly Column[], rows: readonly (readonly string[])[], { bold }: Colors): string {
   const hasHead = columns.some(({ head }) => head !== '');
-  const lines = hasHead ? [columns.map(({ head }) => bold(head)), ...rows] : [...rows];
-  const widths = columns.map((_, i) => lines.reduce((w, row) => Math.max(w, widthOf(row[i] ?? '')), 0) + 2);
-  let text = '';
-  for (let at = 0; at < lines.length; at += rowsAtATime) {
-    const table = new Table({
-      chars: noBorders,
-      colWidths: widths,
-      colAligns: columns.map(({ align = 'left' }) => align),
-      style: { 'padding-left': 0, 'padding-right': 2, head: [], border: [], compact: true },
+  const lines = hasHead ? [columns.map(({ head }) => bold(head)), ...rows] : rows;
+  const widths = columns.map((_, i) => lines.reduce((w, row) => Math.max(w, widthOf(row[i] ?? '')), 0));
+  const text = lines.map((row) => {
+    const cells = columns.map(({ align }, i) => {
+      const cell = row[i] ?? '';
+      const space = ' '.repeat((widths[i] ?? 0) - widthOf(cell));
+      return align === 'right' ? space + cell : cell + space;
     });
-    table.push(...lines.slice(at, at + rowsAtATime).map((row) => [...row]));
-    text += `${table.toString().replace(/ +$/gm, '')}\n`;
-  }
-  return text;
+    return `${cells.join('  ').trimEnd()}\n`;
+  });
+  return text.join('');
 }
 
-/** As wide as cli-table3 finds it: one that is cut ends in an ellipsis. */
+/** Characters of East Asian scripts and emoji take two columns, accents none. */
+const wide =
+  /[\u1100-\u115f\u2e80-\ua4cf\uac00-\ud7a3\uf900-\ufaff\ufe30-\ufe6f\uff00-\uff60]|\p{Emoji_Presentation}/u;
+const none = /\p{M}/u;
+const plain = /^[\x20-\x7e]*$/;
+
 function widthOf(cell: string): number {
-  const [line] = new Table({ chars: noBorders, style: { 'padding-left': 0, 'padding-right': 0 } }).width
-    ? []
-    : [cell];
-  return line?.length ?? cell.length;
+  if (plain.test(cell)) return cell.length;
+  let width = 0;
+  for (const character of stripVTControlCharacters(cell)) {
+    width += wide.test(character) ? 2 : none.test(character) ? 0 : 1;
+  }
+  return width;
 }
+
+/** A name as it may be shown: no control character of it reaches a terminal, or breaks a line in two. */
+export const printable = (name: string): string =>
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is looked for.
+  name.replace(/[\u0000-\u001f\u007f-\u009f]/g, (character) => {
+    return `\\x${character.charCodeAt(0).toString(16).padStart(2, '0')}`;
+  });

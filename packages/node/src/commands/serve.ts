@@ -1,0 +1,130 @@
+/**
+ * `clusterfs serve`: a node until a signal ends it.
+ *
+ *   starting ──▶ loading what is published ──▶ ready ──signal──▶ stopped, nothing left (exit 0)
+ *       └───────────────┴──signal──▶ stopped, nothing left (exit 130)
+ *
+ * After an error that nobody caught the process ends at once: it must not go on writing shared memory. The
+ * next node on the same socket goes on with what it leaves.
+ */
+import { resolve } from 'node:path';
+import { defaultSocket, FsError, runDirectory } from 'cluster-fs';
+import { type Command, InvalidArgumentError } from 'commander';
+import { type ClusterNode, startNode } from '../node.ts';
+import { createLog, type Log } from './log.ts';
+import { formatSize, parseCount, parseSize } from './size.ts';
+import { asServer, type Host, type Run, verb } from './verb.ts';
+
+interface Options {
+  readonly json?: true;
+  readonly listen: readonly string[];
+  readonly memory: number;
+  readonly inodes?: number;
+  readonly allowUid: readonly number[];
+  readonly verbose?: true;
+}
+
+const defaultMemory = 2 ** 30;
+
+export function addServe(program: Command, host: Host): void {
+  verb(program, 'serve', {
+    summary: 'start a node, and serve until Ctrl-C',
+    description:
+      'The files live in shared memory and nowhere else: when the node is stopped, they are gone. A node that\n' +
+      'crashed, or was killed, loses nothing: start it again on the same socket, and it goes on.',
+    examples: [
+      'clusterfs serve --memory 4GiB',
+      'clusterfs serve --listen unix:/run/app/cluster.sock --allow-uid 1000',
+      'clusterfs serve --publish ./models:/models   # /models follows the directory',
+    ],
+  })
+    .option('--listen <url>', 'unix:PATH to listen on (default: the default socket)', collect(socketPath), [])
+    .option(
+      '--memory <size>',
+      'of the segment: 64MiB, 1GiB, 512M, bytes (default: 1GiB)',
+      parseSize,
+      defaultMemory,
+    )
+    .option('--inodes <count>', 'how many files and directories there may be (default: 1048576)', parseCount)
+    .option(
+      '--allow-uid <uid>',
+      'let this user in, besides yourself and root; repeatable',
+      collect(parseCount),
+      [],
+    )
+    .option('--verbose', 'log to stderr in JSON what goes on')
+    .action(asServer(host, serve));
+}
+
+async function serve(run: Run, options: Options): Promise<void> {
+  const { signal, out } = run;
+  const log = createLog({ verbose: options.verbose === true });
+  endOnBug(run.host, log);
+  const node = start(options, log);
+  try {
+    signal.throwIfAborted();
+    announce(run, node);
+    await aborted(signal);
+  } finally {
+    await node.stop();
+  }
+  out.say('clusterfs: stopped');
+}
+
+function start({ listen, memory, inodes, allowUid }: Options, log: Log): ClusterNode {
+  const [socketPath = defaultSocket(), ...more] = listen;
+  if (more.length > 0) {
+    throw new FsError('ENOTSUP', 'listen', { path: more[0], why: 'this version listens on one socket' });
+  }
+  return startNode({
+    socketPath: resolve(socketPath),
+    memory,
+    ...(inodes === undefined ? {} : { inodeCount: inodes }),
+    ...(allowUid.length === 0 ? {} : { allowUids: allowUid }),
+    onError: (error) => log.error('a request failed by a fault of the node', error),
+    onNotice: (message) => log.notice(message),
+  });
+}
+
+function announce({ out }: Run, { socketPath, recovered, coordinator }: ClusterNode): void {
+  const { dataSize } = coordinator.segment;
+  const directory = runDirectory(socketPath);
+  const url = `unix:${socketPath}`;
+  out.result({
+    ready: true,
+    url,
+    pid: process.pid,
+    segmentBytes: dataSize,
+    runDirectory: directory,
+    recovered,
+  });
+  if (recovered) out.say('clusterfs: went on with what a node that was not stopped had left');
+  out.say(`clusterfs: ready on ${url} (segment ${formatSize(dataSize)} in ${directory}, pid ${process.pid})`);
+  out.say('clusterfs: files live in memory only; when this node is stopped (Ctrl-C) they are gone');
+}
+
+const collect =
+  <T>(parse: (text: string) => T) =>
+  (text: string, before: readonly T[]): readonly T[] => [...before, parse(text)];
+
+function socketPath(url: string): string {
+  const path = /^unix:(?:\/\/(?=\/))?(.+)$/.exec(url)?.[1];
+  if (path === undefined) throw new InvalidArgumentError('Give unix:PATH.');
+  return resolve(path);
+}
+
+/** Resolves when a signal ends the node. */
+const aborted = (signal: AbortSignal): Promise<void> =>
+  new Promise((done) => {
+    // A promise keeps no process alive; the socket of the node does.
+    if (signal.aborted) done();
+    else signal.addEventListener('abort', () => done(), { once: true });
+  });
+
+function endOnBug(host: Host, log: Log): void {
+  process.on('uncaughtException', (error) => {
+    log.error('ended by an error that nobody caught; files are kept for the next node on this socket', error);
+    process.stderr.write(`${error.stack ?? ''}\n`);
+    host.exit(1);
+  });
+}

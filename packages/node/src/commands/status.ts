@@ -1,0 +1,80 @@
+import type { Command } from 'commander';
+import type { StatusReport } from '../coordinator/report.ts';
+import { type Output, printable } from './output.ts';
+import { formatDuration, formatSize } from './size.ts';
+import { type Host, nodeVerb, withMount } from './verb.ts';
+
+export function addStatus(program: Command, host: Host): void {
+  nodeVerb(program, 'status', {
+    summary: 'what the node is, has and does',
+    description: 'Memory, commits, who is connected, and memory that waits for somebody to let go of it.',
+    examples: ['clusterfs status', 'clusterfs status --json | jq .sessions'],
+  }).action(
+    withMount(host, async ({ fs, out }) => {
+      const status = (await fs.status()) as unknown as StatusReport;
+      out.result(status);
+      show(out, status, fs.session.id);
+    }),
+  );
+}
+
+function show(out: Output, s: StatusReport, ownSession: number): void {
+  const { bold, yellow } = out.colors;
+  out.table(
+    [{ head: '' }, { head: '' }],
+    [
+      ['node', `version ${s.version}, pid ${s.pid}, up ${formatDuration(s.uptimeMs)}, epoch ${s.epoch}`],
+      ['listens', s.listening.join(', ')],
+      ['segment', `${formatSize(s.totalBytes)}, id ${s.segment}`],
+      ['memory', memoryText(s)],
+      ['inodes', `${(s.inodes - s.freeInodes).toLocaleString('en')} of ${s.inodes.toLocaleString('en')}`],
+      ['activity', `${s.commits.toLocaleString('en')} commits, ${s.events.toLocaleString('en')} events`],
+      ['process', `${formatSize(s.rssBytes)} resident`],
+    ].map(([name = '', value = '']) => [bold(name), value]),
+  );
+  out.say('');
+  out.table(
+    [
+      { head: 'SESSION', align: 'right' },
+      { head: 'PID', align: 'right' },
+      { head: 'UID', align: 'right' },
+      { head: 'ACCESS' },
+      { head: 'KIND' },
+      { head: 'VIEWS', align: 'right' },
+      { head: 'HANDLES', align: 'right' },
+      { head: 'RESERVED', align: 'right' },
+      { head: 'LABEL' },
+    ],
+    s.sessions.map((session) => [
+      String(session.session),
+      String(session.pid),
+      String(session.uid),
+      session.access,
+      session.kind,
+      String(session.views),
+      String(session.handles),
+      formatSize(session.reservedBytes),
+      `${printable(session.label)}${session.session === ownSession ? ' (this one)' : ''}`,
+    ]),
+  );
+  for (const { path, bytes, sinceMs, for: parties } of s.waiting) {
+    out.say(
+      yellow(
+        `${formatSize(bytes)} of ${printable(path)} wait since ${new Date(sinceMs).toISOString()} for ` +
+          parties.join(', '),
+      ),
+    );
+  }
+  for (const { session, pid } of s.unresolvedSessions) {
+    out.say(yellow(`session ${session} (pid ${pid}) of before has not come back yet`));
+  }
+}
+
+function memoryText(s: StatusReport): string {
+  const free = `${formatSize(s.freeBytes)} free in ${s.freeRuns} runs, the largest ${formatSize(s.largestFreeBytes)}`;
+  const held = [
+    [s.reservedBytes, 'reserved'] as const,
+    [s.quarantinedBytes, 'waiting for holders'] as const,
+  ].flatMap(([bytes, what]) => (bytes > 0 ? [`${formatSize(bytes)} ${what}`] : []));
+  return [`${formatSize(s.usedBytes)} used`, free, ...held].join('; ');
+}

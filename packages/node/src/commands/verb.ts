@@ -1,0 +1,165 @@
+/**
+ * What all verbs have in common: their options, a mount while they run, and how they end.
+ *
+ *   running ──done──▶ unmounted ──▶ exit 0
+ *      │ fails, or Ctrl-C aborts `signal`: what is half done is undone
+ *      └──▶ unmounted ──▶ one line, exit as failure.ts says      (second Ctrl-C, or no end in time: exit at once)
+ */
+import { type ClusterFs, defaultUrl, mount } from 'cluster-fs';
+import type { Command } from 'commander';
+import { exitCodeOf, failureOf, Interrupted, OutputClosed, type StopSignal, stopSignals } from './failure.ts';
+import { createOutput, type Output } from './output.ts';
+
+/** The process around the verbs. */
+export interface Host {
+  /** Ends the process at once. */
+  exit(code: number): never;
+}
+
+/** What a verb has while it runs. */
+export interface Run {
+  readonly out: Output;
+  /** Aborted by Ctrl-C, when nobody reads the output any more, or when the node is lost. */
+  readonly signal: AbortSignal;
+  readonly host: Host;
+}
+
+export interface MountedRun extends Run {
+  readonly fs: ClusterFs;
+  readonly url: string;
+}
+
+export interface Help {
+  /** One line, for the list of verbs. */
+  readonly summary: string;
+  /** What more there is to know. */
+  readonly description?: string;
+  /** Command lines as one would type them; what follows `#` explains. */
+  readonly examples: readonly string[];
+}
+
+export const limits = {
+  /** How long an interrupted verb may take to clean up. Whatever it leaves, the node takes back. */
+  cleanUpMs: 2000,
+  /** How long a verb waits for a node that went away in the middle of it. */
+  reconnectMs: 3000,
+} as const;
+
+/** Starts a verb: its help is complete, arguments, options and the action are the caller's. */
+export function verb(program: Command, usage: string, { summary, description, examples }: Help): Command {
+  const lines = examples.map((line) => `  $ ${line}\n`).join('');
+  return program
+    .command(usage)
+    .summary(summary)
+    .description(description === undefined ? `${summary}.` : `${summary}.\n\n${description}`)
+    .addHelpText('after', `\n${examples.length === 1 ? 'Example' : 'Examples'}:\n${lines}`.trimEnd())
+    .option('--json', 'say it in JSON, for programs');
+}
+
+/** A verb that works on the file system of a node that runs. */
+export function nodeVerb(program: Command, usage: string, help: Help): Command {
+  return verb(program, usage, help).option(
+    '--url <url>',
+    'the node: unix:PATH, or a directory that a node serves (default: $CLUSTERFS_URL, or the default socket)',
+  );
+}
+
+interface CommonOptions {
+  readonly json?: true;
+  readonly url?: string;
+}
+
+/** The action of a verb: `work` with a mount. */
+export function withMount<A extends readonly unknown[], O extends object>(
+  host: Host,
+  work: (run: MountedRun, options: O, ...args: A) => Promise<void>,
+) {
+  return (...given: readonly unknown[]): Promise<void> => {
+    const { command, common, options, args } = split<A, O>(given);
+    const url = common.url ?? defaultUrl();
+    const json = common.json === true;
+    return perform({ host, command, url, json, isServer: false }, async (run, lose) => {
+      const fs = await mount(url, {
+        label: `clusterfs ${command.name()}`,
+        reconnectMs: limits.reconnectMs,
+      });
+      fs.once('lost', lose);
+      try {
+        await work({ ...run, fs, url }, options, ...args);
+      } finally {
+        await fs.unmount();
+      }
+    });
+  };
+}
+
+/**
+ * The action of a verb that is a server: it may take its time to stop, and goes on when nobody reads its
+ * output.
+ */
+export function asServer<O extends object>(host: Host, work: (run: Run, options: O) => Promise<void>) {
+  return (...given: readonly unknown[]): Promise<void> => {
+    const { command, common, options } = split<[], O>(given);
+    const json = common.json === true;
+    return perform({ host, command, url: undefined, json, isServer: true }, (run) => work(run, options));
+  };
+}
+
+/** Commander calls an action with the arguments, then the options, then the command. */
+function split<A extends readonly unknown[], O>(given: readonly unknown[]) {
+  return {
+    command: given.at(-1) as Command,
+    common: given.at(-2) as CommonOptions,
+    options: given.at(-2) as O,
+    args: given.slice(0, -2) as unknown as A,
+  };
+}
+
+interface Performance {
+  readonly host: Host;
+  readonly command: Command;
+  readonly url: string | undefined;
+  readonly json: boolean;
+  readonly isServer: boolean;
+}
+
+async function perform(
+  { host, command, url, json, isServer }: Performance,
+  work: (run: Run, lose: (reason: Error) => void) => Promise<void>,
+): Promise<void> {
+  const controller = new AbortController();
+  const { signal } = controller;
+  const removeHandlers = handleEnds(controller, { host, isServer });
+  try {
+    await work({ out: createOutput({ json }), signal, host }, (reason) => controller.abort(reason));
+  } catch (error) {
+    // What an aborted verb throws is about the abort; its reason is what happened.
+    const { code, line } = failureOf(signal.aborted ? signal.reason : error, url);
+    if (line !== undefined) process.stderr.write(`clusterfs ${command.name()}: ${line}\n`);
+    process.exitCode = code;
+  } finally {
+    removeHandlers();
+  }
+}
+
+/** Signals and a closed stdout abort the verb; the second signal does not wait. */
+function handleEnds(
+  controller: AbortController,
+  { host, isServer }: { readonly host: Host; readonly isServer: boolean },
+): () => void {
+  const stop = (name: StopSignal): void => {
+    const code = exitCodeOf(name);
+    if (controller.signal.aborted) host.exit(code);
+    controller.abort(new Interrupted(name));
+    if (!isServer) setTimeout(() => host.exit(code), limits.cleanUpMs).unref();
+  };
+  const onOutputError = (error: NodeJS.ErrnoException): void => {
+    if (!isServer) controller.abort(error.code === 'EPIPE' ? new OutputClosed() : error);
+  };
+  for (const name of stopSignals) process.on(name, stop);
+  process.stdout.on('error', onOutputError);
+  // Stays on stdout: a pipe can still break when all is said and done.
+  return () => {
+    for (const name of stopSignals) process.off(name, stop);
+  };
+}

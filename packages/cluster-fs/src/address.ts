@@ -3,17 +3,23 @@ import { createHash } from 'node:crypto';
 
 const uid = (): number => process.getuid?.() ?? 0;
 
-/** The socket of a node that was started without saying where: in $XDG_RUNTIME_DIR, or in /tmp with the user's number. */
+/**
+ * The socket of a node that was started without saying where: in $XDG_RUNTIME_DIR, or in /tmp with the user's
+ * number.
+ */
 export function defaultSocket(): string {
   const { XDG_RUNTIME_DIR: runtime } = process.env;
-  return runtime === undefined || runtime === '' ? `/tmp/clusterfs-${uid()}.sock` : `${runtime}/clusterfs.sock`;
+  return runtime === undefined || runtime === ''
+    ? `/tmp/clusterfs-${uid()}.sock`
+    : `${runtime}/clusterfs.sock`;
 }
 
-export const defaultUrl = (): string => process.env['CLUSTERFS_URL'] ?? `unix:${defaultSocket()}`;
+export const defaultUrl = (): string => process.env.CLUSTERFS_URL ?? `unix:${defaultSocket()}`;
 
 /**
- * The run directory of a node on tmpfs: its segment, its metadata and its lock. `name` is the socket it listens on, or
- * the directory it serves, so that a node that is started again after a crash finds what it left.
+ * The run directory of a node on tmpfs: its segment, its metadata and its lock. `name` is the socket it
+ * listens on, or the directory it serves, so that a node that is started again after a crash finds what it
+ * left.
  */
 export const runDirectory = (name: string, base = '/dev/shm'): string =>
   `${base}/clusterfs-${uid()}-${createHash('sha256').update(name).digest('hex').slice(0, 16)}`;

@@ -4,7 +4,7 @@ import { type Event, type Extent, FsError, type Reply } from '@cluster-fs/transp
 import { FutexQueue } from './client/futex-queue.ts';
 import { Session, type SessionOptions } from './client/session.ts';
 import { View, type ViewOptions } from './client/view.ts';
-import { type FileApi, createFileApi } from './fs/index.ts';
+import { createFileApi, type FileApi } from './fs/index.ts';
 import { InodeCopy, readExtents, walk } from './segment/index.ts';
 
 export interface LongOptions {
@@ -20,7 +20,10 @@ export interface ReplaceOptions {
   readonly mtimeMs?: number;
 }
 
-/** `away`: the node is gone, views stay readable and writable. `back`: it is there again. `lost`: it will not be. */
+/**
+ * `away`: the node is gone, views stay readable and writable. `back`: it is there again. `lost`: it will not
+ * be.
+ */
 interface ClusterFsEvents {
   away: [];
   back: [];
@@ -34,7 +37,7 @@ export interface ClusterFs extends FileApi {}
 export class ClusterFs extends EventEmitter<ClusterFsEvents> {
   readonly url: string;
   #session!: Session;
-  #futexes: FutexQueue | undefined;
+  readonly #futexes = new FutexQueue();
   readonly #stopNode: (() => Promise<void>) | undefined;
   readonly #views = new Set<View>();
   #unmounting: Promise<void> | undefined;
@@ -47,7 +50,8 @@ export class ClusterFs extends EventEmitter<ClusterFsEvents> {
 
   /** Called by `mount`. */
   static async open(
-    options: SessionOptions, { url, stop }: { url: string; stop: (() => Promise<void>) | undefined },
+    options: SessionOptions,
+    { url, stop }: { url: string; stop: (() => Promise<void>) | undefined },
   ): Promise<ClusterFs> {
     const fs = new ClusterFs(url, stop);
     try {
@@ -72,35 +76,60 @@ export class ClusterFs extends EventEmitter<ClusterFsEvents> {
   /**
    * Maps a file: its bytes as an array, in place, for as long as the view is open.
    *
-   * @throws FsError ENOENT, EISDIR, EACCES, EROFS, ENOSPC (a view to write gives every page of the file memory)
+   * @throws FsError ENOENT, EISDIR, EACCES, EROFS, ENOSPC (a view to write gives every page of the file
+   * memory)
    */
   async map(path: string, options: ViewOptions = {}): Promise<View> {
-    const view = await View.open(this.#session, () => (this.#futexes ??= new FutexQueue()), path, options);
+    const view = await View.open(this.#session, this.#futexes, path, options);
     this.#views.add(view);
     view.once('close', () => this.#views.delete(view));
     return view;
   }
 
-  /** Publishes new content under a path, made if it is not there: every reader and view has the old or the new, whole. */
-  async replace(path: string, data: string | Uint8Array, { mode = 0o666, mtimeMs }: ReplaceOptions = {}): Promise<void> {
+  /**
+   * Publishes new content under a path, made if it is not there: every reader and view has the old or the
+   * new, whole.
+   */
+  async replace(
+    path: string,
+    data: string | Uint8Array,
+    { mode = 0o666, mtimeMs }: ReplaceOptions = {},
+  ): Promise<void> {
     await this.promises.writeFile(path, data, { mode });
     if (mtimeMs !== undefined) await this.promises.utimes(path, mtimeMs / 1000, mtimeMs / 1000);
   }
 
-  /** Moves a file to one new run of pages while it is in use. ENOSPC when no run is long enough, EBUSY when a holder does not answer. */
+  /**
+   * Moves a file to one new run of pages while it is in use. ENOSPC when no run is long enough, EBUSY when a
+   * holder does not answer.
+   */
   move(path: string, { onProgress, signal }: LongOptions = {}): Promise<Reply<'move'>> {
-    return this.#session.request('move', { path, progress: onProgress !== undefined }, longRequest(onProgress, signal));
+    return this.#session.request(
+      'move',
+      { path, progress: onProgress !== undefined },
+      longRequest(onProgress, signal),
+    );
   }
 
-  /** Packs the segment while it is in use: every file one extent, free space one run, as far as space allows. */
+  /**
+   * Packs the segment while it is in use: every file one extent, free space one run, as far as space allows.
+   */
   defrag({ onProgress, signal }: LongOptions = {}): Promise<Reply<'defrag'>> {
-    return this.#session.request('defrag', { progress: onProgress !== undefined }, longRequest(onProgress, signal));
+    return this.#session.request(
+      'defrag',
+      { progress: onProgress !== undefined },
+      longRequest(onProgress, signal),
+    );
   }
 
   /** Where a file lies, from shared memory. Holes are in no extent. */
   extents(path: string): readonly Extent[] {
     this.#session.assertUsable('open', path);
-    const { ino } = walk(this.#session.segment, path, { follow: true, syscall: 'open', credentials: this.#session.credentials });
+    const { ino } = walk(this.#session.segment, path, {
+      follow: true,
+      syscall: 'open',
+      credentials: this.#session.credentials,
+    });
     if (ino === 0) throw new FsError('ENOENT', 'open', { path });
     return readExtents(this.#session.segment, ino, new InodeCopy());
   }
@@ -112,7 +141,9 @@ export class ClusterFs extends EventEmitter<ClusterFsEvents> {
 
   /** Who maps what, and what they hold up. */
   async holders(path?: string): Promise<readonly Readonly<Record<string, unknown>>[]> {
-    return (await this.#session.request('holders', { path })).holders as readonly Readonly<Record<string, unknown>>[];
+    return (await this.#session.request('holders', { path })).holders as readonly Readonly<
+      Record<string, unknown>
+    >[];
   }
 
   /** Ends another session. */
@@ -125,8 +156,16 @@ export class ClusterFs extends EventEmitter<ClusterFsEvents> {
     return (await this.#session.request('check', {})).findings;
   }
 
-  /** What happens, as it happens; everything, or what is below `path`. Ends with the signal, or with the loop. */
-  async *events({ path, signal }: { path?: string; signal?: AbortSignal } = {}): AsyncGenerator<Event<'event'>> {
+  /**
+   * What happens, as it happens; everything, or what is below `path`. Ends with the signal, or with the loop.
+   */
+  async *events({
+    path,
+    signal,
+  }: {
+    path?: string;
+    signal?: AbortSignal;
+  } = {}): AsyncGenerator<Event<'event'>> {
     const queue: Event<'event'>[] = [];
     let wake: (() => void) | undefined;
     const poke = (): void => wake?.();
@@ -159,7 +198,7 @@ export class ClusterFs extends EventEmitter<ClusterFsEvents> {
 
   async #unmount(): Promise<void> {
     for (const view of [...this.#views]) view.close();
-    await this.#futexes?.close();
+    await this.#futexes.close();
     await this.#session.close();
     await this.#stopNode?.();
   }
@@ -170,6 +209,7 @@ export class ClusterFs extends EventEmitter<ClusterFsEvents> {
 }
 
 function longRequest(onProgress: LongOptions['onProgress'], signal: AbortSignal | undefined) {
-  const report = onProgress === undefined ? {} : { onProgress: (p: Event<'progress'>) => onProgress(p.done, p.total) };
+  const report =
+    onProgress === undefined ? {} : { onProgress: (p: Event<'progress'>) => onProgress(p.done, p.total) };
   return signal === undefined ? report : { ...report, signal };
 }

@@ -7,14 +7,17 @@
  */
 import { mkdirSync, realpathSync, statSync } from 'node:fs';
 import { FsError } from '@cluster-fs/transport';
+import { defaultUrl, socketFor } from './address.ts';
 import { startEmbedded } from './client/embedded.ts';
 import { ClusterFs } from './cluster-fs.ts';
-import { defaultUrl, socketFor } from './address.ts';
 
 export interface MountOptions {
   /** 'rw' (default), or 'r': every change is EROFS, and this process gets no descriptor that could store. */
   readonly access?: 'r' | 'rw';
-  /** 'on-demand' (default) where the kernel has userfaultfd; 'pinned' forces mappings that only this process gives up. */
+  /**
+   * 'on-demand' (default) where the kernel has userfaultfd; 'pinned' forces mappings that only this process
+   * gives up.
+   */
   readonly mode?: 'on-demand' | 'pinned';
   /** How this process is called in `clusterfs status`; default: the name of its script. */
   readonly label?: string;
@@ -27,13 +30,23 @@ export interface MountOptions {
 /**
  * Mounts a file system.
  *
- * @throws FsError ENOENT or ECONNREFUSED: no node there; EACCES: not for this user; EPROTONOSUPPORT: the node is of
+ * @throws FsError ENOENT or ECONNREFUSED: no node there; EACCES: not for this user; EPROTONOSUPPORT: the node
+ * is of
  *   another version; EINVAL: not a URL that this version knows
  */
 export async function mount(url: string = defaultUrl(), options: MountOptions = {}): Promise<ClusterFs> {
-  const { access = 'rw', mode = 'on-demand', label = process.argv[1] ?? 'node', reconnectMs = 60_000, memory } = options;
+  const {
+    access = 'rw',
+    mode = 'on-demand',
+    label = process.argv[1] ?? 'node',
+    reconnectMs = 60_000,
+    memory,
+  } = options;
   const open = (socketPath: string, stop?: () => Promise<void>) =>
-    ClusterFs.open({ socketPath, access, label: label.slice(-256), pinned: mode === 'pinned', reconnectMs }, { url, stop });
+    ClusterFs.open(
+      { socketPath, access, label: label.slice(-256), pinned: mode === 'pinned', reconnectMs },
+      { url, stop },
+    );
   if (url.startsWith('unix:')) return open(url.slice('unix:'.length).replace(/^\/\/(?=\/)/, ''));
   if (/^[a-z][a-z0-9+.-]*:/i.test(url)) {
     throw new FsError('EINVAL', 'mount', { path: url, why: 'give unix:PATH or a directory' });
@@ -43,7 +56,9 @@ export async function mount(url: string = defaultUrl(), options: MountOptions = 
 
 /** Attaches to the node of a directory, or becomes it. Whoever is first serves the others. */
 async function mountDirectory(
-  path: string, memory: number | undefined, open: (socket: string, stop?: () => Promise<void>) => Promise<ClusterFs>,
+  path: string,
+  memory: number | undefined,
+  open: (socket: string, stop?: () => Promise<void>) => Promise<ClusterFs>,
 ): Promise<ClusterFs> {
   mkdirSync(path, { recursive: true });
   if (!statSync(path).isDirectory()) throw new FsError('ENOTDIR', 'mount', { path });
@@ -53,12 +68,17 @@ async function mountDirectory(
     try {
       return await open(socket);
     } catch (error) {
-      if (!(error instanceof FsError) || (error.code !== 'ENOENT' && error.code !== 'ECONNREFUSED')) throw error;
+      if (!(error instanceof FsError) || (error.code !== 'ENOENT' && error.code !== 'ECONNREFUSED'))
+        throw error;
     }
     const embedded = await startEmbedded({ directory, memory });
     if (embedded !== undefined) return open(socket, embedded.stop);
     // Another process is just becoming the node of this directory.
-    if (attempt === 50) throw new FsError('ETIMEDOUT', 'mount', { path, why: 'a node holds the directory and does not answer' });
+    if (attempt === 50)
+      throw new FsError('ETIMEDOUT', 'mount', {
+        path,
+        why: 'a node holds the directory and does not answer',
+      });
     await new Promise((resolve) => setTimeout(resolve, 100));
   }
 }

@@ -8,6 +8,9 @@ import { closeSync, constants, fstatSync, ftruncateSync, openSync, writeSync } f
 import { FsError, native, type Run } from '@cluster-fs/transport';
 import { pageSize } from 'cluster-fs/segment';
 
+/** From this many pages on, two threads copy: taking fresh pages is what costs, and that goes in parallel. */
+const parallelPages = 128;
+
 export class DataFile {
   readonly path: string;
   readonly fd: number;
@@ -56,7 +59,18 @@ export class DataFile {
    * Copies pages, off the event loop. By pwrite and not memcpy: it takes fresh pages of tmpfs without zeroing
    * them first, and a full tmpfs is ENOSPC.
    */
-  copy({ from, to, count }: { from: number; to: number; count: number }): Promise<void> {
+  copy({ from, to, count }: { from: number; to: number; count: number }): Promise<unknown> {
+    if (count >= parallelPages) {
+      const half = count >>> 1;
+      return Promise.all([
+        this.#write({ from, to, count: half }),
+        this.#write({ from: from + half, to: to + half, count: count - half }),
+      ]);
+    }
+    return this.#write({ from, to, count });
+  }
+
+  #write({ from, to, count }: { from: number; to: number; count: number }): Promise<void> {
     return native.writeMemory({
       fd: this.fd,
       offset: to * pageSize,

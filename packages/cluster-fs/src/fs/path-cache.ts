@@ -11,7 +11,8 @@ import type { Backend } from './backend.ts';
 
 export const limits = {
   /**
-   * Paths remembered, of each kind (links followed, or not): some megabytes at most. The oldest goes first.
+   * Paths remembered, of each kind (links followed, or not): some megabytes at most. When it is full it
+   * starts anew.
    */
   paths: 8192,
   /** Longer ones are walked each time: remembering them would cost more memory than it is worth. */
@@ -75,7 +76,8 @@ export class PathCache {
       this.#place(s, path, { follow: cache === this.#followed, syscall }) ?? this.#missing(s, path, syscall);
     if (place === undefined) return nowhere;
     if (path.length > limits.pathLength) return place;
-    if (cache.size >= limits.paths && !cache.has(path)) cache.delete(cache.keys().next().value as string);
+    // All at once: a Map whose oldest keys are deleted one by one gets slower with each.
+    if (cache.size >= limits.paths && !cache.has(path)) cache.clear();
     cache.set(path, place);
     return place;
   }
@@ -84,8 +86,10 @@ export class PathCache {
   #place(s: Segment, path: string, how: { follow: boolean; syscall: string }): Place | undefined {
     const { credentials } = this.#backend;
     try {
-      const { ino, chains } = walk(s, path, { ...how, credentials });
-      return { ino, guards: chains.map((value, i) => (i % 2 === 0 ? bucketGuard(s, value) : value)) };
+      const { follow, syscall } = how;
+      const { ino, chains: guards } = walk(s, path, { follow, syscall, credentials });
+      for (let i = 0; i < guards.length; i += 2) guards[i] = bucketGuard(s, guards[i] as number);
+      return { ino, guards };
     } catch (error) {
       if (error instanceof FsError && error.code === 'ENOENT') return undefined;
       throw error;

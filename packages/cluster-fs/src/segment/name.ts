@@ -6,8 +6,20 @@ import { blockAt, type Segment } from './segment.ts';
 
 const encoder = new TextEncoder();
 
-/** UTF-8 of a name. */
-export const encodeName = (name: string): Uint8Array => encoder.encode(name);
+/**
+ * UTF-8 of a name. Plain ASCII, which nearly all names are, is copied here: the encoder costs more than a
+ * lookup.
+ */
+export function encodeName(name: string): Uint8Array {
+  const { length } = name;
+  const bytes = new Uint8Array(length);
+  for (let i = 0; i < length; i++) {
+    const unit = name.charCodeAt(i);
+    if (unit > 127) return encoder.encode(name);
+    bytes[i] = unit;
+  }
+  return bytes;
+}
 
 /** FNV-1a over the name, seeded with the directory, then mixed so that the low bits are good. */
 export function hashName(parent: number, name: Uint8Array): number {

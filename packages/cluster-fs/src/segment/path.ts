@@ -76,7 +76,7 @@ export function walk(
     if (result.ino === 0) throw parseError('ENOENT', path, syscall);
     const directory = result.ino;
     if (!isDirectory(modeOf(s, directory))) throw parseError('ENOTDIR', path, syscall);
-    if (credentials !== undefined && !mayAccess(s, directory, credentials, 1, copy))
+    if (credentials !== undefined && credentials.uid !== 0 && !mayAccess(s, directory, credentials, 1, copy))
       throw parseError('EACCES', path, syscall);
     step(s, result, { directory, name, path, syscall });
     const last = pending.length === 0;

@@ -101,7 +101,10 @@ function savedRuns(): Run[] {
     .filter(({ quick }) => quick === options.quick);
 }
 
-/** Each claim against the newest saved run that has it; its ratio too, since that does not depend on the machine's day. */
+/**
+ * Each claim against the newest saved run that has it; its ratio too, since that does not depend on the
+ * machine's day.
+ */
 function printChanges(now: Run): void {
   const saved = savedRuns();
   for (const row of now.rows) {

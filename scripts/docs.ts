@@ -1,5 +1,6 @@
 /**
- * Fills the generated parts of docs/ from the tables in the code, so that a document cannot say something else.
+ * Fills the generated parts of docs/ from the tables in the code, so that a document cannot say something
+ * else.
  *
  *   <!-- generated: NAME --> ... <!-- end -->
  *
@@ -7,7 +8,14 @@
  */
 import { readFileSync, writeFileSync } from 'node:fs';
 import { pathToFileURL } from 'node:url';
-import { errorReply, events, frameLimits, protocolVersion, requests, toMarkdown } from '@cluster-fs/transport';
+import {
+  errorReply,
+  events,
+  frameLimits,
+  protocolVersion,
+  requests,
+  toMarkdown,
+} from '@cluster-fs/transport';
 import { layout } from 'cluster-fs/segment';
 
 interface Message {
@@ -33,7 +41,8 @@ function requestTable(): string {
       `| ${m.id} | ${name} | ${m.connection} | ${fieldsOf(m.fields)}${donation(m.donates)} | ` +
       `${fieldsOf(m.reply)}${donation(m.replyDonates)} | ${m.doc} |`,
   );
-  return ['| id | request | connection | fields | reply | meaning |', '|--:|---|---|---|---|---|', ...rows].join('\n');
+  const head = '| id | request | connection | fields | reply | meaning |';
+  return [head, '|--:|---|---|---|---|---|', ...rows].join('\n');
 }
 
 function eventTable(): string {

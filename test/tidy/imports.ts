@@ -122,8 +122,11 @@ function referencesOf(file: Source): string[] {
   const fromRoot = paths.map((path) => posix.normalize(path));
   return [...fromHere, ...fromRoot]
     .flatMap((path) => [path, asSource(path)])
-    .filter((path) => path !== file.path && (isPackageSource(file.path) || !isPackageSource(path)));
+    .filter((path) => path !== file.path && (isProduct(file.path) || !isPackageSource(path)));
 }
+
+/** Sources, and the executables that start them. */
+const isProduct = (path: string): boolean => isPackageSource(path) || /^packages\/[^/]+\/bin\//.test(path);
 
 /** What package.json names, in `exports`, `bin` and `scripts`; a built file stands for its source. */
 function entryPoints(manifest: Source): string[] {

@@ -188,7 +188,7 @@ function warnIfSmall(data: DataFile, dataSize: number, onNotice: (message: strin
   if (blocks > 0 && available * blockSize < dataSize) {
     const mib = (n: number): string => `${Math.floor(n / 2 ** 20)} MiB`;
     onNotice(
-      `${mib(dataSize)} promised, tmpfs has ${mib(available * blockSize)} free: beyond that writes get ENOSPC`,
+      `${mib(dataSize)} promised, tmpfs has ${mib(available * blockSize)}: beyond that, ENOSPC`,
     );
   }
 }

@@ -65,7 +65,8 @@ napi_value connect_unix(napi_env env, napi_callback_info info) {
   if (!fits) return number(env, -ENAMETOOLONG);
   int fd = stream_socket();
   if (fd < 0) return outcome(env, fd);
-  if (connect(fd, reinterpret_cast<sockaddr*>(&address), sizeof address) != 0) return close_with_errno(env, fd);
+  int connected = connect(fd, reinterpret_cast<sockaddr*>(&address), sizeof address);
+  if (connected != 0) return close_with_errno(env, fd);
   return number(env, fd);
 }
 
@@ -85,7 +86,7 @@ napi_value send_message(napi_env env, napi_callback_info info) {
   uint64_t offset = a.u53(2), length = a.u53(3);
   uint32_t count = 0;
   if (a.ok && (offset > size || length > size - offset)) a.fail("the range is outside the buffer");
-  if (a.ok && napi_get_array_length(env, a.value(4), &count) != napi_ok) a.fail("expected an array of descriptors");
+  if (a.ok && napi_get_array_length(env, a.value(4), &count) != napi_ok) a.fail("expected descriptors");
   if (a.ok && count > kMaxDescriptors) a.fail("too many descriptors");
   if (!a.ok) return nullptr;
   iovec part = {bytes + offset, length};
@@ -156,7 +157,8 @@ napi_value receive_message(napi_env env, napi_callback_info info) {
   do {
     received = recvmsg(fd, &message, MSG_CMSG_CLOEXEC | MSG_DONTWAIT);
   } while (received < 0 && errno == EINTR);
-  if (received >= 0 && message.msg_controllen > 0 && !take_descriptors(env, &message, a.value(2))) return number(env, -EMSGSIZE);
+  bool came = received >= 0 && message.msg_controllen > 0;
+  if (came && !take_descriptors(env, &message, a.value(2))) return number(env, -EMSGSIZE);
   return outcome(env, received);
 }
 

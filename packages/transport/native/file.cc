@@ -36,7 +36,8 @@ napi_value seal_future_writes(napi_env env, napi_callback_info info) {
   Arguments a(env, info, 1);
   int fd = a.fd(0);
   if (!a.ok) return nullptr;
-  return outcome(env, fcntl(fd, F_ADD_SEALS, F_SEAL_FUTURE_WRITE | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL));
+  int seals = F_SEAL_FUTURE_WRITE | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL;
+  return outcome(env, fcntl(fd, F_ADD_SEALS, seals));
 }
 
 napi_value allocate(napi_env env, int mode, napi_callback_info info) {
@@ -51,7 +52,9 @@ napi_value allocate(napi_env env, int mode, napi_callback_info info) {
   return outcome(env, result);
 }
 
-napi_value allocate_range(napi_env env, napi_callback_info info) { return allocate(env, FALLOC_FL_KEEP_SIZE, info); }
+napi_value allocate_range(napi_env env, napi_callback_info info) {
+  return allocate(env, FALLOC_FL_KEEP_SIZE, info);
+}
 
 napi_value punch_hole(napi_env env, napi_callback_info info) {
   return allocate(env, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, info);

@@ -68,8 +68,8 @@ napi_value unmap(napi_env env, napi_callback_info info) {
   return outcome(env, munmap(address, length));
 }
 
-// arrayBufferAt(address, length) -> ArrayBuffer, or -1 where the runtime forbids external buffers. V8 counts its length
-// as memory of its own; v8_buffer.cc does better where it is built.
+// arrayBufferAt(address, length) -> ArrayBuffer, or -1 where the runtime forbids external buffers. V8 counts
+// its length as memory of its own; v8_buffer.cc does better where it is built.
 napi_value array_buffer_at(napi_env env, napi_callback_info info) {
   Arguments a(env, info, 2);
   void* address = a.address(0);
@@ -102,7 +102,9 @@ napi_value address_of(napi_env env, napi_callback_info info) {
   return number(env, static_cast<double>(reinterpret_cast<uintptr_t>(data)));
 }
 
-napi_value page_size(napi_env env, napi_callback_info) { return number(env, static_cast<double>(sysconf(_SC_PAGESIZE))); }
+napi_value page_size(napi_env env, napi_callback_info) {
+  return number(env, static_cast<double>(sysconf(_SC_PAGESIZE)));
+}
 
 }  // namespace
 

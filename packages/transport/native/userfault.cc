@@ -37,7 +37,8 @@ napi_value create_userfault(napi_env env, napi_callback_info info) {
     close(device);
     errno = error;
   } else {
-    fd = static_cast<int>(syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK | (how == 2 ? UFFD_USER_MODE_ONLY : 0)));
+    int flags = O_CLOEXEC | O_NONBLOCK | (how == 2 ? UFFD_USER_MODE_ONLY : 0);
+    fd = static_cast<int>(syscall(SYS_userfaultfd, flags));
   }
   if (fd < 0) return outcome(env, fd);
   uffdio_api api = {};
@@ -76,7 +77,9 @@ napi_value range_call(napi_env env, napi_callback_info info, unsigned long reque
 napi_value unregister_userfault(napi_env env, napi_callback_info info) {
   return range_call(env, info, UFFDIO_UNREGISTER);
 }
-napi_value wake_userfault(napi_env env, napi_callback_info info) { return range_call(env, info, UFFDIO_WAKE); }
+napi_value wake_userfault(napi_env env, napi_callback_info info) {
+  return range_call(env, info, UFFDIO_WAKE);
+}
 
 napi_value write_protect_userfault(napi_env env, napi_callback_info info) {
   Arguments a(env, info, 4);
@@ -126,7 +129,8 @@ napi_value zero_userfault(napi_env env, napi_callback_info info) {
   z.range.start = a.u53(1);
   z.range.len = a.u53(2);
   if (!a.ok) return nullptr;
-  if (ioctl(fd, UFFDIO_ZEROPAGE, &z) == 0 || z.zeropage > 0) return number(env, static_cast<double>(z.zeropage));
+  int result = ioctl(fd, UFFDIO_ZEROPAGE, &z);
+  if (result == 0 || z.zeropage > 0) return number(env, static_cast<double>(z.zeropage));
   return number(env, -static_cast<double>(errno));
 }
 

@@ -1,7 +1,8 @@
-// Array buffers over mapped memory, by V8's C++ interface: what Node-API cannot do. So this is a small binary of its
-// own, built for the headers of the Node that runs it; without it views work too, and cost more.
+// Array buffers over mapped memory, by V8's C++ interface: what Node-API cannot do. So this is a small binary
+// of its own, built for the headers of the Node that runs it; without it views work too, and cost more.
 //
-// V8 counts an ArrayBuffer over outside memory as memory of its own, and a gigabyte view starts a collection of garbage.
+// V8 counts an ArrayBuffer over outside memory as memory of its own, and a gigabyte view starts a collection
+// of garbage.
 // It does not count one whose deleter is known to do nothing, and ours does nothing: who maps unmaps.
 #include <node.h>
 #include <v8.h>
@@ -39,7 +40,8 @@ void array_buffer_at(const v8::FunctionCallbackInfo<v8::Value>& info) {
 void shared_array_buffer_at(const v8::FunctionCallbackInfo<v8::Value>& info) {
   Range r;
   if (!range_of(info, &r)) return;
-  auto store = v8::SharedArrayBuffer::NewBackingStore(r.address, r.length, v8::BackingStore::EmptyDeleter, nullptr);
+  auto nothing = v8::BackingStore::EmptyDeleter;
+  auto store = v8::SharedArrayBuffer::NewBackingStore(r.address, r.length, nothing, nullptr);
   info.GetReturnValue().Set(v8::SharedArrayBuffer::New(info.GetIsolate(), std::move(store)));
 }
 

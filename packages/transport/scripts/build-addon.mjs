@@ -11,13 +11,14 @@ const native = join(root, 'native');
 const build = join(root, 'build');
 const stampFile = join(build, 'stamp');
 
-const hash = createHash('sha256').update(`${process.versions.modules} ${process.arch}`);
-for (const { name } of readdirSync(native, { withFileTypes: true }).filter((entry) => entry.isFile())) {
-  hash.update(name).update(readFileSync(join(native, name)));
+/** What the binaries are made of: sources, and the Node that runs them. */
+function currentStamp() {
+  const hash = createHash('sha256').update(`${process.versions.modules} ${process.arch}`);
+  for (const { name } of readdirSync(native, { withFileTypes: true }).filter((entry) => entry.isFile())) {
+    hash.update(name).update(readFileSync(join(native, name)));
+  }
+  return hash.digest('hex');
 }
-const stamp = hash.digest('hex');
-const binary = join(build, 'Release', 'cluster_fs.node');
-if (existsSync(binary) && existsSync(stampFile) && readFileSync(stampFile, 'utf8') === stamp) process.exit(0);
 
 /** Where the headers of this Node are; without them node-gyp downloads some. */
 function headers() {
@@ -27,20 +28,28 @@ function headers() {
   return configured === undefined ? [] : [`--nodedir=${configured}`];
 }
 
-const gyp = createRequire(import.meta.url).resolve('node-gyp/bin/node-gyp.js');
-mkdirSync(build, { recursive: true });
-const args = [gyp, 'rebuild', '--directory', native, '--jobs', 'max', ...headers()];
-const { status } = spawnSync(process.execPath, args, { stdio: 'inherit', cwd: native });
-if (status !== 0) {
-  process.stderr.write(
-    'the addon did not build: g++, make and python3 are needed, and the headers of this Node\n',
-  );
-  process.exit(1);
+function buildAll(stamp) {
+  const gyp = createRequire(import.meta.url).resolve('node-gyp/bin/node-gyp.js');
+  mkdirSync(join(build, 'Release'), { recursive: true });
+  const args = [gyp, 'rebuild', '--directory', native, '--jobs', 'max', ...headers()];
+  const { status } = spawnSync(process.execPath, args, { stdio: 'inherit', cwd: native });
+  if (status !== 0) {
+    throw new Error(
+      'the addon did not build: g++, make and python3 are needed, and the headers of this Node',
+    );
+  }
+  for (const name of binaries) {
+    writeFileSync(join(build, 'Release', name), readFileSync(join(native, 'build', 'Release', name)), {
+      mode: 0o755,
+    });
+  }
+  writeFileSync(stampFile, stamp);
 }
-mkdirSync(join(build, 'Release'), { recursive: true });
-for (const name of ['cluster_fs.node', 'v8_buffer.node']) {
-  writeFileSync(join(build, 'Release', name), readFileSync(join(native, 'build', 'Release', name)), {
-    mode: 0o755,
-  });
-}
-writeFileSync(stampFile, stamp);
+
+const binaries = ['cluster_fs.node', 'v8_buffer.node'];
+const stamp = currentStamp();
+const isCurrent =
+  binaries.every((name) => existsSync(join(build, 'Release', name))) &&
+  existsSync(stampFile) &&
+  readFileSync(stampFile, 'utf8') === stamp;
+if (!isCurrent) buildAll(stamp);

@@ -101,102 +101,77 @@ interface Window {
   readonly view: DataView;
 }
 
-function accessorsOf(
-  kind: Kind,
-  at: number,
-  size: number,
-  key: string,
-): PropertyDescriptor & ThisType<Window> {
-  switch (kind) {
-    case 'u8':
-      return integer(key, 0xff, {
-        get() {
-          return this.view.getUint8(this.base + at);
-        },
-        set(v: number) {
-          this.view.setUint8(this.base + at, v);
-        },
-      });
-    case 'u16':
-      return integer(key, 0xffff, {
-        get() {
-          return this.view.getUint16(this.base + at, true);
-        },
-        set(v: number) {
-          this.view.setUint16(this.base + at, v, true);
-        },
-      });
-    case 'u32':
-      return integer(key, 0xffff_ffff, {
-        get() {
-          return this.view.getUint32(this.base + at, true);
-        },
-        set(v: number) {
-          this.view.setUint32(this.base + at, v, true);
-        },
-      });
-    case 'u53':
-      return integer(key, Number.MAX_SAFE_INTEGER, {
-        get() {
-          return readU53(this.view, this.base + at);
-        },
-        set(v: number) {
-          writeU53(this.view, this.base + at, v);
-        },
-      });
-    case 'u64':
-      return {
-        get() {
-          return this.view.getBigUint64(this.base + at, true);
-        },
-        set(v: bigint) {
-          this.view.setBigUint64(this.base + at, v, true);
-        },
-      };
-    case 'f64':
-      return {
-        get() {
-          return this.view.getFloat64(this.base + at, true);
-        },
-        set(v: number) {
-          this.view.setFloat64(this.base + at, v, true);
-        },
-      };
-    case 'bytes':
-      return {
-        get() {
-          return bytesAt(this.view, this.base + at, size);
-        },
-        set(v: Uint8Array) {
-          assert(v.length <= size, `${key}: ${v.length} bytes do not fit in ${size}`);
-          const target = bytesAt(this.view, this.base + at, size);
-          target.fill(0, v.length);
-          target.set(v);
-        },
-      };
-  }
-}
+/** How a number of each kind is read and written, and the largest one of the unsigned integers. */
+const numbers = {
+  u8: {
+    max: 0xff,
+    read: (view: DataView, at: number) => view.getUint8(at),
+    write: (view: DataView, at: number, v: number) => view.setUint8(at, v),
+  },
+  u16: {
+    max: 0xffff,
+    read: (view: DataView, at: number) => view.getUint16(at, true),
+    write: (view: DataView, at: number, v: number) => view.setUint16(at, v, true),
+  },
+  u32: {
+    max: 0xffff_ffff,
+    read: (view: DataView, at: number) => view.getUint32(at, true),
+    write: (view: DataView, at: number, v: number) => view.setUint32(at, v, true),
+  },
+  u53: { max: Number.MAX_SAFE_INTEGER, read: readU53, write: writeU53 },
+  f64: {
+    max: undefined,
+    read: (view: DataView, at: number) => view.getFloat64(at, true),
+    write: (view: DataView, at: number, v: number) => view.setFloat64(at, v, true),
+  },
+} as const;
 
-type Accessors = { get(this: Window): number; set(this: Window, v: number): void };
+type Accessors = PropertyDescriptor & ThisType<Window>;
 
-/**
- * Refuses a value that the field cannot hold: a silent wrap-around in shared memory is found much too late.
- */
-function integer(key: string, max: number, { get, set }: Accessors): PropertyDescriptor & ThisType<Window> {
+function accessorsOf(kind: Kind, at: number, size: number, key: string): Accessors {
+  if (kind === 'bytes') return bytesAccessors(at, size, key);
+  if (kind === 'u64') return bigintAccessors(at);
+  const { max, read, write } = numbers[kind];
   return {
-    get,
-    set(this: Window, v: number) {
-      assert(Number.isInteger(v) && v >= 0 && v <= max, `${key}: ${v} is not an integer from 0 to ${max}`);
-      set.call(this, v);
+    get() {
+      return read(this.view, this.base + at);
+    },
+    set(v: number) {
+      // A silent wrap-around in shared memory is found much too late.
+      const fits = max === undefined || (Number.isInteger(v) && v >= 0 && v <= max);
+      assert(fits, `${key}: ${v} is not an integer from 0 to ${max}`);
+      write(this.view, this.base + at, v);
     },
   };
 }
 
+const bigintAccessors = (at: number): Accessors => ({
+  get() {
+    return this.view.getBigUint64(this.base + at, true);
+  },
+  set(v: bigint) {
+    this.view.setBigUint64(this.base + at, v, true);
+  },
+});
+
+const bytesAccessors = (at: number, size: number, key: string): Accessors => ({
+  get() {
+    return bytesAt(this.view, this.base + at, size);
+  },
+  set(v: Uint8Array) {
+    assert(v.length <= size, `${key}: ${v.length} bytes do not fit in ${size}`);
+    const target = bytesAt(this.view, this.base + at, size);
+    target.fill(0, v.length);
+    target.set(v);
+  },
+});
+
 const bytesAt = (view: DataView, at: number, length: number) =>
   new Uint8Array(view.buffer, view.byteOffset + at, length);
 
-export const readU53 = (view: DataView, at: number): number =>
-  view.getUint32(at, true) + view.getUint32(at + 4, true) * 0x1_0000_0000;
+export function readU53(view: DataView, at: number): number {
+  return view.getUint32(at, true) + view.getUint32(at + 4, true) * 0x1_0000_0000;
+}
 
 export function writeU53(view: DataView, at: number, value: number): void {
   view.setUint32(at, value % 0x1_0000_0000, true);

@@ -6,6 +6,7 @@
  * refused before a byte of it is kept, so a hostile peer cannot make this process grow.
  */
 import { Packr, Unpackr } from 'msgpackr';
+import { struct, u32 } from './binary.ts';
 import { FsError } from './errors.ts';
 
 export const limits = {
@@ -17,7 +18,10 @@ export const limits = {
   queuedBytes: 16 * 1024 * 1024,
 } as const;
 
-export const headerSize = 8;
+const header = struct('frame header', 8, {
+  length: u32('bytes of the body'),
+  descriptorCount: u32('descriptors that came with its first byte'),
+});
 
 /** Records would make the meaning of bytes depend on earlier frames; plain arrays do not. */
 const packr = new Packr({ useRecords: false, encodeUndefinedAsNil: true });
@@ -29,10 +33,9 @@ export function encodeFrame(body: readonly unknown[], descriptorCount: number): 
   if (packed.length > limits.frameBytes) {
     throw new FsError('EMSGSIZE', 'send', { why: `${packed.length} bytes in one message` });
   }
-  const frame = Buffer.allocUnsafe(headerSize + packed.length);
-  frame.writeUInt32LE(packed.length, 0);
-  frame.writeUInt32LE(descriptorCount, 4);
-  frame.set(packed, headerSize);
+  const frame = Buffer.allocUnsafe(header.size + packed.length);
+  Object.assign(header.bind(viewOf(frame)).at(0), { length: packed.length, descriptorCount });
+  frame.set(packed, header.size);
   return frame;
 }
 
@@ -51,18 +54,18 @@ export class FrameReader {
   push(chunk: Uint8Array, deliver: (frame: Frame) => void): void {
     const arrived = Buffer.from(chunk.buffer, chunk.byteOffset, chunk.length);
     const input = this.#rest.length === 0 ? arrived : Buffer.concat([this.#rest, arrived]);
+    const cursor = header.bind(viewOf(input));
     let at = 0;
-    while (input.length - at >= headerSize) {
-      const length = input.readUInt32LE(at);
-      const descriptorCount = input.readUInt32LE(at + 4);
+    while (input.length - at >= header.size) {
+      const { length, descriptorCount } = cursor.at(at);
       if (length > limits.frameBytes || descriptorCount > limits.frameDescriptors) {
         throw new FsError('EPROTO', 'decode', {
           why: `a frame of ${length} bytes and ${descriptorCount} descriptors`,
         });
       }
-      if (input.length - at < headerSize + length) break;
-      const body = decodeBody(input.subarray(at + headerSize, at + headerSize + length));
-      at += headerSize + length;
+      if (input.length - at < header.size + length) break;
+      const body = decodeBody(input.subarray(at + header.size, at + header.size + length));
+      at += header.size + length;
       deliver({ body, descriptorCount });
     }
     // The chunk's memory is reused by the next read, so what is left over is copied.
@@ -81,3 +84,6 @@ function decodeBody(packed: Buffer): readonly unknown[] {
   if (!Array.isArray(body)) throw new FsError('EPROTO', 'decode', { why: 'not a list' });
   return body;
 }
+
+const viewOf = ({ buffer, byteOffset, length }: Uint8Array): DataView =>
+  new DataView(buffer, byteOffset, length);

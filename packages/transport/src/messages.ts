@@ -332,7 +332,7 @@ export const events = {
   },
   remap: {
     id: 160,
-    doc: 'node: pages `from` .. `from + count` of the file lie in `extents`, zeros elsewhere. Swap, wake, ack.',
+    doc: 'node: file pages `from` .. `from + count` lie in `extents`, else zeros. Swap, wake, ack.',
     fields: {
       view: u53,
       serial: u53,

@@ -69,4 +69,4 @@ export const setCounter = (s: Segment, name: Counter, value: number): void => {
 };
 
 /** The coordinator's term. */
-export const epochOf = (s: Segment): number => Number(s.view.getBigUint64(superblock.offset.epoch, true));
+export const epochOf = (s: Segment): number => Number(superblock.bind(s.view).at(0).epoch);

@@ -14,7 +14,7 @@ export const limits = {
   /** Up to here bytes are copied on the spot: about ten microseconds. */
   immediateBytes: 64 * 1024,
   /** One system call of the pool: an abort signal is looked at between two. */
-  pieceBytes: 4 * 1024 * 1024,
+  pieceBytes: 1024 * 1024,
   /** Pieces under way at a time. */
   pieces: 2,
 } as const;

@@ -10,6 +10,7 @@
  * | 128 + n | signal n ended it: 130 is Ctrl-C |
  */
 import { constants } from 'node:os';
+import { defaultSocket } from 'cluster-fs';
 
 export const exitCodes = { done: 0, failed: 1, misuse: 2, noNode: 3 } as const;
 
@@ -54,7 +55,8 @@ export function failureOf(error: unknown, url: string | undefined): Failure {
   if (error instanceof Misuse) return { code: exitCodes.misuse, line: error.message };
   if (url !== undefined && isNoNode(error)) {
     const { code } = error;
-    const command = `clusterfs serve --listen ${/\s/.test(url) ? `'${url}'` : url}`;
+    const listen = url === `unix:${defaultSocket()}` ? '' : ` --listen ${/\s/.test(url) ? `'${url}'` : url}`;
+    const command = `clusterfs serve${listen}`;
     return {
       code: exitCodes.noNode,
       line: `${code}: no node listens on ${url}; start one with: ${command}`,

@@ -1,21 +1,46 @@
 /** The command line: every verb, and what `clusterfs --help` teaches. */
-import { Command, type CommanderError } from 'commander';
+import { Command, type CommanderError, Help, type Option } from 'commander';
 import { version } from '../version.ts';
 import { addCat } from './cat.ts';
+import { addCheck } from './check.ts';
+import { addDefrag } from './defrag.ts';
+import { addDf } from './df.ts';
+import { addEvents } from './events.ts';
+import { addExtents } from './extents.ts';
 import { exitCodes } from './failure.ts';
+import { addGet } from './get.ts';
+import { addHolders, addRevoke } from './holders.ts';
 import { addLs } from './ls.ts';
+import { addMkdir } from './mkdir.ts';
+import { addMove } from './move.ts';
+import { addMv } from './mv.ts';
 import { addPut } from './put.ts';
+import { addRm } from './rm.ts';
 import { addServe } from './serve.ts';
+import { addStat } from './stat.ts';
 import { addStatus } from './status.ts';
-import type { Host } from './verb.ts';
+import { type Host, isCommonOption } from './verb.ts';
 
 /** In the order in which they are listed; each adds itself. */
 const verbs: readonly ((program: Command, host: Host) => void)[] = [
   addServe,
   addLs,
+  addStat,
   addCat,
   addPut,
+  addGet,
+  addMkdir,
+  addRm,
+  addMv,
+  addDf,
+  addExtents,
+  addMove,
+  addDefrag,
   addStatus,
+  addHolders,
+  addRevoke,
+  addEvents,
+  addCheck,
 ];
 
 const tour = `
@@ -27,13 +52,14 @@ Two minutes:
   // reader.mjs: no copy; any number of processes see the same memory
   import { mount } from 'cluster-fs';
   const fs = await mount();
-  const view = await fs.map('/readme');
-  view.on('remap', () => console.log('moved; same array, same address', view.address));
-  console.log(Buffer.from(view.bytes).toString('utf8', 0, 60));
+  const view = await fs.map('/readme', { reserve: 2 ** 20 });
+  view.on('remap', ({ cause }) => console.log(cause, 'under the same address', view.address));
+  setInterval(() => console.log(Buffer.from(view.bytes.subarray(0, 30)).toString()), 1000);
 
   $ node reader.mjs &
-  $ clusterfs move /readme                   # the file moves under the reader, which goes on
-  $ clusterfs put --replace NEWS.md /readme  # and shows its new content at once
+  $ clusterfs move /readme                   # its memory moves; the reader goes on, nothing to do
+  $ clusterfs put --replace NEWS.md /readme  # the reader's array shows the new content at once
+  $ clusterfs holders                        # who maps what
 
 Which node: --url, else $CLUSTERFS_URL, else the default socket of your user.
 
@@ -50,10 +76,21 @@ export function createProgram(host: Host): Command {
     .addHelpText('after', tour)
     .showSuggestionAfterError()
     .exitOverride()
-    .configureHelp({ sortOptions: false })
+    .configureHelp({ visibleOptions, subcommandTerm })
     .configureOutput({ outputError: () => undefined });
   for (const add of verbs) add(program, host);
   return program;
+}
+
+function visibleOptions(command: Command): Option[] {
+  const options = new Help().visibleOptions(command);
+  const isCommon = (option: Option): boolean => isCommonOption(option.attributeName());
+  return [...options.filter((option) => !isCommon(option)), ...options.filter(isCommon)];
+}
+
+/** `put <local> <path>`: every verb has options, so the list does not say so. */
+function subcommandTerm(command: Command): string {
+  return new Help().subcommandTerm(command).replace(' [options]', '');
 }
 
 /** Runs a command line; the process ends with `process.exitCode`. */

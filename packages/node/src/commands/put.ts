@@ -20,8 +20,8 @@ export function addPut(program: Command, host: Host): void {
   nodeVerb(program, 'put', {
     summary: 'copy a file from the disk, or stdin, into the cluster',
     description:
-      'A file appears in one step, whole: whoever reads has all of the old content or all of the new, and an\n' +
-      'interrupted put leaves nothing. With --replace, open views of the file move to the new content.\n' +
+      'A file appears in one step, whole: whoever reads has all of the old content or all of the new, and an ' +
+      'interrupted put leaves nothing. With --replace, open views of the file move to the new content. ' +
       'When PATH is a directory the file goes into it under its own name.',
     examples: [
       'clusterfs put model.bin /models/model.bin',
@@ -57,7 +57,7 @@ async function putStdin({ fs, out, signal }: MountedRun, options: Options, path:
   try {
     const onProgress = (done: number): void => progress.update(done, done);
     const source = addAbortSignal(signal, process.stdin);
-    const bytes = await readAll(source, capacityOf(fs), { signal, onProgress });
+    const bytes = await readAll(source, { path: target, limit: capacityOf(fs), signal, onProgress });
     await store(fs, target, bytes, { ...options, mode: 0o666, signal });
     return { files: 1, bytes: bytes.length, target };
   } finally {
@@ -152,7 +152,12 @@ async function putFile(
     // A pipe or a device does not know its size.
     bytes = stats.isFile()
       ? await readWhole(file, stats.size, { signal, onProgress })
-      : await readAll(file.createReadStream({ autoClose: false }), capacityOf(fs), { signal, onProgress });
+      : await readAll(file.createReadStream({ autoClose: false }), {
+          path: target,
+          limit: capacityOf(fs),
+          signal,
+          onProgress,
+        });
   } finally {
     await file.close();
   }

@@ -17,10 +17,10 @@ import { asServer, type Host, type Run, verb } from './verb.ts';
 
 interface Options {
   readonly json?: true;
-  readonly listen: readonly string[];
-  readonly memory: number;
+  readonly listen?: readonly string[];
+  readonly memory?: number;
   readonly inodes?: number;
-  readonly allowUid: readonly number[];
+  readonly allowUid?: readonly number[];
   readonly verbose?: true;
 }
 
@@ -30,7 +30,7 @@ export function addServe(program: Command, host: Host): void {
   verb(program, 'serve', {
     summary: 'start a node, and serve until Ctrl-C',
     description:
-      'The files live in shared memory and nowhere else: when the node is stopped, they are gone. A node that\n' +
+      'The files live in shared memory and nowhere else: when the node is stopped, they are gone. A node that ' +
       'crashed, or was killed, loses nothing: start it again on the same socket, and it goes on.',
     examples: [
       'clusterfs serve --memory 4GiB',
@@ -38,19 +38,13 @@ export function addServe(program: Command, host: Host): void {
       'clusterfs serve --publish ./models:/models   # /models follows the directory',
     ],
   })
-    .option('--listen <url>', 'unix:PATH to listen on (default: the default socket)', collect(socketPath), [])
-    .option(
-      '--memory <size>',
-      'of the segment: 64MiB, 1GiB, 512M, bytes (default: 1GiB)',
-      parseSize,
-      defaultMemory,
-    )
+    .option('--listen <url>', 'unix:PATH to listen on (default: the default socket)', collect(socketPath))
+    .option('--memory <size>', 'of the segment: 64MiB, 1GiB, 512M, bytes (default: 1GiB)', parseSize)
     .option('--inodes <count>', 'how many files and directories there may be (default: 1048576)', parseCount)
     .option(
       '--allow-uid <uid>',
       'let this user in, besides yourself and root; repeatable',
       collect(parseCount),
-      [],
     )
     .option('--verbose', 'log to stderr in JSON what goes on')
     .action(asServer(host, serve));
@@ -71,7 +65,10 @@ async function serve(run: Run, options: Options): Promise<void> {
   out.say('clusterfs: stopped');
 }
 
-function start({ listen, memory, inodes, allowUid }: Options, log: Log): ClusterNode {
+function start(
+  { listen = [], memory = defaultMemory, inodes, allowUid = [] }: Options,
+  log: Log,
+): ClusterNode {
   const [socketPath = defaultSocket(), ...more] = listen;
   if (more.length > 0) {
     throw new FsError('ENOTSUP', 'listen', { path: more[0], why: 'this version listens on one socket' });
@@ -105,7 +102,7 @@ function announce({ out }: Run, { socketPath, recovered, coordinator }: ClusterN
 
 const collect =
   <T>(parse: (text: string) => T) =>
-  (text: string, before: readonly T[]): readonly T[] => [...before, parse(text)];
+  (text: string, before: readonly T[] = []): readonly T[] => [...before, parse(text)];
 
 function socketPath(url: string): string {
   const path = /^unix:(?:\/\/(?=\/))?(.+)$/.exec(url)?.[1];

@@ -1,7 +1,7 @@
 import type { Command } from 'commander';
 import type { StatusReport } from '../coordinator/report.ts';
 import { type Output, printable } from './output.ts';
-import { formatDuration, formatSize } from './size.ts';
+import { count, formatDuration, formatSize } from './size.ts';
 import { type Host, nodeVerb, withMount } from './verb.ts';
 
 export function addStatus(program: Command, host: Host): void {
@@ -71,7 +71,7 @@ function show(out: Output, s: StatusReport, ownSession: number): void {
 }
 
 function memoryText(s: StatusReport): string {
-  const free = `${formatSize(s.freeBytes)} free in ${s.freeRuns} runs, the largest ${formatSize(s.largestFreeBytes)}`;
+  const free = `${formatSize(s.freeBytes)} free in ${count(s.freeRuns, 'run')}, the largest ${formatSize(s.largestFreeBytes)}`;
   const held = [
     [s.reservedBytes, 'reserved'] as const,
     [s.quarantinedBytes, 'waiting for holders'] as const,

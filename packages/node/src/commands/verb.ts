@@ -5,7 +5,8 @@
  *      │ fails, or Ctrl-C aborts `signal`: what is half done is undone
  *      └──▶ unmounted ──▶ one line, exit as failure.ts says      (second Ctrl-C, or no end in time: exit at once)
  */
-import { type ClusterFs, defaultUrl, mount } from 'cluster-fs';
+import { realpathSync } from 'node:fs';
+import { type ClusterFs, defaultUrl, mount, socketFor } from 'cluster-fs';
 import type { Command } from 'commander';
 import { exitCodeOf, failureOf, Interrupted, OutputClosed, type StopSignal, stopSignals } from './failure.ts';
 import { createOutput, type Output } from './output.ts';
@@ -51,10 +52,15 @@ export function verb(program: Command, usage: string, { summary, description, ex
   return program
     .command(usage)
     .summary(summary)
-    .description(description === undefined ? `${summary}.` : `${summary}.\n\n${description}`)
+    .description([sentence(summary), ...(description === undefined ? [] : [description])].join('\n\n'))
     .addHelpText('after', `\n${examples.length === 1 ? 'Example' : 'Examples'}:\n${lines}`.trimEnd())
     .option('--json', 'say it in JSON, for programs');
 }
+
+const sentence = (text: string): string => `${text.charAt(0).toUpperCase()}${text.slice(1)}.`;
+
+/** Options that every verb has come last in its help. */
+export const isCommonOption = (name: string): boolean => ['json', 'url', 'help'].includes(name);
 
 /** A verb that works on the file system of a node that runs. */
 export function nodeVerb(program: Command, usage: string, help: Help): Command {
@@ -79,7 +85,7 @@ export function withMount<A extends readonly unknown[], O extends object>(
     const url = common.url ?? defaultUrl();
     const json = common.json === true;
     return perform({ host, command, url, json, isServer: false }, async (run, lose) => {
-      const fs = await mount(url, {
+      const fs = await mount(attachUrl(url), {
         label: `clusterfs ${command.name()}`,
         reconnectMs: limits.reconnectMs,
       });
@@ -92,6 +98,10 @@ export function withMount<A extends readonly unknown[], O extends object>(
     });
   };
 }
+
+/** A directory stands for the node that serves it; a command line never becomes that node, as `mount` would. */
+const attachUrl = (url: string): string =>
+  /^[a-z][a-z0-9+.-]*:/i.test(url) ? url : `unix:${socketFor(realpathSync(url))}`;
 
 /**
  * The action of a verb that is a server: it may take its time to stop, and goes on when nobody reads its

@@ -43,8 +43,7 @@ function allocate(size: number): Buffer {
 /** Everything that comes, up to `limit` bytes. */
 export async function readAll(
   source: AsyncIterable<Buffer>,
-  limit: number,
-  { signal, onProgress }: ReadOptions = {},
+  { path, limit, signal, onProgress }: ReadOptions & { readonly path: string; readonly limit: number },
 ): Promise<Buffer> {
   const chunks: Buffer[] = [];
   let done = 0;
@@ -52,7 +51,7 @@ export async function readAll(
     signal?.throwIfAborted();
     chunks.push(chunk);
     done += chunk.length;
-    if (done > limit) throw new FsError('ENOSPC', 'write', { why: `the segment has ${limit} bytes` });
+    if (done > limit) throw new FsError('ENOSPC', 'write', { path, why: `the segment has ${limit} bytes` });
     onProgress?.(done);
   }
   return Buffer.concat(chunks, done);

@@ -1,0 +1,37 @@
+import type { Command } from 'commander';
+import { clusterPath } from './paths.ts';
+import { count, formatSize } from './size.ts';
+import { type Host, nodeVerb, withMount } from './verb.ts';
+
+const pageSize = 4096;
+
+export function addExtents(program: Command, host: Host): void {
+  nodeVerb(program, 'extents', {
+    summary: 'where a file lies in the segment',
+    description: 'Pages have 4 KiB. What is in no extent is a hole: it reads as zeros and takes no memory.',
+    examples: ['clusterfs extents /models/model.bin'],
+  })
+    .argument('<path>')
+    .action(
+      withMount(host, async ({ fs, out }, _: object, path: string) => {
+        const name = clusterPath(path);
+        const { size } = fs.statSync(name);
+        const extents = fs.extents(name).map(({ filePage, page, count: pages }) => ({
+          filePage,
+          page,
+          count: pages,
+        }));
+        out.result({ path: name, size, pageSize, extents });
+        out.say(`${name}: ${formatSize(size)} in ${count(extents.length, 'extent')}`);
+        out.table(
+          ['FILE PAGE', 'SEGMENT PAGE', 'PAGES', 'SIZE'].map((head) => ({ head, align: 'right' })),
+          extents.map(({ filePage, page, count: pages }) => [
+            String(filePage),
+            String(page),
+            String(pages),
+            formatSize(pages * pageSize),
+          ]),
+        );
+      }),
+    );
+}

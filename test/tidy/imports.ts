@@ -136,7 +136,9 @@ function entryPoints(manifest: Source): string[] {
 }
 
 function isStartedByName(path: string): boolean {
-  return /\.(test|bench)\.ts$|^examples\/[^/]+\/main\.ts$|^[^/]+\.config\.ts$|\.d\.ts$/.test(path);
+  return /\.(test|bench)\.ts$|^examples\/[^/]+\/main\.ts$|^bench\/children\/|^[^/]+\.config\.ts$|\.d\.ts$/.test(
+    path,
+  );
 }
 
 function asSource(path: string): string {

@@ -120,7 +120,7 @@ function assemble(options: NodeOptions, cleanup: (() => void)[]) {
   warnIfSmall(data, dataSize, onNotice);
   const coordinator = createCoordinator(recovered, { store, data, onError });
   adopt(coordinator, recovered);
-  cleanup.push(() => coordinator.journal.flush());
+  cleanup.push(() => coordinator.journal.close());
   const facts: NodeFacts = {
     version,
     startedMs: now(),
@@ -187,9 +187,7 @@ function warnIfSmall(data: DataFile, dataSize: number, onNotice: (message: strin
   if (type !== 'tmpfs') onNotice(`${data.path} is not on tmpfs: files cannot move while they are written`);
   if (blocks > 0 && available * blockSize < dataSize) {
     const mib = (n: number): string => `${Math.floor(n / 2 ** 20)} MiB`;
-    onNotice(
-      `${mib(dataSize)} promised, tmpfs has ${mib(available * blockSize)}: beyond that, ENOSPC`,
-    );
+    onNotice(`${mib(dataSize)} promised, tmpfs has ${mib(available * blockSize)}: beyond that, ENOSPC`);
   }
 }
 

@@ -67,9 +67,9 @@ interface Outgoing {
   readonly closeAfter: boolean;
 }
 
-const receiveBytes = 256 * 1024;
+const receiveBytes = 64 * 1024;
 /** Reads per wake-up: a peer that floods us does not keep the others waiting. */
-const readsPerWakeup = 4;
+const readsPerWakeup = 16;
 
 export class Connection {
   readonly fd: number;
@@ -323,7 +323,11 @@ export class Connection {
       }
     } catch (error) {
       if (!(error instanceof FsError)) throw error;
-      this.close(error);
+      // Whoever notices first, the write or the read: the peer is gone.
+      const gone = error.code === 'EPIPE';
+      this.close(
+        gone ? new FsError('ECONNRESET', 'write', { why: 'the peer closed the connection' }) : error,
+      );
     }
   }
 

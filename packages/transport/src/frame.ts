@@ -5,7 +5,8 @@
  * The reader keeps at most one unfinished frame. A header that announces more than the limits allow is
  * refused before a byte of it is kept, so a hostile peer cannot make this process grow.
  */
-import { Packr, Unpackr } from 'msgpackr';
+import { Packr } from 'msgpackr/pack';
+import { Unpackr } from 'msgpackr/unpack';
 import { struct, u32 } from './binary.ts';
 import { FsError } from './errors.ts';
 

@@ -1,7 +1,7 @@
 /** The thread that waits on futexes: see futex-queue.ts. It blocks for good reason, and does nothing else. */
 import { type MessagePort, receiveMessageOnPort, workerData } from 'node:worker_threads';
 import { FsError, native } from '@cluster-fs/transport';
-import { pageSize } from '../segment/index.ts';
+import { pageSize } from '../segment/layout.ts';
 import type { FutexAnswer, FutexMessage, FutexRequest } from './futex-queue.ts';
 
 const { controlAddress, port } = workerData as { controlAddress: number; port: MessagePort };

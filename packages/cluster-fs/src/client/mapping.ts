@@ -6,7 +6,7 @@
  * to anonymous zeros where it has none. So a touch finds the file, zeros, or waits; it never finds nothing.
  */
 import { type Extent, native } from '@cluster-fs/transport';
-import { pageSize } from '../segment/index.ts';
+import { pageSize } from '../segment/layout.ts';
 
 export interface Mapping {
   readonly address: number;

@@ -20,7 +20,7 @@ import {
   native,
   protocolVersion,
 } from '@cluster-fs/transport';
-import { layoutHash, pageSize } from '../segment/index.ts';
+import { pageSize } from '../segment/layout.ts';
 import {
   abandonMapping,
   applyExtents,
@@ -117,7 +117,7 @@ async function sayHello(opening: Connection): Promise<SessionFacts> {
     'hello',
     {
       protocol: protocolVersion,
-      layoutHash,
+      layoutHash: options.layoutHash,
       pid: process.pid,
       access: options.access,
       label: options.label,

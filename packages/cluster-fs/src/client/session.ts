@@ -20,7 +20,7 @@ import {
   type Run,
 } from '@cluster-fs/transport';
 import type { Backend } from '../fs/backend.ts';
-import { type Credentials, openSegment, type Segment } from '../segment/index.ts';
+import { type Credentials, layoutHash, openSegment, type Segment } from '../segment/index.ts';
 import { PageStock } from './page-stock.ts';
 import {
   fromPlain,
@@ -112,7 +112,7 @@ export class Session implements Backend {
   /** Opens a session with the node that listens on a Unix socket. */
   static async open(options: SessionOptions, listener: SessionListener): Promise<Session> {
     const flags = new SharedArrayBuffer(8);
-    const data: WorkerOptions = { ...options, flags };
+    const data: WorkerOptions = { ...options, layoutHash, flags };
     const worker = new Worker(new URL('./session-worker.js', import.meta.url), {
       workerData: data,
       name: 'cluster-fs session',
@@ -120,7 +120,7 @@ export class Session implements Backend {
       stderr: false,
       execArgv: [],
       // The worker holds some maps of small objects: it must not cost what a default heap may grow to.
-      resourceLimits: { maxOldGenerationSizeMb: 64, maxYoungGenerationSizeMb: 2 },
+      resourceLimits: { maxOldGenerationSizeMb: 64, maxYoungGenerationSizeMb: 1 },
     });
     const facts = await new Promise<SessionFacts>((resolve, reject) => {
       worker.once('error', reject);

@@ -8,6 +8,8 @@ import type { Event, FieldsOf, RequestName, Requests } from '@cluster-fs/transpo
 import { FsError } from '@cluster-fs/transport';
 
 export interface WorkerOptions {
+  /** Of the segment format; given and not computed again, since the worker needs nothing else of it. */
+  readonly layoutHash: number;
   readonly socketPath: string;
   readonly access: 'r' | 'rw';
   readonly label: string;

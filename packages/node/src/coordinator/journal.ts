@@ -38,6 +38,7 @@ export class Journal {
   #pending: Pending[] = [];
   #scheduled = false;
   #commits = 0;
+  #closed = false;
 
   constructor(
     { writer, published, store }: { writer: SegmentWriter; published: Segment; store: MetadataStore },
@@ -97,8 +98,15 @@ export class Journal {
     });
   }
 
+  /** Commits and publishes the last, and nothing after it: the memory of the segment goes next. */
+  close(): void {
+    this.flush();
+    this.#closed = true;
+  }
+
   /** Commits and publishes everything so far. */
   flush(): void {
+    if (this.#closed) return;
     const pending = this.#pending;
     const effects = this.#effects;
     const changes = [...this.#touchedInodes(), ...this.#changes];

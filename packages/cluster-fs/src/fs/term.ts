@@ -37,8 +37,10 @@ export async function throughRestarts<T>(backend: Backend, work: (term: Term) =>
     try {
       return await work(term);
     } catch (error) {
-      const refused = error instanceof FsError && error.code !== 'ECONNRESET';
-      if (!refused || !term.isOver() || attempt === limits.attempts) throw error;
+      if (!isRefusal(error) || !term.isOver() || attempt === limits.attempts) throw error;
     }
   }
 }
+
+const isRefusal = (error: unknown): boolean =>
+  error instanceof FsError && error.code !== 'ECONNRESET' && error.code !== 'EPIPE';

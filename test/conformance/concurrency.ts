@@ -97,6 +97,21 @@ function exactlyOne(tester: Tester): void {
   });
 }
 
+/** What can be done to a name that is there; all of it must keep succeeding while the file behind it changes. */
+function looks(tester: Tester, path: string): Record<string, () => unknown> {
+  return {
+    stat: () => tester.fs.stat(path),
+    lstat: () => tester.fs.lstat(path),
+    access: () => tester.fs.access(path),
+    realpath: () => tester.fs.realpath(path),
+    open: async () => (await tester.fs.open(path)).close(),
+    statSync: () => tester.sync.statSync(path),
+    accessSync: () => tester.sync.accessSync(path),
+    readFileSync: () => tester.sync.readFileSync(path),
+    readdirSync: () => tester.sync.readdirSync(path.slice(0, path.lastIndexOf('/'))),
+  };
+}
+
 /** A loop that waits for others ends here, so that a filesystem that starves them fails instead of hanging. */
 const patience = 100_000;
 
@@ -129,6 +144,30 @@ function together(tester: Tester): void {
     };
     await Promise.all([write(), read(), read()]);
     expect(await tester.fs.readdir(dir)).toEqual(['f']);
+  });
+
+  it('every look at a name that is replaced finds it', async (dir) => {
+    await tester.fs.writeFile(`${dir}/f`, 'x');
+    const failures = new Set<string>();
+    let replacing = true;
+    const replace = async () => {
+      for (let i = 0; i < 300; i++) {
+        await tester.fs.writeFile(`${dir}/next`, `${i}`);
+        await tester.fs.rename(`${dir}/next`, `${dir}/f`);
+      }
+      replacing = false;
+    };
+    const look = async () => {
+      for (let i = 0; replacing && i < patience; i++) {
+        for (const [name, each] of Object.entries(looks(tester, `${dir}/f`))) {
+          await Promise.resolve()
+            .then(each)
+            .catch((error) => failures.add(`${name}: ${error.message}`));
+        }
+      }
+    };
+    await Promise.all([replace(), look()]);
+    expect([...failures]).toEqual([]);
   });
 
   it('a loop of awaited reads lets timers and sockets have their turn', async (dir) => {

@@ -4,15 +4,23 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { mount } from 'cluster-fs';
 import { conformance } from '../conformance/all.ts';
+import { expectGone, inMemoryFiles } from './in-memory-files.ts';
+
+const isRoot = process.getuid?.() === 0;
 
 conformance({
   name: 'cluster-fs with an embedded node',
-  // Modes are kept and not enforced: whoever may mount may read and write every file. Names are UTF-8.
-  can: { giveFilesAway: process.getuid?.() === 0, refuseByMode: false, rawNames: false, sparseFiles: true },
+  // Names are UTF-8.
+  can: { giveFilesAway: isRoot, refuseByMode: !isRoot, rawNames: false, sparseFiles: true },
   async start() {
     const directory = await mkdtemp(join(tmpdir(), 'clusterfs-test-'));
     const fs = await mount(directory);
-    const stop = () => fs.unmount().finally(() => rm(directory, { recursive: true, force: true }));
+    const stop = async () => {
+      const files = await inMemoryFiles('self');
+      await fs.unmount();
+      expectGone(files);
+      await rm(directory, { recursive: true });
+    };
     return { fs: fs.promises, sync: fs, streams: fs, root: '', stop };
   },
 });

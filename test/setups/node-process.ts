@@ -1,0 +1,79 @@
+/** A node as a user starts it: the command line in a process of its own. Starting and stopping have a limit. */
+import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { createRequire } from 'node:module';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
+import { createInterface } from 'node:readline';
+import { expectGone, inMemoryFiles } from './in-memory-files.ts';
+
+export interface NodeProcess {
+  readonly url: string;
+  /** Rejects when the process did not end by itself after SIGTERM, or left files in shared memory. */
+  stop(): Promise<void>;
+}
+
+const limitMs = 15_000;
+const packageFile = createRequire(import.meta.url).resolve('@cluster-fs/node/package.json');
+const bin = join(dirname(packageFile), 'bin/clusterfs.js');
+
+export async function startNode({ memory = '64MiB' } = {}): Promise<NodeProcess> {
+  const dir = await mkdtemp(join(tmpdir(), 'clusterfs-test-'));
+  const url = `unix:${dir}/node.sock`;
+  const args = [bin, 'serve', '--listen', url, '--memory', memory];
+  const child = spawn(process.execPath, args, { stdio: ['ignore', 'pipe', 'pipe'] });
+  const killWithUs = () => child.kill('SIGKILL');
+  process.once('exit', killWithUs);
+  const remove = () => rm(dir, { recursive: true, force: true });
+  try {
+    await ready(child);
+  } catch (error) {
+    child.kill('SIGKILL');
+    await remove();
+    throw error;
+  }
+  return {
+    url,
+    async stop() {
+      const files = await inMemoryFiles(child.pid ?? 0);
+      await end(child);
+      process.off('exit', killWithUs);
+      expectGone([...files, `${dir}/node.sock`]);
+      await remove();
+    },
+  };
+}
+
+async function ready(child: ChildProcess): Promise<void> {
+  const said: string[] = [];
+  await new Promise<void>((resolve, reject) => {
+    for (const stream of [child.stdout, child.stderr]) {
+      if (stream === null) continue;
+      // Read on after the first line, so that the pipe never fills.
+      createInterface(stream).on('line', (line) => {
+        said.push(line);
+        if (/\bready\b/.test(line)) resolve();
+      });
+    }
+    const fail = (why: string) => reject(new Error(`${why}; it said:\n${said.join('\n')}`));
+    child.once('exit', (code, signal) => fail(`the node ended with ${code ?? signal}`));
+    child.once('error', (error) => fail(error.message));
+    const limit = AbortSignal.timeout(limitMs);
+    limit.addEventListener('abort', () => fail(`the node was not ready in ${limitMs} ms`));
+  });
+}
+
+async function end(child: ChildProcess): Promise<void> {
+  if (child.exitCode !== null || child.signalCode !== null) {
+    throw new Error(`the node ended too early with ${child.exitCode ?? child.signalCode}`);
+  }
+  const signal = AbortSignal.timeout(limitMs);
+  child.kill('SIGTERM');
+  try {
+    await once(child, 'exit', { signal });
+  } catch (error) {
+    child.kill('SIGKILL');
+    throw new Error(`the node did not end in ${limitMs} ms after SIGTERM`, { cause: error });
+  }
+}

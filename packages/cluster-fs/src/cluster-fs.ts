@@ -14,12 +14,6 @@ export interface LongOptions {
   readonly signal?: AbortSignal;
 }
 
-export interface ReplaceOptions {
-  readonly mode?: number;
-  /** Modification time to give the file, in milliseconds since 1970; default now. */
-  readonly mtimeMs?: number;
-}
-
 /**
  * `away`: the node is gone, views stay readable and writable. `back`: it is there again. `lost`: it will not
  * be.
@@ -84,19 +78,6 @@ export class ClusterFs extends EventEmitter<ClusterFsEvents> {
     this.#views.add(view);
     view.once('close', () => this.#views.delete(view));
     return view;
-  }
-
-  /**
-   * Publishes new content under a path, made if it is not there: every reader and view has the old or the
-   * new, whole.
-   */
-  async replace(
-    path: string,
-    data: string | Uint8Array,
-    { mode = 0o666, mtimeMs }: ReplaceOptions = {},
-  ): Promise<void> {
-    await this.promises.writeFile(path, data, { mode });
-    if (mtimeMs !== undefined) await this.promises.utimes(path, mtimeMs / 1000, mtimeMs / 1000);
   }
 
   /**

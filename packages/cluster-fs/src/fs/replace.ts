@@ -5,24 +5,25 @@
  *                                    └──the source fails, abort──▶ given back, nothing has changed
  */
 import { constants } from 'node:fs';
-import type { Run } from '@cluster-fs/transport';
+import { FsError, type Run } from '@cluster-fs/transport';
 import { pageSize } from '../segment/index.ts';
 import { throwIfAborted } from './argument-errors.ts';
 import { modeOf, pathOf } from './arguments.ts';
 import { contentOf, isSource, type Source, writeSource } from './content.ts';
 import { assertWritable, type Context } from './context.ts';
-import { fillOwnPages } from './own-pages.ts';
-import { limits } from './writing.ts';
+import { fillOwnPages, giveBack } from './own-pages.ts';
+import { termOf } from './term.ts';
+import { limits, type Put, putWhole } from './writing.ts';
 
 export interface ReplaceOptions {
   /** Permissions of a file that is made, less the umask; default 0o666. One that is there keeps its own. */
-  readonly mode?: number;
+  readonly mode?: number | undefined;
   /** Modification time to give the file, in milliseconds since 1970; default now. */
-  readonly mtimeMs?: number;
+  readonly mtimeMs?: number | undefined;
   /** EEXIST when something is there already. */
   readonly exclusive?: boolean;
   /** Gives up before the content is published. */
-  readonly signal?: AbortSignal;
+  readonly signal?: AbortSignal | undefined;
 }
 
 export type ReplaceData = string | Uint8Array | AsyncIterable<Uint8Array> | Iterable<Uint8Array>;
@@ -33,58 +34,77 @@ export async function replace(
   data: ReplaceData,
   { mode, mtimeMs, exclusive = false, signal }: ReplaceOptions = {},
 ): Promise<void> {
-  const { backend, umask } = context;
-  const name = pathOf(path);
-  const permissions = modeOf(mode, 0o666) & 0o7777 & ~umask;
-  assertWritable(context, 'open', name);
-  throwIfAborted(signal);
-  const source = isSource(data) ? data : [contentOf(data, 'utf8')];
-  const runs: Run[] = [];
   const { O_CREAT, O_EXCL, O_TRUNC, O_WRONLY } = constants;
-  const flags = O_WRONLY | O_CREAT | O_TRUNC | (exclusive ? O_EXCL : 0);
+  const put = {
+    path: pathOf(path),
+    flags: O_WRONLY | O_CREAT | O_TRUNC | (exclusive ? O_EXCL : 0),
+    mode: modeOf(mode, 0o666) & 0o7777 & ~context.umask,
+    mtimeMs,
+    signal,
+  };
+  assertWritable(context, 'open', put.path);
+  throwIfAborted(signal);
   try {
-    const size = await fillFrom(context, source, { runs, signal });
-    throwIfAborted(signal);
-    await backend.request('put', { path: name, flags, mode: permissions, size, runs, mtimeMs });
+    if (isSource(data)) await putSource(context, data, put);
+    else await putWhole(context, contentOf(data, 'utf8'), put);
   } catch (error) {
-    if (runs.length > 0) backend.givePages(runs);
+    throw naming(put.path, error);
+  }
+}
+
+/** A lack of pages is not about a path; here it is known for which file they were wanted. */
+function naming(path: string, error: unknown): unknown {
+  if (!(error instanceof FsError) || error.path !== undefined) return error;
+  return new FsError(error.code, error.syscall, { path, why: error.why, cause: error });
+}
+
+/**
+ * Throws ESTALE when the node is started again before the put: the pages are gone, and what the source gave
+ * cannot be had again.
+ */
+async function putSource({ backend, requests }: Context, source: Source, put: Put): Promise<void> {
+  const { signal, ...request } = put;
+  const term = termOf(backend);
+  const runs: Run[] = [];
+  const fill = async (bytes: Uint8Array): Promise<void> => {
+    const filled = await fillOwnPages(backend, bytes, { term, signal });
+    runs.push(...filled);
+  };
+  try {
+    const size = await gather(source, fill, signal);
+    throwIfAborted(signal);
+    term.check();
+    await requests.request('put', { ...request, size, runs });
+  } catch (error) {
+    giveBack(backend, term, runs);
     throw error;
   }
 }
 
 /**
- * Adds the pages it fills to `runs`, also when it fails; resolves to how many bytes came. Chunks of whole pages
- * are copied from where they are, others are gathered first: only the last page may be filled in part.
+ * Hands everything that comes to `fill` in whole pages, but for the last, and resolves to how much it was.
+ * What comes as whole pages is handed on where it is; the rest is gathered first.
  */
-async function fillFrom(
-  { backend }: Context,
+async function gather(
   source: Source,
-  { runs, signal }: { runs: Run[]; signal: AbortSignal | undefined },
+  fill: (bytes: Uint8Array) => Promise<void>,
+  signal: AbortSignal | undefined,
 ): Promise<number> {
   let size = 0;
   let gathered: Buffer | undefined;
   let count = 0;
-  const fill = async (bytes: Uint8Array): Promise<void> => {
-    const filled = fillOwnPages(backend, bytes, signal);
-    runs.push(...(Array.isArray(filled) ? filled : await filled));
-  };
   await writeSource(source, { encoding: 'utf8', signal }, async (chunk) => {
     size += chunk.length;
-    let rest = chunk;
-    if (count === 0) {
-      const whole = chunk.length - (chunk.length % pageSize);
-      if (whole > 0) await fill(chunk.subarray(0, whole));
-      rest = chunk.subarray(whole);
-    }
-    while (rest.length > 0) {
+    const whole = count === 0 ? chunk.length - (chunk.length % pageSize) : 0;
+    if (whole > 0) await fill(chunk.subarray(0, whole));
+    for (let rest = chunk.subarray(whole); rest.length > 0; ) {
       gathered ??= Buffer.allocUnsafeSlow(limits.writeBytes);
       const part = rest.copy(gathered, count);
-      count += part;
       rest = rest.subarray(part);
-      if (count === gathered.length) {
-        await fill(gathered);
-        count = 0;
-      }
+      count += part;
+      if (count < gathered.length) continue;
+      await fill(gathered);
+      count = 0;
     }
   });
   if (gathered !== undefined && count > 0) await fill(gathered.subarray(0, count));

@@ -33,18 +33,19 @@ export interface Put {
   readonly path: string;
   readonly flags: number;
   readonly mode: number;
+  readonly mtimeMs?: number | undefined;
   readonly signal?: AbortSignal | undefined;
 }
 
 /** Makes `bytes` the whole content of a file, in one step. */
 export async function putWhole({ backend, requests }: Context, bytes: Uint8Array, put: Put): Promise<void> {
-  const { path, flags, mode, signal } = put;
+  const { signal, ...request } = put;
   await withOwnPages(
     backend,
     (term) => fillOwnPages(backend, bytes, { term, signal }),
     (runs) => {
       throwIfAborted(signal);
-      return requests.request('put', { path, flags, mode, size: bytes.length, runs });
+      return requests.request('put', { ...request, size: bytes.length, runs });
     },
   );
 }

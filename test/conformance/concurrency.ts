@@ -97,7 +97,7 @@ function exactlyOne(tester: Tester): void {
   });
 }
 
-/** What can be done to a name that is there; all of it must keep succeeding while the file behind it changes. */
+/** What can be done to a name that is there; all of it succeeds while the file behind it changes. */
 function looks(tester: Tester, path: string): Record<string, () => unknown> {
   return {
     stat: () => tester.fs.stat(path),
@@ -112,7 +112,7 @@ function looks(tester: Tester, path: string): Record<string, () => unknown> {
   };
 }
 
-/** A loop that waits for others ends here, so that a filesystem that starves them fails instead of hanging. */
+/** A loop that waits for others ends here: a filesystem that starves them fails instead of hanging. */
 const patience = 100_000;
 
 function together(tester: Tester): void {

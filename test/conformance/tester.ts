@@ -73,7 +73,7 @@ export interface Tester {
   readonly fs: PromisesLike;
   readonly sync: SyncLike;
   readonly streams: StreamsLike;
-  /** Before every path: an existing directory that tests stay below. '' is a whole filesystem of their own. */
+  /** Comes before every path: a directory that tests stay below. '' is a filesystem of their own. */
   readonly root: string;
   readonly can: Abilities;
 }

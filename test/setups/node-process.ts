@@ -1,4 +1,4 @@
-/** A node as a user starts it: the command line in a process of its own. Starting and stopping have a limit. */
+/** A node as a user starts it: the command line, in a process of its own, with limits to start and stop. */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtemp, rm } from 'node:fs/promises';

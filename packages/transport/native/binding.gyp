@@ -1,7 +1,8 @@
 {
   "target_defaults": {
-    "cflags_cc": ["-std=c++20", "-O2", "-Wall", "-Wextra", "-Werror=return-type", "-fvisibility=hidden"],
-    "cflags_cc!": ["-std=gnu++17", "-std=gnu++20"]
+    "cflags_cc": ["-O2", "-Wall", "-Wextra", "-Werror=return-type", "-fvisibility=hidden"],
+    # The signal handler of guard.cc must outlive the last thread that used the addon.
+    "ldflags": ["-Wl,-z,nodelete"]
   },
   "targets": [
     {
@@ -10,6 +11,7 @@
       "sources": [
         "addon.cc",
         "mapping.cc",
+        "array_buffer.cc",
         "file.cc",
         "descriptor.cc",
         "poll.cc",

@@ -1,22 +1,17 @@
-// Copies off the event loop, on the libuv pool: memcpy(3) between addresses, pwrite(2) from an address into a
-// file.
-#include <string.h>
-#include <unistd.h>
-
+// Copies off the event loop, on the libuv pool: between addresses, and from an address into a file.
 #include "arguments.h"
 
 namespace cluster_fs {
 namespace {
 
-// Into a tmpfs file, pwrite takes fresh pages without zeroing them first, and a full tmpfs is ENOSPC and not
-// SIGBUS.
+// Into a tmpfs file, pwrite(2) takes fresh pages without zeroing them first, and a full tmpfs is ENOSPC and
+// not SIGBUS.
 int write_all(int fd, const uint8_t* from, uint64_t length, uint64_t offset) {
   while (length > 0) {
     ssize_t written = pwrite(fd, from, length, static_cast<off_t>(offset));
-    if (written < 0) {
-      if (errno == EINTR) continue;
-      return -errno;
-    }
+    if (written < 0 && errno == EINTR) continue;
+    if (written < 0) return -errno;
+    if (written == 0) return -EIO;
     from += written;
     offset += static_cast<uint64_t>(written);
     length -= static_cast<uint64_t>(written);
@@ -35,8 +30,9 @@ struct Copy {
   napi_async_work work;
 };
 
+// The ranges may overlap: both are windows on memory that the caller laid out, and memmove costs the same.
 void run(Copy* c) {
-  if (c->to != nullptr) memcpy(c->to, c->from, c->length);
+  if (c->to != nullptr) memmove(c->to, c->from, c->length);
   else c->result = write_all(c->fd, c->from, c->length, c->offset);
 }
 
@@ -50,12 +46,7 @@ void on_complete(napi_env env, napi_status status, void* data) {
   delete c;
 }
 
-napi_value start(napi_env env, const Copy& copy, bool wait) {
-  if (wait) {
-    Copy now = copy;
-    run(&now);
-    return number(env, now.result);
-  }
+napi_value run_on_pool(napi_env env, const Copy& copy) {
   Copy* c = new Copy(copy);
   napi_value promise, name;
   napi_create_promise(env, &c->deferred, &promise);
@@ -65,37 +56,62 @@ napi_value start(napi_env env, const Copy& copy, bool wait) {
   return promise;
 }
 
-// copyMemory(from, to, length, wait)
-napi_value copy_memory(napi_env env, napi_callback_info info) {
-  Arguments a(env, info, 4);
-  Copy c = {};
-  c.from = static_cast<uint8_t*>(a.address(0));
-  c.to = static_cast<uint8_t*>(a.address(1));
-  c.length = a.u53(2);
-  bool wait = a.boolean(3);
-  if (a.ok && (c.from == nullptr || c.to == nullptr)) a.fail("expected an address");
-  if (!a.ok) return nullptr;
-  return start(env, c, wait);
+napi_value run_now(napi_env env, Copy copy) {
+  run(&copy);
+  return number(env, copy.result);
 }
 
-// writeMemory(fd, offset, address, length, wait)
-napi_value write_memory(napi_env env, napi_callback_info info) {
-  Arguments a(env, info, 5);
+// (from, to, length)
+Copy memory_copy(Arguments* a) {
   Copy c = {};
-  c.fd = a.fd(0);
-  c.offset = a.u53(1);
-  c.from = static_cast<uint8_t*>(a.address(2));
-  c.length = a.u53(3);
-  bool wait = a.boolean(4);
-  if (!a.ok) return nullptr;
-  return start(env, c, wait);
+  c.from = static_cast<uint8_t*>(a->address(0, "from"));
+  c.to = static_cast<uint8_t*>(a->address(1, "to"));
+  c.length = a->u53(2, "length");
+  if (a->ok && (c.from == nullptr || c.to == nullptr)) a->fail("from and to", "addresses of mappings");
+  return c;
+}
+
+// (fd, offset, address, length)
+Copy file_copy(Arguments* a) {
+  Copy c = {};
+  c.fd = a->index(0, "fd");
+  c.offset = a->u53(1, "offset");
+  c.from = static_cast<uint8_t*>(a->address(2, "address"));
+  c.length = a->u53(3, "length");
+  return c;
+}
+
+napi_value copy_memory(napi_env env, napi_callback_info info) {
+  Arguments a(env, info);
+  Copy c = memory_copy(&a);
+  return a.ok ? run_on_pool(env, c) : nullptr;
+}
+
+napi_value copy_memory_sync(napi_env env, napi_callback_info info) {
+  Arguments a(env, info);
+  Copy c = memory_copy(&a);
+  return a.ok ? run_now(env, c) : nullptr;
+}
+
+napi_value write_memory(napi_env env, napi_callback_info info) {
+  Arguments a(env, info);
+  Copy c = file_copy(&a);
+  return a.ok ? run_on_pool(env, c) : nullptr;
+}
+
+napi_value write_memory_sync(napi_env env, napi_callback_info info) {
+  Arguments a(env, info);
+  Copy c = file_copy(&a);
+  return a.ok ? run_now(env, c) : nullptr;
 }
 
 }  // namespace
 
 void define_copy(napi_env env, napi_value exports) {
   define(env, exports, "copyMemory", copy_memory);
+  define(env, exports, "copyMemorySync", copy_memory_sync);
   define(env, exports, "writeMemory", write_memory);
+  define(env, exports, "writeMemorySync", write_memory_sync);
 }
 
 }  // namespace cluster_fs

@@ -1,11 +1,9 @@
 // Unix stream sockets that carry descriptors: socket(2), sendmsg(2), recvmsg(2), unix(7) SCM_RIGHTS and
 // SO_PEERCRED.
 #include <fcntl.h>
-#include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
-#include <unistd.h>
 
 #include "arguments.h"
 
@@ -14,105 +12,102 @@ namespace {
 
 constexpr size_t kMaxDescriptors = 16;
 
-// The address of a socket at `path`. False when the path does not fit, which it must with its terminator.
-bool unix_address(Arguments* a, size_t i, sockaddr_un* address) {
+// Fills the address of a socket at a path: 0, or an errno. An empty path would become an abstract name, which
+// any user may connect to.
+int unix_address(Arguments* a, size_t i, sockaddr_un* address) {
   memset(address, 0, sizeof *address);
   address->sun_family = AF_UNIX;
-  char path[4097];
-  a->text(i, path, sizeof path);
-  if (!a->ok) return false;
-  if (strlen(path) >= sizeof address->sun_path) {
-    errno = ENAMETOOLONG;
-    return false;
-  }
-  strcpy(address->sun_path, path);
-  return true;
+  size_t length = a->text(i, "path", address->sun_path, sizeof address->sun_path);
+  if (length >= sizeof address->sun_path) return ENAMETOOLONG;
+  return length == 0 ? ENOENT : 0;
 }
 
 int stream_socket() { return socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0); }
 
-napi_value close_with_errno(napi_env env, int fd) {
-  int error = errno;
-  if (fd >= 0) close(fd);
-  return number(env, -error);
-}
-
-// listenUnix(path, backlog, mode). The socket never has wider rights than `mode`, not even for a moment.
-// umask(2) is the process's, so the caller makes no file meanwhile: this runs on one thread, at start-up.
+// listenUnix(path, backlog, mode)
+//
+// bind(2) makes the file with the rights of the socket's own inode, less the umask: so the file never has
+// more than `mode`, and umask(2), which is every thread's, is left alone. Then it gets what the umask took;
+// until listen(2) nobody can connect.
 napi_value listen_unix(napi_env env, napi_callback_info info) {
-  Arguments a(env, info, 3);
+  Arguments a(env, info);
   sockaddr_un address;
-  bool fits = unix_address(&a, 0, &address);
-  int backlog = a.i32(1), mode = a.i32(2);
+  int error = unix_address(&a, 0, &address);
+  int backlog = a.index(1, "backlog");
+  mode_t mode = static_cast<mode_t>(a.index(2, "mode", 0777));
   if (!a.ok) return nullptr;
-  if (!fits) return number(env, -ENAMETOOLONG);
+  if (error != 0) return number(env, -error);
   int fd = stream_socket();
   if (fd < 0) return outcome(env, fd);
-  mode_t before = umask(static_cast<mode_t>(~mode & 0777));
-  int bound = bind(fd, reinterpret_cast<sockaddr*>(&address), sizeof address);
-  int error = errno;
-  umask(before);
-  errno = error;
-  if (bound != 0 || listen(fd, backlog) != 0) return close_with_errno(env, fd);
+  if (fchmod(fd, mode) != 0 || bind(fd, reinterpret_cast<sockaddr*>(&address), sizeof address) != 0) {
+    return close_and_fail(env, fd);
+  }
+  if (chmod(address.sun_path, mode) != 0 || listen(fd, backlog) != 0) {
+    error = errno;
+    unlink(address.sun_path);
+    close(fd);
+    return number(env, -error);
+  }
   return number(env, fd);
 }
 
+// connectUnix(path)
 napi_value connect_unix(napi_env env, napi_callback_info info) {
-  Arguments a(env, info, 1);
+  Arguments a(env, info);
   sockaddr_un address;
-  bool fits = unix_address(&a, 0, &address);
+  int error = unix_address(&a, 0, &address);
   if (!a.ok) return nullptr;
-  if (!fits) return number(env, -ENAMETOOLONG);
+  if (error != 0) return number(env, -error);
   int fd = stream_socket();
   if (fd < 0) return outcome(env, fd);
-  int connected = connect(fd, reinterpret_cast<sockaddr*>(&address), sizeof address);
-  if (connected != 0) return close_with_errno(env, fd);
+  if (connect(fd, reinterpret_cast<sockaddr*>(&address), sizeof address) != 0) return close_and_fail(env, fd);
   return number(env, fd);
 }
 
+// acceptUnix(fd)
 napi_value accept_unix(napi_env env, napi_callback_info info) {
-  Arguments a(env, info, 1);
-  int listener = a.fd(0);
+  Arguments a(env, info);
+  int listener = a.index(0, "fd");
   if (!a.ok) return nullptr;
   return outcome(env, accept4(listener, nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
 }
 
+// Room for as many descriptors as a message may carry.
+union Control {
+  cmsghdr header;
+  char bytes[CMSG_SPACE(kMaxDescriptors * sizeof(int))];
+};
+
+void attach_descriptors(msghdr* message, Control* control, const int* descriptors, size_t count) {
+  memset(control, 0, sizeof *control);
+  message->msg_control = control;
+  message->msg_controllen = CMSG_SPACE(count * sizeof(int));
+  cmsghdr* header = CMSG_FIRSTHDR(message);
+  header->cmsg_level = SOL_SOCKET;
+  header->cmsg_type = SCM_RIGHTS;
+  header->cmsg_len = CMSG_LEN(count * sizeof(int));
+  memcpy(CMSG_DATA(header), descriptors, count * sizeof(int));
+}
+
 // sendMessage(fd, bytes, offset, length, descriptors)
 napi_value send_message(napi_env env, napi_callback_info info) {
-  Arguments a(env, info, 5);
-  int fd = a.fd(0);
+  Arguments a(env, info);
+  int fd = a.index(0, "fd");
+  int descriptors[kMaxDescriptors];
+  size_t count = a.descriptors(4, "descriptors", descriptors, kMaxDescriptors);
+  uint64_t offset = a.u53(2, "offset"), length = a.u53(3, "length");
   size_t size = 0;
-  uint8_t* bytes = a.bytes(1, &size);
-  uint64_t offset = a.u53(2), length = a.u53(3);
-  uint32_t count = 0;
-  if (a.ok && (offset > size || length > size - offset)) a.fail("the range is outside the buffer");
-  if (a.ok && napi_get_array_length(env, a.value(4), &count) != napi_ok) a.fail("expected descriptors");
-  if (a.ok && count > kMaxDescriptors) a.fail("too many descriptors");
+  uint8_t* bytes = a.bytes(1, "bytes", &size);
+  if (a.ok && (offset > size || length > size - offset)) a.fail("offset and length", "inside the bytes");
+  // A stream carries descriptors with a byte; without any they would vanish.
+  if (a.ok && length == 0) a.fail("length", "more than 0");
   if (!a.ok) return nullptr;
   iovec part = {bytes + offset, length};
-  alignas(cmsghdr) char control[CMSG_SPACE(kMaxDescriptors * sizeof(int))];
   msghdr message = {};
   message.msg_iov = &part;
   message.msg_iovlen = 1;
-  if (count > 0) {
-    memset(control, 0, sizeof control);
-    message.msg_control = control;
-    message.msg_controllen = CMSG_SPACE(count * sizeof(int));
-    cmsghdr* header = CMSG_FIRSTHDR(&message);
-    header->cmsg_level = SOL_SOCKET;
-    header->cmsg_type = SCM_RIGHTS;
-    header->cmsg_len = CMSG_LEN(count * sizeof(int));
-    for (uint32_t i = 0; i < count; i++) {
-      napi_value element;
-      int32_t descriptor = -1;
-      napi_get_element(env, a.value(4), i, &element);
-      if (napi_get_value_int32(env, element, &descriptor) != napi_ok || descriptor < 0) {
-        a.fail("expected a descriptor");
-        return nullptr;
-      }
-      memcpy(CMSG_DATA(header) + i * sizeof(int), &descriptor, sizeof(int));
-    }
-  }
+  Control control;
+  if (count > 0) attach_descriptors(&message, &control, descriptors, count);
   ssize_t sent;
   do {
     sent = sendmsg(fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
@@ -120,10 +115,11 @@ napi_value send_message(napi_env env, napi_callback_info info) {
   return outcome(env, sent);
 }
 
-// Appends the received descriptors to the array. When some did not fit, the kernel has dropped those already;
-// the rest are closed here, since nobody can tell any more which is which.
+// Appends the received descriptors to the array. When some did not fit (or the process may not open more),
+// the kernel has dropped those already; the rest are closed here, since nobody can tell which is which.
+// False then, and when the array does not take them.
 bool take_descriptors(napi_env env, msghdr* message, napi_value into) {
-  bool truncated = (message->msg_flags & MSG_CTRUNC) != 0;
+  bool keep = (message->msg_flags & MSG_CTRUNC) == 0;
   uint32_t length = 0;
   napi_get_array_length(env, into, &length);
   for (cmsghdr* h = CMSG_FIRSTHDR(message); h != nullptr; h = CMSG_NXTHDR(message, h)) {
@@ -132,64 +128,72 @@ bool take_descriptors(napi_env env, msghdr* message, napi_value into) {
     for (size_t i = 0; i < count; i++) {
       int descriptor;
       memcpy(&descriptor, CMSG_DATA(h) + i * sizeof(int), sizeof(int));
-      if (truncated) close(descriptor);
-      else napi_set_element(env, into, length++, number(env, descriptor));
+      if (keep && napi_set_element(env, into, length++, number(env, descriptor)) == napi_ok) continue;
+      keep = false;
+      close(descriptor);
     }
   }
-  return !truncated;
+  return keep;
 }
 
 // receiveMessage(fd, into, descriptors): bytes received; descriptors are appended to the array
 napi_value receive_message(napi_env env, napi_callback_info info) {
-  Arguments a(env, info, 3);
-  int fd = a.fd(0);
+  Arguments a(env, info);
+  int fd = a.index(0, "fd");
   size_t size = 0;
-  uint8_t* bytes = a.bytes(1, &size);
+  uint8_t* bytes = a.bytes(1, "into", &size);
+  bool is_array = false;
+  napi_is_array(env, a.value(2), &is_array);
+  if (!is_array) a.fail("descriptors", "an array");
   if (!a.ok) return nullptr;
   iovec part = {bytes, size};
-  alignas(cmsghdr) char control[CMSG_SPACE(kMaxDescriptors * sizeof(int))];
+  Control control;
   msghdr message = {};
   message.msg_iov = &part;
   message.msg_iovlen = 1;
-  message.msg_control = control;
+  message.msg_control = &control;
   message.msg_controllen = sizeof control;
   ssize_t received;
   do {
     received = recvmsg(fd, &message, MSG_CMSG_CLOEXEC | MSG_DONTWAIT);
   } while (received < 0 && errno == EINTR);
-  bool came = received >= 0 && message.msg_controllen > 0;
-  if (came && !take_descriptors(env, &message, a.value(2))) return number(env, -EMSGSIZE);
+  bool carries = received >= 0 && (message.msg_controllen > 0 || (message.msg_flags & MSG_CTRUNC) != 0);
+  if (carries && !take_descriptors(env, &message, a.value(2))) return number(env, -EMSGSIZE);
   return outcome(env, received);
 }
 
-// peerCredentials(fd, into: Uint8Array of three 32-bit integers: pid, uid, gid)
+// peerCredentials(fd, into: Float64Array of pid, uid, gid)
 napi_value peer_credentials(napi_env env, napi_callback_info info) {
-  Arguments a(env, info, 2);
-  int fd = a.fd(0);
-  size_t length = 0;
-  uint8_t* into = a.bytes(1, &length);
-  if (a.ok && length < 12) a.fail("expected room for three integers");
+  Arguments a(env, info);
+  int fd = a.index(0, "fd");
+  size_t room = 0;
+  double* into = a.doubles(1, "into", &room);
+  if (a.ok && room < 3) a.fail("into", "three numbers long");
   if (!a.ok) return nullptr;
   ucred credentials;
   socklen_t size = sizeof credentials;
   int result = getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &credentials, &size);
   if (result == 0) {
-    uint32_t values[3] = {static_cast<uint32_t>(credentials.pid), credentials.uid, credentials.gid};
-    memcpy(into, values, sizeof values);
+    into[0] = credentials.pid;
+    into[1] = credentials.uid;
+    into[2] = credentials.gid;
   }
   return outcome(env, result);
 }
 
+// closeDescriptor(fd). Linux frees the number before it can be interrupted: EINTR is done, and not to be
+// repeated.
 napi_value close_descriptor(napi_env env, napi_callback_info info) {
-  Arguments a(env, info, 1);
-  int fd = a.fd(0);
+  Arguments a(env, info);
+  int fd = a.index(0, "fd");
   if (!a.ok) return nullptr;
-  return outcome(env, close(fd));
+  int result = close(fd);
+  return outcome(env, result != 0 && errno == EINTR ? 0 : result);
 }
 
 napi_value shutdown_socket(napi_env env, napi_callback_info info) {
-  Arguments a(env, info, 1);
-  int fd = a.fd(0);
+  Arguments a(env, info);
+  int fd = a.index(0, "fd");
   if (!a.ok) return nullptr;
   return outcome(env, shutdown(fd, SHUT_RDWR));
 }

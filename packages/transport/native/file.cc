@@ -2,10 +2,10 @@
 // flock(2).
 #include <fcntl.h>
 #include <linux/falloc.h>
+#include <signal.h>
 #include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/vfs.h>
-#include <unistd.h>
 
 #include "arguments.h"
 
@@ -16,68 +16,74 @@
 namespace cluster_fs {
 namespace {
 
+// createMemfd(name, size)
 napi_value create_memfd(napi_env env, napi_callback_info info) {
-  Arguments a(env, info, 2);
-  char name[250];
-  a.text(0, name, sizeof name);
-  uint64_t size = a.u53(1);
+  Arguments a(env, info);
+  char name[256];
+  size_t length = a.text(0, "name", name, sizeof name);
+  uint64_t size = a.u53(1, "sizeBytes");
   if (!a.ok) return nullptr;
+  if (length >= sizeof name) return number(env, -EINVAL);
   int fd = memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING);
-  if (fd >= 0 && ftruncate(fd, static_cast<off_t>(size)) != 0) {
-    int error = errno;
-    close(fd);
-    errno = error;
-    fd = -1;
-  }
-  return outcome(env, fd);
+  if (fd < 0 || ftruncate(fd, static_cast<off_t>(size)) != 0) return close_and_fail(env, fd);
+  return number(env, fd);
 }
 
 napi_value seal_future_writes(napi_env env, napi_callback_info info) {
-  Arguments a(env, info, 1);
-  int fd = a.fd(0);
+  Arguments a(env, info);
+  int fd = a.index(0, "fd");
   if (!a.ok) return nullptr;
-  int seals = F_SEAL_FUTURE_WRITE | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL;
+  constexpr int seals = F_SEAL_FUTURE_WRITE | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL;
   return outcome(env, fcntl(fd, F_ADD_SEALS, seals));
 }
 
-napi_value allocate(napi_env env, int mode, napi_callback_info info) {
-  Arguments a(env, info, 3);
-  int fd = a.fd(0);
-  uint64_t offset = a.u53(1), length = a.u53(2);
+// On tmpfs, a signal undoes all that fallocate did so far (EINTR). Repeating it would never end under a
+// profiler that sends signals faster than a large range is allocated, so they wait until it is done.
+int uninterrupted_fallocate(int fd, int mode, uint64_t offset, uint64_t length) {
+  sigset_t all, before;
+  sigfillset(&all);
+  pthread_sigmask(SIG_SETMASK, &all, &before);
+  int result = fallocate(fd, mode, static_cast<off_t>(offset), static_cast<off_t>(length));
+  int error = errno;
+  pthread_sigmask(SIG_SETMASK, &before, nullptr);
+  errno = error;
+  return result;
+}
+
+napi_value allocate(napi_env env, napi_callback_info info, int mode) {
+  Arguments a(env, info);
+  int fd = a.index(0, "fd");
+  uint64_t offset = a.u53(1, "offset"), length = a.u53(2, "length");
   if (!a.ok) return nullptr;
-  int result;
-  do {
-    result = fallocate(fd, mode, static_cast<off_t>(offset), static_cast<off_t>(length));
-  } while (result != 0 && errno == EINTR);
-  return outcome(env, result);
+  return outcome(env, uninterrupted_fallocate(fd, mode, offset, length));
 }
 
 napi_value allocate_range(napi_env env, napi_callback_info info) {
-  return allocate(env, FALLOC_FL_KEEP_SIZE, info);
+  return allocate(env, info, FALLOC_FL_KEEP_SIZE);
 }
 
 napi_value punch_hole(napi_env env, napi_callback_info info) {
-  return allocate(env, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, info);
+  return allocate(env, info, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE);
 }
 
-napi_value seek(napi_env env, int whence, napi_callback_info info) {
-  Arguments a(env, info, 2);
-  int fd = a.fd(0);
-  uint64_t offset = a.u53(1);
+napi_value seek(napi_env env, napi_callback_info info, int whence) {
+  Arguments a(env, info);
+  int fd = a.index(0, "fd");
+  uint64_t offset = a.u53(1, "offset");
   if (!a.ok) return nullptr;
   return outcome(env, lseek(fd, static_cast<off_t>(offset), whence));
 }
 
-napi_value seek_data(napi_env env, napi_callback_info info) { return seek(env, SEEK_DATA, info); }
-napi_value seek_hole(napi_env env, napi_callback_info info) { return seek(env, SEEK_HOLE, info); }
+napi_value seek_data(napi_env env, napi_callback_info info) { return seek(env, info, SEEK_DATA); }
+napi_value seek_hole(napi_env env, napi_callback_info info) { return seek(env, info, SEEK_HOLE); }
 
-// fileSystemStats(fd, into: Uint8Array of five doubles: type, block size, blocks, free, available)
+// fileSystemStats(fd, into: Float64Array of type, block size, blocks, free, available)
 napi_value file_system_stats(napi_env env, napi_callback_info info) {
-  Arguments a(env, info, 2);
-  int fd = a.fd(0);
-  size_t length = 0;
-  double* into = reinterpret_cast<double*>(a.bytes(1, &length));
-  if (a.ok && length < 5 * sizeof(double)) a.fail("expected room for five doubles");
+  Arguments a(env, info);
+  int fd = a.index(0, "fd");
+  size_t room = 0;
+  double* into = a.doubles(1, "into", &room);
+  if (a.ok && room < 5) a.fail("into", "five numbers long");
   if (!a.ok) return nullptr;
   struct statfs s;
   int result = fstatfs(fd, &s);
@@ -92,15 +98,15 @@ napi_value file_system_stats(napi_env env, napi_callback_info info) {
 }
 
 napi_value lock_file(napi_env env, napi_callback_info info) {
-  Arguments a(env, info, 1);
-  int fd = a.fd(0);
+  Arguments a(env, info);
+  int fd = a.index(0, "fd");
   if (!a.ok) return nullptr;
   return outcome(env, flock(fd, LOCK_EX | LOCK_NB));
 }
 
 napi_value duplicate(napi_env env, napi_callback_info info) {
-  Arguments a(env, info, 1);
-  int fd = a.fd(0);
+  Arguments a(env, info);
+  int fd = a.index(0, "fd");
   if (!a.ok) return nullptr;
   return outcome(env, fcntl(fd, F_DUPFD_CLOEXEC, 0));
 }

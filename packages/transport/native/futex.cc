@@ -2,7 +2,6 @@
 #include <linux/futex.h>
 #include <sys/syscall.h>
 #include <time.h>
-#include <unistd.h>
 
 #include "arguments.h"
 
@@ -21,7 +20,10 @@ struct Waiter {
   uint32_t reserved;
 };
 constexpr uint32_t kSize32 = 2;
-constexpr uint32_t kMaxWaiters = 128;
+constexpr size_t kMaxWaiters = 128;
+
+// Three thousand years are for ever; far beyond, the sum with the clock would overflow.
+constexpr double kForeverMs = 1e14;
 
 timespec from_milliseconds(double ms) {
   timespec t;
@@ -30,49 +32,73 @@ timespec from_milliseconds(double ms) {
   return t;
 }
 
+// wakeFutex(address, count)
 napi_value wake_futex(napi_env env, napi_callback_info info) {
-  Arguments a(env, info, 2);
-  void* address = a.address(0);
-  int count = a.i32(1);
+  Arguments a(env, info);
+  void* address = a.address(0, "address");
+  int count = a.index(1, "count");
   if (!a.ok) return nullptr;
   return outcome(env, syscall(SYS_futex, address, FUTEX_WAKE, count, nullptr, nullptr, 0));
 }
 
 // waitFutex(address, expected, timeoutMs): blocks the calling thread
 napi_value wait_futex(napi_env env, napi_callback_info info) {
-  Arguments a(env, info, 3);
-  void* address = a.address(0);
-  int32_t expected = a.i32(1);
-  timespec timeout = from_milliseconds(static_cast<double>(a.u53(2)));
+  Arguments a(env, info);
+  void* address = a.address(0, "address");
+  int32_t expected = a.i32(1, "expected");
+  double timeout_ms = a.milliseconds(2, "timeoutMs");
   if (!a.ok) return nullptr;
-  return outcome(env, syscall(SYS_futex, address, FUTEX_WAIT, expected, &timeout, nullptr, 0));
+  bool forever = timeout_ms > kForeverMs;
+  timespec span = from_milliseconds(forever ? 0 : timeout_ms);
+  timespec* timeout = forever ? nullptr : &span;
+  return outcome(env, syscall(SYS_futex, address, FUTEX_WAIT, expected, timeout, nullptr, 0));
 }
 
-// waitFutexAny(pairs: Uint8Array of (address, expected) as doubles, count, timeoutMs): index of the one that
-// was woken
-napi_value wait_futex_any(napi_env env, napi_callback_info info) {
-  Arguments a(env, info, 3);
-  size_t length = 0;
-  const double* pairs = reinterpret_cast<double*>(a.bytes(0, &length));
-  uint64_t count = a.u53(1);
-  double timeout_ms = static_cast<double>(a.u53(2));
-  if (a.ok && (count > kMaxWaiters || length < count * 2 * sizeof(double))) a.fail("too many waits");
-  if (!a.ok) return nullptr;
-  Waiter waiters[kMaxWaiters];
-  for (uint64_t i = 0; i < count; i++) {
-    uint32_t expected = static_cast<uint32_t>(static_cast<int32_t>(pairs[i * 2 + 1]));
-    waiters[i] = {expected, static_cast<uint64_t>(pairs[i * 2]), kSize32, 0};
-  }
-  // futex_waitv takes a point in time, not a length of time.
-  timespec now, timeout = from_milliseconds(timeout_ms);
+// futex_waitv(2) takes a point in time, not a length of time.
+timespec after(double ms) {
+  timespec now, t = from_milliseconds(ms);
   clock_gettime(CLOCK_MONOTONIC, &now);
-  timeout.tv_sec += now.tv_sec;
-  timeout.tv_nsec += now.tv_nsec;
-  if (timeout.tv_nsec >= 1000000000) {
-    timeout.tv_nsec -= 1000000000;
-    timeout.tv_sec += 1;
+  t.tv_sec += now.tv_sec;
+  t.tv_nsec += now.tv_nsec;
+  if (t.tv_nsec >= 1000000000) {
+    t.tv_nsec -= 1000000000;
+    t.tv_sec += 1;
   }
-  return outcome(env, syscall(SYS_futex_waitv, waiters, count, 0, &timeout, CLOCK_MONOTONIC));
+  return t;
+}
+
+bool is_integer(double value, double min, double max) {
+  return value >= min && value <= max && value == floor(value);
+}
+
+// Fills `waiters` from (address, expected) pairs. False when a number is not what it should be.
+bool read_waiters(const double* pairs, size_t count, Waiter* waiters) {
+  for (size_t i = 0; i < count; i++) {
+    double address = pairs[i * 2], expected = pairs[i * 2 + 1];
+    if (!is_integer(address, 0, kMaxSafeInteger) || !is_integer(expected, INT32_MIN, INT32_MAX)) return false;
+    uint32_t value = static_cast<uint32_t>(static_cast<int32_t>(expected));
+    waiters[i] = {value, static_cast<uint64_t>(address), kSize32, 0};
+  }
+  return true;
+}
+
+// waitFutexAny(pairs: Float64Array of (address, expected), timeoutMs): index of the one that was woken
+napi_value wait_futex_any(napi_env env, napi_callback_info info) {
+  Arguments a(env, info);
+  size_t length = 0;
+  const double* pairs = a.doubles(0, "waits", &length);
+  double timeout_ms = a.milliseconds(1, "timeoutMs");
+  size_t count = length / 2;
+  Waiter waiters[kMaxWaiters];
+  if (a.ok && (count > kMaxWaiters || !read_waiters(pairs, count, waiters))) {
+    a.fail("waits", "1 to 128 addresses, each with the 32-bit integer expected there");
+  }
+  if (!a.ok) return nullptr;
+  bool forever = timeout_ms > kForeverMs;
+  timespec point = after(forever ? 0 : timeout_ms);
+  timespec* deadline = forever ? nullptr : &point;
+  unsigned words = static_cast<unsigned>(count);
+  return outcome(env, syscall(SYS_futex_waitv, waiters, words, 0, deadline, CLOCK_MONOTONIC));
 }
 
 }  // namespace

@@ -5,8 +5,6 @@
 // claimed with one compare-and-swap and published with one store. The handler only reads, formats numbers and
 // calls write(2).
 #include <signal.h>
-#include <string.h>
-#include <unistd.h>
 
 #include <atomic>
 
@@ -17,9 +15,13 @@ namespace {
 
 constexpr size_t kSlots = 4096;
 constexpr size_t kLabel = 200;
+constexpr uintptr_t kFree = 0;
+constexpr uintptr_t kFilling = 1;
 
+// INVARIANT: the last byte of `label` is never anything but 0, so that it ends for a handler that reads it
+// while another thread fills it.
 struct Slot {
-  std::atomic<uintptr_t> start{0};  // 0 free, 1 being filled
+  std::atomic<uintptr_t> start{kFree};
   uintptr_t length;
   char label[kLabel];
 };
@@ -47,38 +49,48 @@ size_t append(char* line, size_t at, const char* text) {
 }
 
 void report(const Slot& slot, uintptr_t offset, int signal) {
+  bool bus = signal == SIGBUS;
   char line[kLabel + 160];
-  size_t at = append(line, 0, "cluster-fs: store into read-only view of ");
+  size_t at = append(line, 0, "cluster-fs: ");
+  at = append(line, at, bus ? "no memory behind view of " : "store into read-only view of ");
   at = append(line, at, slot.label);
   at = append(line, at, " at offset ");
   at += decimal(offset, line + at);
-  at = append(line, at, signal == SIGBUS ? " (SIGBUS)\n" : " (SIGSEGV)\n");
+  at = append(line, at, bus ? " (SIGBUS)\n" : " (SIGSEGV)\n");
   ssize_t ignored = write(STDERR_FILENO, line, at);
   (void)ignored;
 }
 
+const Slot* slot_of(uintptr_t address, uintptr_t* offset) {
+  for (const Slot& slot : slots) {
+    uintptr_t start = slot.start.load(std::memory_order_acquire);
+    if (start <= kFilling || address < start || address - start >= slot.length) continue;
+    *offset = address - start;
+    return &slot;
+  }
+  return nullptr;
+}
+
+// Hands a signal that is none of ours to whoever was there before: V8 takes faults of WebAssembly, others may
+// take others.
+void pass_on(const struct sigaction& before, int signal, siginfo_t* info, void* context) {
+  bool has_handler = before.sa_handler != SIG_DFL && before.sa_handler != SIG_IGN;
+  if (has_handler && (before.sa_flags & SA_SIGINFO) != 0) return before.sa_sigaction(signal, info, context);
+  if (has_handler) return before.sa_handler(signal);
+  sigaction(signal, &before, nullptr);
+  // A fault repeats itself after this; a signal that somebody sent does not.
+  if (info->si_code <= 0) raise(signal);
+}
+
 void on_signal(int signal, siginfo_t* info, void* context) {
-  uintptr_t address = reinterpret_cast<uintptr_t>(info->si_addr);
-  struct sigaction* before = signal == SIGBUS ? &before_bus : &before_segv;
-  for (size_t i = 0; i < kSlots; i++) {
-    uintptr_t start = slots[i].start.load(std::memory_order_acquire);
-    if (start > 1 && address >= start && address - start < slots[i].length) {
-      report(slots[i], address - start, signal);
-      // The instruction runs again when this returns, and now the process dies of it as it would have.
-      struct sigaction fall_back = {};
-      fall_back.sa_handler = SIG_DFL;
-      sigaction(signal, &fall_back, nullptr);
-      return;
-    }
-  }
-  // None of ours: V8 handles faults of its own (WebAssembly), and so may others.
-  if ((before->sa_flags & SA_SIGINFO) != 0 && before->sa_sigaction != nullptr) {
-    before->sa_sigaction(signal, info, context);
-  } else if (before->sa_handler != SIG_DFL && before->sa_handler != SIG_IGN) {
-    before->sa_handler(signal);
-  } else {
-    sigaction(signal, before, nullptr);
-  }
+  const struct sigaction& before = signal == SIGBUS ? before_bus : before_segv;
+  // Only the kernel's signals, whose code is positive, have an address.
+  uintptr_t offset = 0, address = reinterpret_cast<uintptr_t>(info->si_addr);
+  const Slot* slot = info->si_code > 0 ? slot_of(address, &offset) : nullptr;
+  if (slot == nullptr) return pass_on(before, signal, info, context);
+  report(*slot, offset, signal);
+  // The instruction runs again when this returns, and now the process dies of it as it would have.
+  sigaction(signal, &before, nullptr);
 }
 
 void install() {
@@ -87,40 +99,53 @@ void install() {
   action.sa_sigaction = on_signal;
   action.sa_flags = SA_SIGINFO | SA_ONSTACK;
   sigemptyset(&action.sa_mask);
-  sigaction(SIGSEGV, &action, &before_segv);
-  sigaction(SIGBUS, &action, &before_bus);
+  // Order: what was there is known before the handler that passes on to it can run.
+  sigaction(SIGSEGV, nullptr, &before_segv);
+  sigaction(SIGBUS, nullptr, &before_bus);
+  sigaction(SIGSEGV, &action, nullptr);
+  sigaction(SIGBUS, &action, nullptr);
+}
+
+// Copies what fits of a label; a line break in a file's name must not make two lines of the report.
+void set_label(Slot* slot, const char* label) {
+  size_t i = 0;
+  for (; i < kLabel - 1 && label[i] != 0; i++) {
+    bool control = static_cast<unsigned char>(label[i]) < ' ' || label[i] == 127;
+    slot->label[i] = control ? '?' : label[i];
+  }
+  slot->label[i] = 0;
 }
 
 // guardRange(address, length, label): 0, or -ENOSPC when the table is full, which costs the message and
 // nothing else
 napi_value guard_range(napi_env env, napi_callback_info info) {
-  Arguments a(env, info, 3);
-  uint64_t start = a.u53(0), length = a.u53(1);
-  char label[4097];
-  a.text(2, label, sizeof label);
-  if (a.ok && start < 2) a.fail("expected an address");
+  Arguments a(env, info);
+  uint64_t start = a.u53(0, "address"), length = a.u53(1, "length");
+  char label[kLabel];
+  a.text(2, "label", label, sizeof label);
+  if (a.ok && start <= kFilling) a.fail("address", "that of a mapping");
   if (!a.ok) return nullptr;
   install();
-  for (size_t i = 0; i < kSlots; i++) {
-    uintptr_t free_slot = 0;
-    if (!slots[i].start.compare_exchange_strong(free_slot, 1)) continue;
-    slots[i].length = length;
-    label[kLabel - 1] = 0;
-    memcpy(slots[i].label, label, strlen(label) + 1);
-    slots[i].start.store(start, std::memory_order_release);
+  for (Slot& slot : slots) {
+    uintptr_t expected = kFree;
+    if (!slot.start.compare_exchange_strong(expected, kFilling)) continue;
+    slot.length = length;
+    set_label(&slot, label);
+    slot.start.store(start, std::memory_order_release);
     return number(env, 0);
   }
   return number(env, -ENOSPC);
 }
 
+// unguardRange(address): 0, or -ENOENT
 napi_value unguard_range(napi_env env, napi_callback_info info) {
-  Arguments a(env, info, 1);
-  uint64_t start = a.u53(0);
-  if (a.ok && start < 2) a.fail("expected an address");
+  Arguments a(env, info);
+  uint64_t start = a.u53(0, "address");
+  if (a.ok && start <= kFilling) a.fail("address", "that of a mapping");
   if (!a.ok) return nullptr;
-  for (size_t i = 0; i < kSlots; i++) {
+  for (Slot& slot : slots) {
     uintptr_t expected = start;
-    if (slots[i].start.compare_exchange_strong(expected, 0)) return number(env, 0);
+    if (slot.start.compare_exchange_strong(expected, kFree)) return number(env, 0);
   }
   return number(env, -ENOENT);
 }

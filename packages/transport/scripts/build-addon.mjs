@@ -1,23 +1,84 @@
 // Builds the addon for the Node that runs this script. Quick when nothing changed.
+//
+// It is built in a folder of its own and put in place by rename: a process that runs keeps the binary it has
+// mapped, and two builds at once do not meet.
 import { spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import {
+  cpSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
-const root = dirname(dirname(fileURLToPath(import.meta.url)));
+const script = fileURLToPath(import.meta.url);
+const root = dirname(dirname(script));
 const native = join(root, 'native');
 const build = join(root, 'build');
+const release = join(build, 'Release');
 const stampFile = join(build, 'stamp');
+const binaries = ['cluster_fs.node', 'v8_buffer.node'];
+const sources = readdirSync(native).filter((name) => /\.(cc|h|gyp)$/.test(name));
 
-/** What the binaries are made of: sources, and the Node that runs them. */
-function currentStamp() {
+const stamp = stampOf();
+if (!isBuilt()) buildAll();
+
+function stampOf() {
   const hash = createHash('sha256').update(`${process.versions.modules} ${process.arch}`);
-  for (const { name } of readdirSync(native, { withFileTypes: true }).filter((entry) => entry.isFile())) {
-    hash.update(name).update(readFileSync(join(native, name)));
-  }
+  hash.update(readFileSync(script));
+  for (const name of sources) hash.update(name).update(readFileSync(join(native, name)));
   return hash.digest('hex');
+}
+
+function isBuilt() {
+  const present = binaries.every((name) => existsSync(join(release, name)));
+  return present && existsSync(stampFile) && readFileSync(stampFile, 'utf8') === stamp;
+}
+
+function buildAll() {
+  const missing = ['g++', 'make', 'python3'].filter((tool) => !runs(tool));
+  if (missing.length > 0) {
+    stop(
+      `the addon of cluster-fs needs ${missing.join(', ')} to build (Debian: apt-get install g++ make python3)`,
+    );
+    return;
+  }
+  mkdirSync(release, { recursive: true });
+  const work = mkdtempSync(join(build, 'work-'));
+  try {
+    for (const name of sources) cpSync(join(native, name), join(work, name));
+    if (compile(work)) install(work);
+  } finally {
+    rmSync(work, { recursive: true, force: true });
+  }
+}
+
+function compile(work) {
+  const gyp = createRequire(script).resolve('node-gyp/bin/node-gyp.js');
+  const args = [gyp, 'rebuild', '--directory', work, '--jobs', 'max', ...headers()];
+  const { status, stdout, stderr } = spawnSync(process.execPath, args, { cwd: work, encoding: 'utf8' });
+  if (status === 0) return true;
+  process.stderr.write(`${stdout}${stderr}\n`);
+  stop(
+    `the addon of cluster-fs did not build for Node ${process.version}: the compiler's messages are above`,
+  );
+  return false;
+}
+
+/** Order: the stamp last, so that a build that was cut off is repeated. */
+function install(work) {
+  for (const name of binaries) renameSync(join(work, 'build/Release', name), join(release, name));
+  const newStamp = join(work, 'stamp');
+  writeFileSync(newStamp, stamp);
+  renameSync(newStamp, stampFile);
 }
 
 /** Where the headers of this Node are; without them node-gyp downloads some. */
@@ -28,28 +89,11 @@ function headers() {
   return configured === undefined ? [] : [`--nodedir=${configured}`];
 }
 
-function buildAll(stamp) {
-  const gyp = createRequire(import.meta.url).resolve('node-gyp/bin/node-gyp.js');
-  mkdirSync(join(build, 'Release'), { recursive: true });
-  const args = [gyp, 'rebuild', '--directory', native, '--jobs', 'max', ...headers()];
-  const { status } = spawnSync(process.execPath, args, { stdio: 'inherit', cwd: native });
-  if (status !== 0) {
-    throw new Error(
-      'the addon did not build: g++, make and python3 are needed, and the headers of this Node',
-    );
-  }
-  for (const name of binaries) {
-    writeFileSync(join(build, 'Release', name), readFileSync(join(native, 'build', 'Release', name)), {
-      mode: 0o755,
-    });
-  }
-  writeFileSync(stampFile, stamp);
+function runs(tool) {
+  return spawnSync(tool, ['--version'], { stdio: 'ignore' }).status === 0;
 }
 
-const binaries = ['cluster_fs.node', 'v8_buffer.node'];
-const stamp = currentStamp();
-const isCurrent =
-  binaries.every((name) => existsSync(join(build, 'Release', name))) &&
-  existsSync(stampFile) &&
-  readFileSync(stampFile, 'utf8') === stamp;
-if (!isCurrent) buildAll(stamp);
+function stop(message) {
+  process.stderr.write(`${message}\n`);
+  process.exitCode = 1;
+}

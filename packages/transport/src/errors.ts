@@ -1,72 +1,106 @@
 /** Errors in Node's shape: POSIX codes are the vocabulary from the system call to the wire to the caller. */
 import { getSystemErrorMap } from 'node:util';
 
-const byErrno = getSystemErrorMap();
-const byCode = new Map<string, { readonly errno: number; readonly description: string }>();
-for (const [errno, [code, description]] of byErrno) byCode.set(code, { errno, description });
+/** Codes that libuv has no name for, on some Node at least, with Linux's numbers (errno-base.h, errno.h). */
+const linuxOnly = {
+  EBADMSG: [-74, 'bad message'],
+  EDEADLK: [-35, 'resource deadlock avoided'],
+  EDQUOT: [-122, 'disk quota exceeded'],
+  EINPROGRESS: [-115, 'operation now in progress'],
+  ENOEXEC: [-8, 'exec format error'],
+  ENOLCK: [-37, 'no locks available'],
+  ESTALE: [-116, 'stale file handle'],
+} as const;
 
-/**
- * Codes that libuv has no name for, with Linux's numbers.
- * The rest of the vocabulary, one meaning each: ESTALE (inode generation, view or epoch is old), EAGAIN
- * (trying again is right), ETIMEDOUT (a peer is silent), EROFS (no right to write), ENOSPC, EIO (damage),
- * EPROTO (a peer broke the protocol), ENOTSUP (not built; documented), EBUSY (somebody holds it: the message
- * says who).
- */
-const extra = [
-  ['ESTALE', -116, 'stale file handle'],
-  ['EDQUOT', -122, 'quota exceeded'],
-  ['ENOTCONN', -107, 'socket is not connected'],
-] as const;
-for (const [code, errno, description] of extra) {
-  if (!byCode.has(code)) byCode.set(code, { errno, description });
-}
-
-export type ErrorCode =
+/** Codes that libuv has names for. */
+type LibuvCode =
   | 'E2BIG'
   | 'EACCES'
   | 'EADDRINUSE'
+  | 'EADDRNOTAVAIL'
+  | 'EAFNOSUPPORT'
   | 'EAGAIN'
+  | 'EALREADY'
   | 'EBADF'
   | 'EBUSY'
   | 'ECANCELED'
+  | 'ECONNABORTED'
   | 'ECONNREFUSED'
   | 'ECONNRESET'
-  | 'EDQUOT'
+  | 'EDESTADDRREQ'
   | 'EEXIST'
   | 'EFAULT'
   | 'EFBIG'
+  | 'EHOSTDOWN'
+  | 'EHOSTUNREACH'
+  | 'EILSEQ'
   | 'EINTR'
   | 'EINVAL'
   | 'EIO'
+  | 'EISCONN'
   | 'EISDIR'
   | 'ELOOP'
   | 'EMFILE'
   | 'EMLINK'
   | 'EMSGSIZE'
   | 'ENAMETOOLONG'
+  | 'ENETDOWN'
+  | 'ENETUNREACH'
   | 'ENFILE'
+  | 'ENOBUFS'
+  | 'ENODATA'
   | 'ENODEV'
   | 'ENOENT'
   | 'ENOMEM'
+  | 'ENONET'
+  | 'ENOPROTOOPT'
   | 'ENOSPC'
   | 'ENOSYS'
   | 'ENOTCONN'
   | 'ENOTDIR'
   | 'ENOTEMPTY'
+  | 'ENOTSOCK'
   | 'ENOTSUP'
+  | 'ENOTTY'
   | 'ENXIO'
   | 'EOVERFLOW'
   | 'EPERM'
   | 'EPIPE'
   | 'EPROTO'
   | 'EPROTONOSUPPORT'
+  | 'EPROTOTYPE'
   | 'ERANGE'
+  | 'EREMOTEIO'
   | 'EROFS'
+  | 'ESHUTDOWN'
+  | 'ESOCKTNOSUPPORT'
   | 'ESPIPE'
   | 'ESRCH'
-  | 'ESTALE'
   | 'ETIMEDOUT'
-  | 'EXDEV';
+  | 'ETXTBSY'
+  | 'EUNATCH'
+  | 'EXDEV'
+  | 'UNKNOWN';
+
+/**
+ * What may have failed. The codes that are ours to give have one meaning each: ESTALE (inode generation, view
+ * or epoch is old), EAGAIN (trying again is right), ETIMEDOUT (a peer is silent), EROFS (no right to write),
+ * ENOSPC, EIO (damage), EPROTO (a peer broke the protocol), ENOTSUP (not built; documented), EBUSY (somebody
+ * holds it: the message says who).
+ */
+export type ErrorCode = LibuvCode | keyof typeof linuxOnly;
+
+const byErrno = new Map<number, readonly [code: string, description: string]>();
+const byCode = new Map<string, readonly [errno: number, description: string]>();
+
+function learn(errno: number, code: string, description: string): void {
+  byErrno.set(errno, [code, description]);
+  byCode.set(code, [errno, description]);
+}
+
+for (const [code, [errno, description]] of Object.entries(linuxOnly)) learn(errno, code, description);
+// Order: libuv's last, so that a message reads as node:fs writes it.
+for (const [errno, [code, description]] of getSystemErrorMap()) learn(errno, code, description);
 
 export interface ErrorDetail {
   readonly path?: string | undefined;
@@ -78,26 +112,25 @@ export interface ErrorDetail {
 
 /** A failed operation. Callers match on `code`; the message reads as node:fs writes it. */
 export class FsError extends Error {
-  readonly code: ErrorCode;
   /** Negative, as Node has it. */
   readonly errno: number;
+  readonly code: ErrorCode;
   readonly syscall: string;
   declare readonly path: string | undefined;
   declare readonly dest: string | undefined;
   declare readonly why: string | undefined;
 
   constructor(code: ErrorCode, syscall: string, { path, dest, why, cause }: ErrorDetail = {}) {
-    const known = byCode.get(code);
+    const [errno, description] = byCode.get(code) ?? [-1, 'unknown error'];
     const place = path === undefined ? '' : ` '${path}'`;
     const target = dest === undefined ? '' : ` -> '${dest}'`;
     const reason = why === undefined ? '' : ` (${why})`;
     super(
-      `${code}: ${known?.description ?? 'unknown error'}, ${syscall}${place}${target}${reason}`,
+      `${code}: ${description}, ${syscall}${place}${target}${reason}`,
       cause === undefined ? {} : { cause },
     );
-    this.name = 'Error';
+    this.errno = errno;
     this.code = code;
-    this.errno = known?.errno ?? -1;
     this.syscall = syscall;
     // Absent and not undefined where there is none, as in Node: deepEqual and JSON see the difference.
     if (path !== undefined) this.path = path;
@@ -106,11 +139,10 @@ export class FsError extends Error {
   }
 }
 
-/** The code of a positive errno, as libuv names it. */
+/** The code of an errno, of either sign, as libuv names it; 'UNKNOWN' for one that nobody names. */
 export function codeOfErrno(errno: number): ErrorCode {
-  const known = byErrno.get(-errno)?.[0];
-  if (known !== undefined && !known.startsWith('Unknown')) return known as ErrorCode;
-  return (extra.find(([, n]) => n === -errno)?.[0] ?? 'EIO') as ErrorCode;
+  const [code] = byErrno.get(-Math.abs(errno)) ?? ['UNKNOWN'];
+  return code as ErrorCode;
 }
 
 /**

@@ -1,41 +1,45 @@
 /**
- * Copies of memory, off the event loop on the libuv pool, or at once. Both addresses must stay mapped
- * meanwhile.
+ * Copies of memory. The promise ones run on the libuv pool, off the event loop; their ranges must stay
+ * mapped, and the descriptor open, until the promise settles. They are for the node process: in a client, the
+ * application's own calls may hold every thread of the pool.
  */
-import { call, checked } from './binding.ts';
+import { addon, checked } from './binding.ts';
 
+/** Requires: both ranges are mapped. They may overlap. */
 export interface MemoryCopy {
   readonly from: number;
   readonly to: number;
   readonly length: number;
 }
 
-/** memcpy(3) on a pool thread. */
+/** memmove(3) on a pool thread. */
 export const copyMemory = async ({ from, to, length }: MemoryCopy): Promise<void> => {
-  checked(await call('copyMemory', from, to, length, false), 'memcpy');
+  checked(await addon.copyMemory(from, to, length), 'memmove');
 };
 
-/** memcpy(3). */
+/** memmove(3), at once. */
 export const copyMemorySync = ({ from, to, length }: MemoryCopy): void => {
-  checked(call('copyMemory', from, to, length, true), 'memcpy');
+  checked(addon.copyMemorySync(from, to, length), 'memmove');
 };
 
 export interface MemoryWrite {
   readonly fd: number;
+  /** In the file. */
   readonly offset: number;
   readonly address: number;
   readonly length: number;
 }
 
 /**
- * pwrite(2) from memory into a file, on a pool thread. On tmpfs, fresh pages are not zeroed first; ENOSPC
- * when full.
+ * pwrite(2) of a range of memory, all of it, on a pool thread. On tmpfs, fresh pages are taken without
+ * zeroing them first, and ENOSPC says that it is full, where a store would be SIGBUS; what was written until
+ * then stays. EFAULT where nothing is mapped.
  */
 export const writeMemory = async ({ fd, offset, address, length }: MemoryWrite): Promise<void> => {
-  checked(await call('writeMemory', fd, offset, address, length, false), 'write');
+  checked(await addon.writeMemory(fd, offset, address, length), 'write');
 };
 
-/** pwrite(2) from memory into a file. */
+/** As `writeMemory`, at once. */
 export const writeMemorySync = ({ fd, offset, address, length }: MemoryWrite): void => {
-  checked(call('writeMemory', fd, offset, address, length, true), 'write');
+  checked(addon.writeMemorySync(fd, offset, address, length), 'write');
 };

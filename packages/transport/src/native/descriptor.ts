@@ -1,30 +1,35 @@
 /** Unix stream sockets that carry descriptors: unix(7). Always non-blocking and close-on-exec. */
 import { readdirSync } from 'node:fs';
-import { call, checked, unlessBusy } from './binding.ts';
+import { addon, checked, unlessBusy } from './binding.ts';
+
+export interface ListenOptions {
+  /** How many connections may wait to be accepted. Default: 511, as in node:net. */
+  readonly backlog?: number;
+  /** Rights of the file; to connect one needs to write. Default: 0o600, the owner alone. */
+  readonly mode?: number;
+}
 
 /**
- * A listening socket at `path`, never for a moment with wider rights than `mode`. EADDRINUSE when something
- * is there;
- * ENAMETOOLONG for a path over 107 bytes.
+ * bind(2) and listen(2): a listening socket at `path`, which never for a moment has wider rights than `mode`.
+ * Whoever closes it unlinks the path. EADDRINUSE when something is there, ENAMETOOLONG for a path over 107
+ * bytes, ENOENT for an empty one.
  */
-export const listenUnix = (
-  path: string,
-  { backlog = 511, mode = 0o600 }: { backlog?: number; mode?: number } = {},
-): number => checked(call('listenUnix', path, backlog, mode), 'listen', path);
+export const listenUnix = (path: string, { backlog = 511, mode = 0o600 }: ListenOptions = {}): number =>
+  checked(addon.listenUnix(path, backlog, mode), 'listen', path);
 
 /**
- * connect(2). ECONNREFUSED when nobody listens, ENOENT when nothing is there, EAGAIN when the backlog is
- * full.
+ * connect(2), which is immediate. ECONNREFUSED when nobody listens, ENOENT when nothing is there, EACCES
+ * without the right to write, EAGAIN when the backlog is full, ENAMETOOLONG for a path over 107 bytes.
  */
-export const connectUnix = (path: string): number => checked(call('connectUnix', path), 'connect', path);
+export const connectUnix = (path: string): number => checked(addon.connectUnix(path), 'connect', path);
 
-/** accept4(2); undefined when nobody waits. */
-export const acceptUnix = (fd: number): number | undefined => unlessBusy(call('acceptUnix', fd), 'accept');
+/** accept4(2); undefined when nobody waits. EMFILE. */
+export const acceptUnix = (fd: number): number | undefined => unlessBusy(addon.acceptUnix(fd), 'accept');
 
 /**
  * sendmsg(2): bytes of `from` and, with the first of them, descriptors (at most 16; they stay the caller's
- * too).
- * How many bytes the socket took, or undefined when it is full.
+ * too). How many bytes the socket took, then with all descriptors, or undefined when it is full, then with
+ * none. EPIPE when the peer is gone; never SIGPIPE.
  */
 export const sendMessage = (
   fd: number,
@@ -32,33 +37,39 @@ export const sendMessage = (
   offset: number,
   length: number,
   descriptors: readonly number[],
-): number | undefined => unlessBusy(call('sendMessage', fd, from, offset, length, descriptors), 'sendmsg');
+): number | undefined => unlessBusy(addon.sendMessage(fd, from, offset, length, descriptors), 'sendmsg');
 
 /**
  * recvmsg(2): how many bytes came, 0 at the end, undefined when there are none now. Descriptors that came
- * with them are appended to `descriptors` and are the caller's to close. EMSGSIZE when some did not fit: then
- * none is kept.
+ * with them are appended to `descriptors` and are the caller's to close. EMSGSIZE when more than 16 came, or
+ * more than the process may open: then none is kept, and the bytes of this call are lost. ECONNRESET.
  */
 export const receiveMessage = (fd: number, into: Uint8Array, descriptors: number[]): number | undefined =>
-  unlessBusy(call('receiveMessage', fd, into, descriptors), 'recvmsg');
+  unlessBusy(addon.receiveMessage(fd, into, descriptors), 'recvmsg');
 
-/** getsockopt(2), SO_PEERCRED: who connected, as the kernel saw it then. */
-export function peerCredentials(fd: number): { pid: number; uid: number; gid: number } {
-  const values = new Uint32Array(3);
-  checked(call('peerCredentials', fd, new Uint8Array(values.buffer)), 'getsockopt');
+export interface PeerCredentials {
+  readonly pid: number;
+  readonly uid: number;
+  readonly gid: number;
+}
+
+/** getsockopt(2), SO_PEERCRED: who connected, or who listens, as the kernel saw it then. */
+export function peerCredentials(fd: number): PeerCredentials {
+  const values = new Float64Array(3);
+  checked(addon.peerCredentials(fd, values), 'getsockopt');
   const [pid = 0, uid = 0, gid = 0] = values;
   return { pid, uid, gid };
 }
 
-/** close(2). */
+/** close(2). EBADF when it is not open: then somebody closed it twice. */
 export const closeDescriptor = (fd: number): void => {
-  checked(call('closeDescriptor', fd), 'close');
+  checked(addon.closeDescriptor(fd), 'close');
 };
 
-/** shutdown(2), both ways. */
+/** shutdown(2), both ways: the peer reads to the end, for every duplicate of the descriptor. */
 export const shutdownSocket = (fd: number): void => {
-  checked(call('shutdownSocket', fd), 'shutdown');
+  checked(addon.shutdownSocket(fd), 'shutdown');
 };
 
-/** Descriptors that this process has open. */
+/** proc(5), /proc/self/fd: how many descriptors this process has open. */
 export const openDescriptorCount = (): number => readdirSync('/proc/self/fd').length - 1;

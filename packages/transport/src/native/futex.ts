@@ -1,34 +1,34 @@
 /**
  * futex(2) on shared memory: works between processes. The waiting calls block their thread: for workers only.
+ *
+ * Addresses are those of 32-bit words, on four bytes, else EINVAL; EFAULT where nothing is mapped.
+ * `timeoutMs` may be a fraction, 0 (look and do not wait) or Infinity. A waiter may be woken for no reason:
+ * look again.
  */
-import { call, checked } from './binding.ts';
+import { addon, checked } from './binding.ts';
 
 /** FUTEX_WAKE: wakes at most `count` waiters on a word; how many it woke. */
 export const wakeFutex = (address: number, count: number): number =>
-  checked(call('wakeFutex', address, count), 'futex');
+  checked(addon.wakeFutex(address, count), 'futex');
 
+/**
+ * Why a wait ended: somebody woke it, its time was up, the word was not what was expected, or a signal came.
+ */
 export type WaitResult = 'woken' | 'timed-out' | 'not-equal' | 'interrupted';
 
-const timedOut = -110;
-const notEqual = -11;
-const interrupted = -4;
+const endings = new Map<number, Exclude<WaitResult, 'woken'>>([
+  [-110, 'timed-out'], // ETIMEDOUT
+  [-11, 'not-equal'], // EAGAIN
+  [-4, 'interrupted'], // EINTR
+]);
 
-/** FUTEX_WAIT: waits while the 32-bit word at `address` is `expected`. */
+/** FUTEX_WAIT: waits while the word at `address` is `expected`, a signed 32-bit integer. */
 export function waitFutex(address: number, expected: number, timeoutMs: number): WaitResult {
-  const result = call('waitFutex', address, expected, timeoutMs);
-  const other = outcome(result);
-  if (other === undefined) checked(result, 'futex');
-  return other ?? 'woken';
+  const result = addon.waitFutex(address, expected, timeoutMs);
+  const ending = endings.get(result);
+  if (ending === undefined) checked(result, 'futex');
+  return ending ?? 'woken';
 }
-
-const outcome = (result: number): Exclude<WaitResult, 'woken'> | undefined =>
-  result === timedOut
-    ? 'timed-out'
-    : result === notEqual
-      ? 'not-equal'
-      : result === interrupted
-        ? 'interrupted'
-        : undefined;
 
 export interface FutexWait {
   readonly address: number;
@@ -36,14 +36,14 @@ export interface FutexWait {
 }
 
 /**
- * futex_waitv(2), Linux 5.16: waits on up to 128 words at once; the index of the one that was woken, or why
- * not.
+ * futex_waitv(2), Linux 5.16: waits on 1 to 128 words at once while each is what is expected there; the index
+ * of one that was woken, or why the wait ended otherwise. ENOSYS on older kernels.
  */
 export function waitFutexAny(
   waits: readonly FutexWait[],
   timeoutMs: number,
 ): number | Exclude<WaitResult, 'woken'> {
   const pairs = Float64Array.from(waits.flatMap(({ address, expected }) => [address, expected]));
-  const result = call('waitFutexAny', new Uint8Array(pairs.buffer), waits.length, timeoutMs);
-  return outcome(result) ?? checked(result, 'futex_waitv');
+  const result = addon.waitFutexAny(pairs, timeoutMs);
+  return endings.get(result) ?? checked(result, 'futex_waitv');
 }

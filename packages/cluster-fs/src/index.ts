@@ -3,4 +3,16 @@ export { defaultSocket, defaultUrl, runDirectory, socketFor } from './address.ts
 export { View, type ViewEvent, type ViewOptions } from './client/view.ts';
 export { ClusterFs, type LongOptions } from './cluster-fs.ts';
 export type { ReplaceData, ReplaceOptions } from './fs/index.ts';
+export {
+  BigIntStats,
+  Dir,
+  Dirent,
+  type FileApi,
+  FileHandle,
+  type FilePromises,
+  FSWatcher,
+  missingFunctions,
+  missingPromises,
+  Stats,
+} from './fs/index.ts';
 export { type MountOptions, mount } from './mount.ts';

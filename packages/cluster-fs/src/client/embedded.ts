@@ -22,6 +22,7 @@ export async function startEmbedded(options: {
     workerData: options,
     name: 'cluster-fs node',
     execArgv: [],
+    trackUnmanagedFds: false,
   });
   const answer = await new Promise<'ready' | 'taken'>((resolve, reject) => {
     worker.once('error', reject);

@@ -1,5 +1,6 @@
 /** The methods of node:fs/promises that work on the content of a file by its path. */
 import { constants } from 'node:fs';
+import { posix } from 'node:path';
 import { type ErrorCode, FsError, type Run } from '@cluster-fs/transport';
 import { InodeCopy, isDirectory } from '../segment/index.ts';
 import { throwIfAborted } from './argument-errors.ts';
@@ -143,6 +144,11 @@ async function copy(context: Context, from: string, to: string, how: number): Pr
   const exclusive = (how & constants.COPYFILE_EXCL) !== 0;
   const old = new InodeCopy();
   assertWritable(context, 'copyfile', from, to);
+  if (to.endsWith('/')) {
+    // As open(2) with O_CREAT: the way must be there, and then a name with a slash is a directory's.
+    const way = context.paths.resolve(posix.dirname(to), 'open', old);
+    throw new FsError(way ? 'EISDIR' : 'ENOENT', 'open');
+  }
   const exists = context.paths.resolve(to, 'open', old);
   if (exists && exclusive) throw new FsError('EEXIST', 'open');
   if (exists && isDirectory(old.mode)) throw new FsError('EISDIR', 'open');

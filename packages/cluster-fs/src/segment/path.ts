@@ -35,12 +35,14 @@ export interface WalkOptions {
   readonly follow: boolean;
   /** The last name is an entry to be removed or renamed: it is not followed even with a trailing slash. */
   readonly asEntry?: boolean;
+  /** The call makes what is missing: a last name with a slash is EISDIR before anybody looks whether it is there. */
+  readonly creates?: boolean;
   readonly syscall: string;
   readonly credentials?: Credentials | undefined;
 }
 
 const parseError = (
-  code: 'ENOENT' | 'ENOTDIR' | 'ELOOP' | 'ENAMETOOLONG' | 'EACCES',
+  code: 'EISDIR' | 'ENOENT' | 'ENOTDIR' | 'ELOOP' | 'ENAMETOOLONG' | 'EACCES',
   path: string,
   syscall: string,
 ) => new FsError(code, syscall, { path });
@@ -55,7 +57,7 @@ const parseError = (
 export function walk(
   s: Segment,
   path: string,
-  { follow, asEntry = false, syscall, credentials }: WalkOptions,
+  { follow, asEntry = false, creates = false, syscall, credentials }: WalkOptions,
 ): Walk {
   if (path === '') throw parseError('ENOENT', path, syscall);
   if (path.includes('\0')) throw new FsError('EINVAL', syscall, { path, why: 'a zero byte' });
@@ -78,8 +80,9 @@ export function walk(
     if (!isDirectory(modeOf(s, directory))) throw parseError('ENOTDIR', path, syscall);
     if (credentials !== undefined && credentials.uid !== 0 && !mayAccess(s, directory, credentials, 1, copy))
       throw parseError('EACCES', path, syscall);
-    step(s, result, { directory, name, path, syscall });
     const last = pending.length === 0;
+    if (last && creates && result.trailingSlash) throw parseError('EISDIR', path, syscall);
+    step(s, result, { directory, name, path, syscall });
     if (
       result.ino !== 0 &&
       isSymlink(modeOf(s, result.ino)) &&
@@ -94,7 +97,7 @@ export function walk(
       pending.push(...splitReversed(target));
     }
   }
-  if (result.trailingSlash && result.ino !== 0 && !isDirectory(modeOf(s, result.ino))) {
+  if (result.trailingSlash && !asEntry && result.ino !== 0 && !isDirectory(modeOf(s, result.ino))) {
     throw parseError('ENOTDIR', path, syscall);
   }
   return result;

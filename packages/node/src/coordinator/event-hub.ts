@@ -1,4 +1,5 @@
 /** What happened, for who asked to be told: subscribers of `events` and `watch`, and the log. */
+import { posix } from 'node:path';
 import type { Session } from './session.ts';
 
 export type EventKind =
@@ -54,11 +55,12 @@ export class EventHub {
     this.#emitted++;
     if (this.#subscriptions === 0) return;
     const timeMs = this.#now();
+    const place = path === undefined ? undefined : posix.normalize(`/${path}`);
     const to = typeof detail.to === 'string' ? detail.to : undefined;
     for (const { subscriptions, control } of this.#sessions()) {
       for (const [subscription, below] of subscriptions) {
-        if (isBelow(path, below) || isBelow(to, below))
-          control.event('event', { subscription, kind, path, detail, timeMs });
+        if (isBelow(place, below) || isBelow(to, below))
+          control.event('event', { subscription, kind, path: place, detail, timeMs });
       }
     }
   }

@@ -25,8 +25,7 @@ interface Place extends Walk {
 function placeOf(c: Coordinator, session: Session, path: string, syscall: string): Place {
   assertMayChange(session, syscall, path);
   const { credentials } = session;
-  const asEntry = syscall !== 'mkdir';
-  const found = walk(c.segment, path, { follow: false, asEntry, syscall, credentials });
+  const found = walk(c.segment, path, { follow: false, asEntry: true, syscall, credentials });
   const last = path.split('/').findLast((part) => part !== '');
   return Object.assign(found, { path, dots: last === '.' || last === '..' ? last : undefined });
 }
@@ -127,9 +126,14 @@ export function link(
   { from, to }: Request<'link'>,
 ): Promise<Reply<'link'>> {
   const fail = (code: ErrorCode) => new FsError(code, 'link', { path: from, dest: to });
-  const source = withNames(() => placeOf(c, session, from, 'link'), from, to);
-  const place = withNames(() => placeOf(c, session, to, 'link'), from, to);
+  const { credentials } = session;
+  const source = withNames(
+    () => walk(c.segment, from, { follow: false, syscall: 'link', credentials }),
+    from,
+    to,
+  );
   if (source.ino === 0) throw fail('ENOENT');
+  const place = withNames(() => placeOf(c, session, to, 'link'), from, to);
   if (place.ino !== 0) throw fail('EEXIST');
   if (place.trailingSlash) throw fail('ENOENT');
   const { mode, nlink } = c.inode(source.ino);
@@ -154,6 +158,7 @@ export function unlink(
   const place = placeOf(c, session, path, 'unlink');
   if (place.ino === 0) throw new FsError('ENOENT', 'unlink', { path });
   if (isDirectory(c.inode(place.ino).mode)) throw new FsError('EISDIR', 'unlink', { path });
+  if (place.trailingSlash) throw new FsError('ENOTDIR', 'unlink', { path });
   return c.journal.mutate(() => {
     assertMayEdit(c, session, place, 'unlink');
     removeName(c, place);

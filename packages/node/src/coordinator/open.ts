@@ -45,12 +45,12 @@ export function openTarget(c: Coordinator, session: Session, { path, flags, writ
     new FsError(code, syscall, { path });
   const writes = write === true || wantsWrite(flags);
   if (writes || (flags & (O_CREAT | O_TRUNC)) !== 0) assertMayChange(session, syscall, path);
+  const creates = (flags & O_CREAT) !== 0;
   const exclusive = (flags & O_CREAT) !== 0 && (flags & O_EXCL) !== 0;
   const follow = (flags & O_NOFOLLOW) === 0 && !exclusive;
-  const found = walk(c.segment, path, { follow, syscall, credentials: session.credentials });
+  const found = walk(c.segment, path, { follow, creates, syscall, credentials: session.credentials });
   if (found.ino === 0) {
     if ((flags & O_CREAT) === 0) throw fail('ENOENT');
-    if (found.trailingSlash) throw fail('EISDIR');
     if (!mayAccess(c.segment, found.parent, session.credentials, 3)) throw fail('EACCES');
     return found;
   }
@@ -126,7 +126,7 @@ export async function open(
 ): Promise<Reply<'open'>> {
   const target = openTarget(c, session, { path, flags });
   const created = target.ino === 0;
-  const truncates = !created && (flags & O_TRUNC) !== 0 && c.inode(target.ino).size > 0;
+  const truncates = !created && (flags & O_TRUNC) !== 0;
   if (!truncates) {
     return c.journal.mutate(() => {
       const ino = created ? createFile(c, session, target, { path, mode }) : target.ino;
@@ -135,7 +135,7 @@ export async function open(
   }
   return c.gate.exclusive(target.ino, () =>
     c.journal.mutate(() => {
-      resize(c, target.ino, 0);
+      if (c.inode(target.ino).size > 0) resize(c, target.ino, 0);
       touchDirectory(c, target.ino);
       c.journal.afterCommit(() => c.hub.emit('modify', path, {}));
       return { ...keepOpen(c, session, { ino: target.ino, path, writable: wantsWrite(flags) }), created };

@@ -1,4 +1,7 @@
-/** For comparison: the other way to have one copy of data for many Node processes. lmdb maps too, and hands out copies. */
+/**
+ * For comparison: the other way to have one copy of data for many Node processes. lmdb maps too, and hands
+ * out copies.
+ */
 import { type Bench, bench } from './harness/bench.ts';
 import { startCluster, tmpfsDirectory } from './harness/cluster.ts';
 import { openLmdb } from './harness/lmdb.ts';

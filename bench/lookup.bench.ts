@@ -7,8 +7,8 @@ import { startCluster, tmpfsDirectory } from './harness/cluster.ts';
 import { interleave, perSecond, ratios } from './harness/rounds.ts';
 
 /**
- * Paths looked up in a round, each once: more than a mount remembers (fs/path-cache.ts), so that each is walked, and as
- * many for every size, so that caches of the processor serve all sizes alike.
+ * Paths looked up in a round, each once: more than a mount remembers (fs/path-cache.ts), so that each is
+ * walked, and as many for every size, so that caches of the processor serve all sizes alike.
  */
 const paths = 10_000;
 
@@ -54,7 +54,10 @@ async function run(b: Bench): Promise<void> {
   });
 }
 
-/** Directories of `size` entries here and on tmpfs, enough of them for `lookups` paths; returns those, in random order. */
+/**
+ * Directories of `size` entries here and on tmpfs, enough of them for `lookups` paths; returns those, in
+ * random order.
+ */
 async function populate(fs: ClusterFs, directory: string, size: number, lookups: number): Promise<string[]> {
   const names: string[] = [];
   for (let folder = 0; names.length < lookups; folder++) {

@@ -1,4 +1,7 @@
-/** Claims: opening a view copies nothing and takes no time; many processes that map a file have it in memory once. */
+/**
+ * Claims: opening a view copies nothing and takes no time; many processes that map a file have it in memory
+ * once.
+ */
 import { writeFileSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { createServer } from 'node:net';

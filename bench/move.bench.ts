@@ -1,6 +1,6 @@
 /**
- * Claims: a file moves at the speed of the copy; eight processes that map it are over in a millisecond; a writer hardly
- * notices.
+ * Claims: a file moves at the speed of the copy; eight processes that map it are over in a millisecond; a
+ * writer hardly notices.
  */
 import { closeSync, ftruncateSync, openSync } from 'node:fs';
 import { join } from 'node:path';

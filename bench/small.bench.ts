@@ -23,7 +23,10 @@ async function run(b: Bench): Promise<void> {
   const db = openLmdb(tmpfsDirectory());
   let round = 0;
   const count = b.pick(3000, 200);
-  /** Files of a round go into a directory of their own; what was there before goes first, so that nothing piles up. */
+  /**
+   * Files of a round go into a directory of their own; what was there before goes first, so that nothing
+   * piles up.
+   */
   const inRound = (work: (folder: string) => Promise<unknown>) => async (): Promise<number> => {
     const folder = `/r${++round}`;
     await fs.promises.mkdir(folder);

@@ -1,5 +1,5 @@
-// An application that mounts a cluster and does what its parent asks, one call at a time. Plain JavaScript without a
-// loader: what it measures of itself, memory above all, is what an application has.
+// An application that mounts a cluster and does what its parent asks, one call at a time. Plain JavaScript
+// without a loader: what it measures of itself, memory above all, is what an application has.
 import { readFileSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { connect } from 'node:net';
@@ -94,7 +94,8 @@ const operations = {
     }),
 
   /**
-   * Stores into random pages of a view and never returns to the event loop, until the first word of /control says so.
+   * Stores into random pages of a view and never returns to the event loop, until the first word of /control
+   * says so.
    * Tells how long it was held up since the third word was set.
    */
   async write(path) {

@@ -1,5 +1,6 @@
 /**
- * The frame of a bench file: runs it, hands its rows to `npm run bench` or prints them, and cleans up after it.
+ * The frame of a bench file: runs it, hands its rows to `npm run bench` or prints them, and cleans up after
+ * it.
  */
 import { cleanUp } from './cleanup.ts';
 import { machine, machineLine } from './machine.ts';

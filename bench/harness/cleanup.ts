@@ -1,8 +1,8 @@
 /**
  * What has to go when a bench ends, however it ends: temporary directories, processes, sockets.
  *
- * Undone last in, first out; on Ctrl-C too. A bench that is killed with SIGKILL leaves its children to notice that
- * their parent is gone.
+ * Undone last in, first out; on Ctrl-C too. A bench that is killed with SIGKILL leaves its children to notice
+ * that their parent is gone.
  */
 type Undo = () => void | Promise<void>;
 

@@ -1,8 +1,8 @@
 /**
  * Measuring contenders against each other.
  *
- * Round by round, each contender once, in an order that turns from round to round: when the machine slows down or
- * speeds up, it does so for all of them, and the ratio of one round stays true.
+ * Round by round, each contender once, in an order that turns from round to round: when the machine slows
+ * down or speeds up, it does so for all of them, and the ratio of one round stays true.
  */
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';

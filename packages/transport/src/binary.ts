@@ -139,7 +139,7 @@ function accessorsOf(kind: Kind, at: number, size: number, key: string): Accesso
     set(v: number) {
       // A silent wrap-around in shared memory is found much too late.
       const fits = max === undefined || (Number.isInteger(v) && v >= 0 && v <= max);
-      assert(fits, `${key}: ${v} is not an integer from 0 to ${max}`);
+      if (!fits) throw new Error(`${key}: ${v} is not an integer from 0 to ${max}`);
       write(this.view, this.base + at, v);
     },
   };

@@ -73,7 +73,7 @@ export const list = <T>(inner: Codec<T>, max: number): Codec<readonly T[]> => ({
   type: `${inner.type}[≤${max}]`,
   check: (v, at) =>
     Array.isArray(v) && v.length <= max
-      ? v.map((item, i) => inner.check(item, `${at}[${i}]`))
+      ? v.map((item) => inner.check(item, at))
       : refuse(at, `a list of at most ${max}`),
   pack: (v) => (inner.pack === undefined ? v : v.map((item) => packed(inner, item))),
 });
@@ -94,23 +94,34 @@ export const record = <const S extends Shape>(name: string, shape: S): Codec<Rec
   pack: (v) => toValues(shape, v),
 });
 
+/** The fields of a shape as a list, made once: every message is taken apart and put together by it. */
+const fieldLists = new WeakMap<Shape, readonly (readonly [string, Codec<unknown>])[]>();
+
+function fieldsIn(shape: Shape): readonly (readonly [string, Codec<unknown>])[] {
+  let list = fieldLists.get(shape);
+  if (list === undefined) {
+    list = Object.entries(shape);
+    fieldLists.set(shape, list);
+  }
+  return list;
+}
+
 /** The values of a record in the order of its declaration. */
 export function toValues<S extends Shape>(shape: S, fields: FieldsOf<S>): unknown[] {
   const given = fields as Readonly<Record<string, unknown>>;
-  return Object.keys(shape).map((key) => packed(shape[key] as Codec<unknown>, given[key]));
+  return fieldsIn(shape).map(([key, codec]) => packed(codec, given[key]));
 }
 
 /**
- * Builds the record from its values; a missing last value is one that the sender left out because it was
- * undefined.
+ * Builds the record from its values; a missing last value is one that the sender left out because it was undefined.
  */
 export function fromValues<S extends Shape>(shape: S, values: readonly unknown[], at: string): RecordOf<S> {
-  const keys = Object.keys(shape);
-  if (values.length > keys.length) refuse(at, `a record of ${keys.length} values`);
+  const fields = fieldsIn(shape);
+  if (values.length > fields.length) refuse(at, `a record of ${fields.length} values`);
   const result: Record<string, unknown> = {};
-  for (let i = 0; i < keys.length; i++) {
-    const key = keys[i] as string;
-    result[key] = (shape[key] as Codec<unknown>).check(values[i], `${at}.${key}`);
+  for (let i = 0; i < fields.length; i++) {
+    const [key, codec] = fields[i] as readonly [string, Codec<unknown>];
+    result[key] = codec.check(values[i], key);
   }
   return result as RecordOf<S>;
 }

@@ -70,6 +70,8 @@ let facts: SessionFacts | undefined;
 /** Sessions that the node has not been told to be done with: it keeps pages back for them. */
 let unresumed: readonly number[] = [];
 let reconnecting = false;
+/** Who waits for the node to be back, or for the session to be given up. */
+const waitingForNode: (() => void)[] = [];
 let waiting: Event<'remap'>[] = [];
 let nextKey = 1;
 /** Leases asked for and not yet in `byId`: a remap may overtake the view that it is for. */
@@ -185,6 +187,7 @@ async function reconnect(): Promise<void> {
     }
   }
   reconnecting = false;
+  for (const wake of waitingForNode.splice(0)) wake();
 }
 
 /** One attempt to go on with the node that is there now. */
@@ -432,11 +435,18 @@ port.on('message', (message: ToWorker) => {
   }
 });
 
-/** Turns what is thrown at once into a rejection. */
-const attempt = <T>(operation: () => Promise<T>): Promise<T> =>
-  new Promise((resolve) => {
-    resolve(operation());
-  });
+/** Runs an operation, again whenever the node went away before it answered; gives up with the session. */
+async function attempt<T>(operation: () => Promise<T>): Promise<T> {
+  for (;;) {
+    try {
+      return await operation();
+    } catch (error) {
+      const lost = error instanceof FsError && (error.code === 'ENOTCONN' || error.code === 'ECONNRESET');
+      if (!lost || ended) throw error;
+      if (connection === undefined) await new Promise<void>((resolve) => waitingForNode.push(resolve));
+    }
+  }
+}
 
 connect().then(
   (opened) => {

@@ -147,7 +147,8 @@ async function copy(context: Context, from: string, to: string, how: number): Pr
   if (to.endsWith('/')) {
     // As open(2) with O_CREAT: the way must be there, and then a name with a slash is a directory's.
     const way = context.paths.resolve(posix.dirname(to), 'open', old);
-    throw new FsError(way ? 'EISDIR' : 'ENOENT', 'open');
+    if (!way) throw new FsError('ENOENT', 'open');
+    throw new FsError(isDirectory(old.mode) ? 'EISDIR' : 'ENOTDIR', 'open');
   }
   const exists = context.paths.resolve(to, 'open', old);
   if (exists && exclusive) throw new FsError('EEXIST', 'open');

@@ -129,16 +129,15 @@ export class PageAllocator {
   }
 
   #mark({ page, count }: Run, used: boolean): void {
-    assert(page >= 0 && page + count <= this.pageCount, `run ${page}+${count} lies inside the segment`);
+    if (page < 0 || page + count > this.pageCount)
+      throw new Error(`run ${page}+${count} is outside the segment`);
     for (let at = page; at < page + count; ) {
       const word = at >>> 5;
       const bits = Math.min(32 - (at & 31), page + count - at);
       const mask = (bits === 32 ? -1 : ((1 << bits) - 1) << (at & 31)) >>> 0;
       const before = this.#words[word] as number;
-      assert(
-        used ? (before & mask) === 0 : (before & mask) >>> 0 === mask,
-        `run ${page}+${count} was ${used ? 'free' : 'used'}`,
-      );
+      const expected = used ? (before & mask) === 0 : (before & mask) >>> 0 === mask;
+      if (!expected) throw new Error(`run ${page}+${count} was not ${used ? 'free' : 'used'}`);
       this.#words[word] = used ? before | mask : before & ~mask;
       this.#dirty.add(word);
       at += bits;

@@ -93,14 +93,12 @@ export function insertDirent(
   const bucketOffset = w.touchBucket(hash & (s.bucketCount - 1));
   const head = bucketOffset / 4 + bucket.offset.head / 4;
   const record = dirent.bind(s.view).at(at);
-  Object.assign(record, {
-    parent,
-    ino,
-    hash,
-    hashNext: s.u32[head],
-    nameLength: encoded.length,
-    type: type >> 12,
-  });
+  record.parent = parent;
+  record.ino = ino;
+  record.hash = hash;
+  record.hashNext = s.u32[head] as number;
+  record.nameLength = encoded.length;
+  record.type = type >> 12;
   record.nameBlock = 0;
   record.name = encoded.subarray(0, inlineName);
   if (encoded.length > inlineName) record.nameBlock = storeRestOfName(w, ino, encoded.subarray(inlineName));
@@ -122,7 +120,7 @@ function storeRestOfName(w: SegmentWriter, ino: number, rest: Uint8Array): numbe
 export function removeDirent(w: SegmentWriter, slots: DirectorySlots, parent: number, name: string): void {
   const s = w.segment;
   const { reference, bucket: index } = lookup(s, parent, encodeName(name));
-  assert(reference !== 0, `removeDirent: ${name} is there`);
+  assert(reference !== 0, 'removeDirent: the name is there');
   const at = direntAt(s, reference);
   const { hashNext, nameBlock } = dirent.bind(s.view).at(at);
   unlinkFromChain(w, index, reference, hashNext);
@@ -151,7 +149,7 @@ function unlinkFromChain(w: SegmentWriter, index: number, reference: number, nex
 /** Makes an existing name mean another inode, in one step: what makes rename atomic for readers. */
 export function retargetDirent(w: SegmentWriter, entry: NewEntry): void {
   const { reference, bucket: index } = lookup(w.segment, entry.parent, encodeName(entry.name));
-  assert(reference !== 0, `retargetDirent: ${entry.name} is there`);
+  assert(reference !== 0, 'retargetDirent: the name is there');
   const at = direntAt(w.segment, reference);
   w.touchBucket(index);
   w.touchInBlock(Math.floor(reference / slotsPerBlock), at, dirent.size);

@@ -134,7 +134,7 @@ export class SegmentWriter {
     if (this.#nextInode === ino) this.#nextInode++;
     else this.#freeInodes.splice(this.#freeInodes.indexOf(ino), 1);
     const record = this.touchInode(ino);
-    assert(record.ino === 0, `inode ${ino} is free`);
+    assert(record.ino === 0, 'the inode is free');
     record.ino = ino;
     record.generation = generation;
     this.count('freeInodes', -1);
@@ -197,7 +197,10 @@ export class SegmentWriter {
 
   /** Forgets what was touched and how to undo it. */
   forget(): void {
-    for (const set of Object.values(this.#touched)) set.clear();
+    const { inodes, blocks, buckets } = this.#touched;
+    inodes.clear();
+    blocks.clear();
+    buckets.clear();
     this.#undo.length = 0;
   }
 

@@ -79,7 +79,9 @@ function setContent(
   const count = Math.max(pagesFor(c.inode(ino).size), pagesFor(size));
   changeExtents(c, ino, layOut(runs, 0), { cause: 'replace', from: 0, count, size });
   const now = c.now();
-  Object.assign(c.writer.touchInode(ino), { mtimeMs: mtimeMs ?? now, ctimeMs: now });
+  const record = c.writer.touchInode(ino);
+  record.mtimeMs = mtimeMs ?? now;
+  record.ctimeMs = now;
   return { ino, layoutVersion: c.inode(ino).layoutVersion };
 }
 
@@ -163,7 +165,9 @@ export function fillHoles(c: Coordinator, extents: readonly Extent[], size: numb
 
 function touchModified(c: Coordinator, ino: number, path: string): void {
   const now = c.now();
-  Object.assign(c.writer.touchInode(ino), { mtimeMs: now, ctimeMs: now });
+  const record = c.writer.touchInode(ino);
+  record.mtimeMs = now;
+  record.ctimeMs = now;
   c.journal.afterCommit(() => c.hub.emit('modify', path, {}));
 }
 

@@ -109,7 +109,8 @@ export class Journal {
     if (this.#closed) return;
     const pending = this.#pending;
     const effects = this.#effects;
-    const changes = [...this.#touchedInodes(), ...this.#changes];
+    const changes = this.#changes;
+    this.#addTouchedInodes(changes);
     this.#pending = [];
     this.#effects = [];
     this.#changes = [];
@@ -141,11 +142,11 @@ export class Journal {
     }
   }
 
-  *#touchedInodes(): Generator<Change> {
+  #addTouchedInodes(changes: Change[]): void {
     const s = this.writer.segment;
     for (const ino of this.writer.touchedInodes) {
       const row = inodeRow(s, ino);
-      yield row === undefined ? { type: 'deleteInode', ino } : { type: 'putInode', row };
+      changes.push(row === undefined ? { type: 'deleteInode', ino } : { type: 'putInode', row });
     }
   }
 }
@@ -154,10 +155,21 @@ export class Journal {
 export function inodeRow(s: Segment, ino: number): InodeRow | undefined {
   const copy = new InodeCopy();
   if (!readInode(s, ino, copy)) return undefined;
-  const { sequence: _guard, chain: _chain, extentCount, pages: _pages, ...row } = copy;
   return {
-    ...row,
-    target: isSymlink(row.mode) ? readText(s, ino, copy) : undefined,
-    extents: isFile(row.mode) && extentCount > 0 ? readExtents(s, ino, copy) : [],
+    ino,
+    generation: copy.generation,
+    mode: copy.mode,
+    uid: copy.uid,
+    gid: copy.gid,
+    nlink: copy.nlink,
+    parent: copy.parent,
+    size: copy.size,
+    layoutVersion: copy.layoutVersion,
+    atimeMs: copy.atimeMs,
+    mtimeMs: copy.mtimeMs,
+    ctimeMs: copy.ctimeMs,
+    birthtimeMs: copy.birthtimeMs,
+    target: isSymlink(copy.mode) ? readText(s, ino, copy) : undefined,
+    extents: isFile(copy.mode) && copy.extentCount > 0 ? readExtents(s, ino, copy) : [],
   };
 }

@@ -76,18 +76,17 @@ export function createInode(c: Coordinator, session: Session, { mode, nlink, par
   const ino = c.writer.takeInode();
   if (ino === undefined) throw new FsError('ENOSPC', 'open', { why: 'no free inodes' });
   const now = c.now();
-  Object.assign(c.writer.touchInode(ino), {
-    mode,
-    nlink,
-    parent,
-    uid: session.credentials.uid,
-    gid: session.credentials.gids[0] ?? 0,
-    atimeMs: now,
-    mtimeMs: now,
-    ctimeMs: now,
-    birthtimeMs: now,
-    layoutVersion: 1,
-  });
+  const record = c.writer.touchInode(ino);
+  record.mode = mode;
+  record.nlink = nlink;
+  record.parent = parent;
+  record.uid = session.credentials.uid;
+  record.gid = session.credentials.gids[0] ?? 0;
+  record.atimeMs = now;
+  record.mtimeMs = now;
+  record.ctimeMs = now;
+  record.birthtimeMs = now;
+  record.layoutVersion = 1;
   return ino;
 }
 
@@ -103,7 +102,9 @@ export function addName(
 
 export function touchDirectory(c: Coordinator, ino: number): void {
   const now = c.now();
-  Object.assign(c.writer.touchInode(ino), { mtimeMs: now, ctimeMs: now });
+  const record = c.writer.touchInode(ino);
+  record.mtimeMs = now;
+  record.ctimeMs = now;
 }
 
 /** An empty file with one name. Requires: inside mutate; `target` is a walk that found nothing. */

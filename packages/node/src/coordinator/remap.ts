@@ -137,12 +137,23 @@ export function arm(
     native.registerUserfault(fd, address, length, { missing: true, writeProtect: true });
     if (writeProtect) native.writeProtectUserfault(fd, address, length, true);
   } catch (cause) {
-    // The process is on its way out, or it said that it maps what it does not. Either way its session is
-    // over, and the others are served on.
+    // A view that is being closed, or whose process is on its way out: what is not mapped needs no arming.
+    if (cause instanceof FsError && unmappedCodes.has(cause.code)) return;
+    // No userfaultfd at all: a client that lies. Its session is over, and the others are served on.
     const { pid, control } = view.session;
     control.close(new FsError('EPROTO', 'ioctl', { why: `the memory of pid ${pid} cannot be armed`, cause }));
   }
 }
+
+/** What UFFDIO_REGISTER and UFFDIO_WRITEPROTECT say of a range that is mapped no more, or of a dead process. */
+const unmappedCodes: ReadonlySet<string> = new Set([
+  'EINVAL',
+  'ENOENT',
+  'ENOMEM',
+  'ESRCH',
+  'EFAULT',
+  'EAGAIN',
+]);
 
 export interface AddressRange {
   readonly address: number;

@@ -149,6 +149,9 @@ export function advance(
  */
 export function present(c: Coordinator, session: Session, request: Request<'present'>): Reply<'present'> {
   const { ino, generation, path, mode, follow, offset, address, length } = request;
+  if (offset % pageSize !== 0 || address % pageSize !== 0 || length % pageSize !== 0) {
+    throw new FsError('EINVAL', 'map', { path, why: 'not whole pages' });
+  }
   const copy = new InodeCopy();
   const alive = readInode(c.segment, ino, copy) && copy.generation === generation;
   const from = offset / pageSize;

@@ -4,8 +4,8 @@ import type { Output } from './output.ts';
 import { formatSize } from './size.ts';
 
 export interface Progress {
-  /** `done` of `total` so far. */
-  update(done: number, total: number): void;
+  /** `done` of `total` so far; `note` says more. */
+  update(done: number, total: number, note?: string): void;
   /** Removes the bar. Safe to call twice. */
   stop(): void;
 }
@@ -26,14 +26,14 @@ export function showProgress({ isInteractive }: Output, { label, unit }: Progres
   let bar: SingleBar | undefined;
   let stopped = false;
   return {
-    update: (done, total) => {
+    update: (done, total, note = '') => {
       if (stopped || performance.now() - startedMs < quietMs) return;
       if (bar === undefined) {
         bar = new SingleBar(barOptions({ label, unit }));
-        bar.start(total, done);
+        bar.start(total, done, { note });
       } else {
         bar.setTotal(total);
-        bar.update(done);
+        bar.update(done, { note });
       }
     },
     stop: () => {
@@ -47,7 +47,7 @@ function barOptions({ label, unit }: ProgressOptions): Options {
   const isBytes = unit === 'bytes';
   return {
     stream: process.stderr,
-    format: `${label} {bar} {percentage}% {value} of {total}${isBytes ? '' : ` ${unit}`}, {eta_formatted} left`,
+    format: `${label} {bar} {percentage}% {value} of {total}${isBytes ? '' : ` ${unit}`}, {eta_formatted} left {note}`,
     formatValue: (value, _, type) =>
       isBytes && (type === 'value' || type === 'total') ? formatSize(value) : String(value),
     barCompleteChar: '█',

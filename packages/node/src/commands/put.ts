@@ -4,7 +4,7 @@ import { basename, join, posix, resolve } from 'node:path';
 import { addAbortSignal } from 'node:stream';
 import { type ClusterFs, FsError } from 'cluster-fs';
 import type { Command } from 'commander';
-import { readAll, readWhole } from '../publisher/read-whole.ts';
+import { chunksOf } from '../publisher/chunks.ts';
 import { clusterPath, destinationOf } from './paths.ts';
 import { showProgress } from './progress.ts';
 import { count, formatSize } from './size.ts';
@@ -55,11 +55,13 @@ async function putStdin({ fs, out, signal }: MountedRun, options: Options, path:
   assertPlace(fs, target, options);
   const progress = showProgress(out, { label: 'stdin', unit: 'bytes' });
   try {
-    const onProgress = (done: number): void => progress.update(done, done);
-    const source = addAbortSignal(signal, process.stdin);
-    const bytes = await readAll(source, { path: target, limit: capacityOf(fs), signal, onProgress });
-    await store(fs, target, bytes, { ...options, mode: 0o666, signal });
-    return { files: 1, bytes: bytes.length, target };
+    let bytes = 0;
+    const source = counted(addAbortSignal(signal, process.stdin), (count) => {
+      bytes += count;
+      progress.update(bytes, bytes);
+    });
+    await fs.replace(target, source, { exclusive: options.replace !== true, signal });
+    return { files: 1, bytes, target };
   } finally {
     progress.stop();
   }
@@ -147,22 +149,18 @@ async function putFile(
 ): Promise<number> {
   assertPlace(fs, target, options);
   const file = await open(local);
-  let bytes: Buffer;
+  let bytes = 0;
   try {
-    // A pipe or a device does not know its size.
-    bytes = stats.isFile()
-      ? await readWhole(file, stats.size, { signal, onProgress })
-      : await readAll(file.createReadStream({ autoClose: false }), {
-          path: target,
-          limit: capacityOf(fs),
-          signal,
-          onProgress,
-        });
+    const source = chunksOf(file, (done) => {
+      bytes = done;
+      onProgress(done);
+    });
+    const mode = stats.mode & 0o7777;
+    await fs.replace(target, source, { mode, exclusive: options.replace !== true, signal });
+    return bytes;
   } finally {
     await file.close();
   }
-  await store(fs, target, bytes, { ...options, mode: stats.mode & 0o7777, signal });
-  return bytes.length;
 }
 
 /** Refuses before anything is read; the node has the last word. */
@@ -172,17 +170,12 @@ function assertPlace(fs: ClusterFs, path: string, { replace }: Options): void {
   }
 }
 
-const capacityOf = (fs: ClusterFs): number => {
-  const { bsize, blocks } = fs.statfsSync('/');
-  return bsize * blocks;
-};
-
-/** In one step; on an abort before that step nothing has changed. */
-async function store(
-  fs: ClusterFs,
-  path: string,
-  bytes: Buffer,
-  { replace, mode, signal }: { replace?: true; mode: number; signal: AbortSignal },
-): Promise<void> {
-  await fs.promises.writeFile(path, bytes, { mode, signal, flag: replace === true ? 'w' : 'wx' });
+async function* counted(
+  source: AsyncIterable<Buffer>,
+  onBytes: (count: number) => void,
+): AsyncGenerator<Buffer> {
+  for await (const chunk of source) {
+    yield chunk;
+    onBytes(chunk.length);
+  }
 }

@@ -12,7 +12,8 @@ import { defaultSocket, FsError, runDirectory } from 'cluster-fs';
 import { type Command, InvalidArgumentError } from 'commander';
 import { type ClusterNode, startNode } from '../node.ts';
 import { createLog, type Log } from './log.ts';
-import { formatSize, parseCount, parseSize } from './size.ts';
+import { type Publication, type Published, parsePublication, startPublishing } from './publish-option.ts';
+import { count, formatDuration, formatSize, parseCount, parseSize } from './size.ts';
 import { asServer, type Host, type Run, verb } from './verb.ts';
 
 interface Options {
@@ -21,6 +22,8 @@ interface Options {
   readonly memory?: number;
   readonly inodes?: number;
   readonly allowUid?: readonly number[];
+  readonly publish?: readonly Publication[];
+  readonly settle?: number;
   readonly verbose?: true;
 }
 
@@ -46,6 +49,16 @@ export function addServe(program: Command, host: Host): void {
       'let this user in, besides yourself and root; repeatable',
       collect(parseCount),
     )
+    .option(
+      '--publish <dir:path>',
+      'show a directory of the disk there, and follow it; repeatable',
+      collect(parsePublication),
+    )
+    .option(
+      '--settle <ms>',
+      'how long a published file must be left alone to count as written (default: 100)',
+      parseCount,
+    )
     .option('--verbose', 'log to stderr in JSON what goes on')
     .action(asServer(host, serve));
 }
@@ -56,9 +69,15 @@ async function serve(run: Run, options: Options): Promise<void> {
   endOnBug(run.host, log);
   const node = start(options, log);
   try {
-    signal.throwIfAborted();
-    announce(run, node);
-    await aborted(signal);
+    const { publish: publications = [], settle: settleMs = 100 } = options;
+    const publishing = await startPublishing(run, node, { publications, settleMs, log });
+    try {
+      signal.throwIfAborted();
+      announce(run, node, publishing.published);
+      await aborted(signal);
+    } finally {
+      await publishing.stop();
+    }
   } finally {
     await node.stop();
   }
@@ -83,7 +102,11 @@ function start(
   });
 }
 
-function announce({ out }: Run, { socketPath, recovered, coordinator }: ClusterNode): void {
+function announce(
+  { out }: Run,
+  { socketPath, recovered, coordinator }: ClusterNode,
+  published: readonly Published[],
+): void {
   const { dataSize } = coordinator.segment;
   const directory = runDirectory(socketPath);
   const url = `unix:${socketPath}`;
@@ -94,9 +117,15 @@ function announce({ out }: Run, { socketPath, recovered, coordinator }: ClusterN
     segmentBytes: dataSize,
     runDirectory: directory,
     recovered,
+    published,
   });
   if (recovered) out.say('clusterfs: went on with what a node that was not stopped had left');
-  out.say(`clusterfs: ready on ${url} (segment ${formatSize(dataSize)} in ${directory}, pid ${process.pid})`);
+  for (const { directory: from, path, files, bytes, elapsedMs } of published) {
+    const what = `${count(files, 'file')}, ${formatSize(bytes)} from ${from} as ${path}`;
+    out.say(`clusterfs: published ${what} in ${formatDuration(elapsedMs)}`);
+  }
+  const segment = `segment ${formatSize(dataSize)} in ${directory}`;
+  out.say(`clusterfs: ready on ${url} (${segment}, pid ${process.pid})`);
   out.say('clusterfs: files live in memory only; when this node is stopped (Ctrl-C) they are gone');
 }
 

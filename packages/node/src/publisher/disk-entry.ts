@@ -1,0 +1,44 @@
+/** What is at a path of the disk, and whether it is still the same. */
+import type { BigIntStats } from 'node:fs';
+import { lstat } from 'node:fs/promises';
+
+export interface DiskEntry {
+  readonly kind: 'file' | 'directory' | 'symlink' | 'other';
+  readonly size: number;
+  readonly mode: number;
+  readonly mtimeNs: bigint;
+  readonly ctimeNs: bigint;
+  readonly ino: bigint;
+}
+
+/** Undefined when nothing is there. A symlink is looked at, not followed. */
+export async function lookAt(path: string): Promise<DiskEntry | undefined> {
+  try {
+    return toEntry(await lstat(path, { bigint: true }));
+  } catch (error) {
+    if (isGone(error)) return undefined;
+    throw error;
+  }
+}
+
+export function toEntry(stats: BigIntStats): DiskEntry {
+  const { size, mode, mtimeNs, ctimeNs, ino } = stats;
+  return { kind: kindOf(stats), size: Number(size), mode: Number(mode & 0o7777n), mtimeNs, ctimeNs, ino };
+}
+
+function kindOf(stats: BigIntStats): DiskEntry['kind'] {
+  if (stats.isFile()) return 'file';
+  if (stats.isDirectory()) return 'directory';
+  return stats.isSymbolicLink() ? 'symlink' : 'other';
+}
+
+/** As seen from outside: the bytes have not been written to in between. */
+export const hasSameContent = (a: DiskEntry, b: DiskEntry): boolean =>
+  a.kind === b.kind && a.ino === b.ino && a.size === b.size && a.mtimeNs === b.mtimeNs;
+
+/** Nothing is there, or no longer: a directory above may have become a file. */
+export const isGone = (error: unknown): boolean =>
+  error instanceof Error && 'code' in error && (error.code === 'ENOENT' || error.code === 'ENOTDIR');
+
+/** In milliseconds, as exact as a double can be; the cluster keeps times so. */
+export const mtimeMsOf = ({ mtimeNs }: DiskEntry): number => Number(mtimeNs) / 1e6;

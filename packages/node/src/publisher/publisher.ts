@@ -1,0 +1,338 @@
+/**
+ * A directory of the disk that appears in the cluster, and stays in step.
+ *
+ * Watching only says where to look. What is done there depends on what is found, and for each path one after
+ * the other:
+ *
+ *   hint ──▶ settling ──▶ waiting for a slot ──▶ publishing ──▶ done
+ *               ▲                                   │ changed meanwhile, or hinted at again
+ *               └───────────────────────────────────┘
+ *
+ * INVARIANT: a file of the cluster has the bytes of one version of the file on disk, whole.
+ * INVARIANT: a hint that comes while a path is worked on is not lost.
+ *
+ * The disk wins at the next change there: what a client wrote below a published path stays until the file of
+ * that name changes on disk. What only clients have made stays.
+ */
+import { setMaxListeners } from 'node:events';
+import { readdir, stat } from 'node:fs/promises';
+import { posix, relative, resolve } from 'node:path';
+import { setTimeout as wait } from 'node:timers/promises';
+import { type FSWatcher, watch } from 'chokidar';
+import { type ClusterFs, FsError } from 'cluster-fs';
+import { type DiskEntry, lookAt } from './disk-entry.ts';
+import { Changed, diskPath, type Mirror, publish, publishedPath } from './mirror.ts';
+import { scan } from './scan.ts';
+import { settled } from './settle.ts';
+import { Slots } from './slots.ts';
+
+export interface PublisherOptions {
+  readonly fs: ClusterFs;
+  readonly directory: string;
+  /** Where it appears in the cluster. */
+  readonly root: string;
+  /** How long a file must be left alone before it counts as written. */
+  readonly settleMs: number;
+  readonly onProblem: (problem: Problem) => void;
+}
+
+export interface Problem {
+  /** In the cluster. */
+  readonly path: string;
+  readonly code: string;
+  readonly message: string;
+}
+
+export interface Loaded {
+  readonly files: number;
+  readonly bytes: number;
+  readonly elapsedMs: number;
+}
+
+export interface LoadProgress {
+  readonly files: number;
+  readonly bytes: number;
+  readonly totalFiles: number;
+  readonly totalBytes: number;
+}
+
+export const limits = {
+  /** Files copied at a time: more do not make a disk faster, and each has two chunks in memory. */
+  copies: 4,
+  /** Paths that the first load works on at a time. */
+  loads: 32,
+  /** How long the first load waits for a file that is being written. */
+  loadWaitMs: 2000,
+  /** What failed for want of something is tried again: after the first, then twice that, up to the second. */
+  firstRetryMs: 1000,
+  lastRetryMs: 60_000,
+  /** How often it is looked whether the directory is still the one that is watched. */
+  rootCheckMs: 1000,
+} as const;
+
+/** Failures that go away by themselves; others need a change of the file. */
+const passing = new Set([
+  'ENOSPC',
+  'ENOENT',
+  'EBUSY',
+  'EAGAIN',
+  'EMFILE',
+  'ENFILE',
+  'ENOMEM',
+  'ESTALE',
+  'EIO',
+]);
+
+export class Publisher {
+  readonly #options: PublisherOptions;
+  readonly #mirror: Mirror;
+  readonly #abort = new AbortController();
+  readonly #slots = new Slots(limits.copies);
+  /** What was last published, by name below the directory. */
+  readonly #published = new Map<string, DiskEntry>();
+  readonly #active = new Map<string, Promise<void>>();
+  readonly #again = new Set<string>();
+  /** What was said of a path, so that it is said once. */
+  readonly #problems = new Map<string, string>();
+  readonly #retries = new Map<string, { readonly ms: number; readonly timer: NodeJS.Timeout }>();
+  #watcher: FSWatcher | undefined;
+  #rootChecks: Promise<void> = Promise.resolve();
+  #isLoading = true;
+  #rootIno: bigint | undefined;
+
+  private constructor(options: PublisherOptions) {
+    this.#options = options;
+    // Every path that is waited for listens to it.
+    setMaxListeners(0, this.#abort.signal);
+    this.#mirror = {
+      fs: options.fs,
+      directory: resolve(options.directory),
+      root: options.root,
+      signal: this.#abort.signal,
+    };
+  }
+
+  /**
+   * Publishes what is there and goes on to follow it.
+   *
+   * @throws ENOENT, ENOTDIR: no such directory; FsError of the cluster when nothing can be made there
+   */
+  static async start(
+    options: PublisherOptions,
+    { onProgress, signal }: { onProgress: (p: LoadProgress) => void; signal: AbortSignal },
+  ): Promise<{ readonly publisher: Publisher; readonly loaded: Loaded }> {
+    const publisher = new Publisher(options);
+    const stop = (): void => publisher.#abort.abort(signal.reason);
+    signal.addEventListener('abort', stop, { once: true });
+    try {
+      return { publisher, loaded: await publisher.#start(onProgress) };
+    } catch (error) {
+      await publisher.close();
+      throw error;
+    } finally {
+      signal.removeEventListener('abort', stop);
+    }
+  }
+
+  get directory(): string {
+    return this.#mirror.directory;
+  }
+
+  get root(): string {
+    return this.#mirror.root;
+  }
+
+  /** Stops following; what is published stays. Nothing is half done when it resolves. */
+  async close(): Promise<void> {
+    this.#abort.abort();
+    for (const { timer } of this.#retries.values()) clearTimeout(timer);
+    await this.#rootChecks;
+    await this.#watcher?.close();
+    await Promise.all(this.#active.values());
+  }
+
+  async #start(onProgress: (p: LoadProgress) => void): Promise<Loaded> {
+    const startMs = performance.now();
+    const stats = await stat(this.directory, { bigint: true });
+    if (!stats.isDirectory()) throw new FsError('ENOTDIR', 'publish', { path: this.directory });
+    this.#rootIno = stats.ino;
+    await this.#options.fs.promises.mkdir(this.root, { recursive: true });
+    await this.#watch();
+    const { files, bytes } = await this.#load(onProgress);
+    this.#isLoading = false;
+    this.#rootChecks = this.#checkRoots();
+    return { files, bytes, elapsedMs: performance.now() - startMs };
+  }
+
+  /** Resolves when everything that lies there is watched. */
+  async #watch(): Promise<void> {
+    const { directory } = this;
+    const watcher = watch(directory, { followSymlinks: false, ignoreInitial: true, atomic: false });
+    this.#watcher = watcher;
+    watcher.on('all', (_, path) => this.#hintAt(path));
+    // Also what chokidar takes for no change, or for one too many: attributes, quick changes one after the other.
+    watcher.on('raw', (_, name, details) => {
+      const { watchedPath } = details as { watchedPath: string };
+      this.#hintAt(watchedPath);
+      if (typeof name === 'string') this.#hintAt(resolve(watchedPath, name));
+    });
+    watcher.on('error', (error) => this.#report('', error));
+    await new Promise<void>((done, fail) => {
+      watcher.once('ready', done);
+      this.#abort.signal.addEventListener('abort', () => fail(this.#abort.signal.reason), { once: true });
+    });
+  }
+
+  async #load(onProgress: (p: LoadProgress) => void): Promise<{ files: number; bytes: number }> {
+    const { signal } = this.#abort;
+    const found = new Map<string, DiskEntry>();
+    let totalFiles = 0;
+    let totalBytes = 0;
+    for await (const { name, entry } of scan(this.directory, (name, error) => this.#report(name, error))) {
+      signal.throwIfAborted();
+      found.set(name, entry);
+      if (entry.kind !== 'file') continue;
+      totalFiles++;
+      totalBytes += entry.size;
+    }
+    const done = { files: 0, bytes: 0 };
+    const loads = new Slots(limits.loads);
+    const loadOne = async (name: string, entry: DiskEntry): Promise<void> => {
+      await Promise.race([this.#hint(name), wait(limits.loadWaitMs, undefined, { ref: false })]);
+      if (entry.kind !== 'file' || !this.#published.has(name)) return;
+      done.files++;
+      done.bytes += entry.size;
+      onProgress({ ...done, totalFiles, totalBytes });
+    };
+    await Promise.all([...found].map(([name, entry]) => loads.run(() => loadOne(name, entry))));
+    signal.throwIfAborted();
+    return done;
+  }
+
+  /** A path of the disk may have changed. */
+  #hintAt(path: string): void {
+    const name = relative(this.directory, resolve(path));
+    if (name === '..' || name.startsWith('../')) return;
+    // Never rejects: what fails is reported.
+    void this.#hint(name);
+  }
+
+  /** Looks at `name` soon; resolves when it is in step, or has failed. */
+  #hint(name: string): Promise<void> {
+    if (this.#abort.signal.aborted) return Promise.resolve();
+    const active = this.#active.get(name);
+    if (active !== undefined) {
+      this.#again.add(name);
+      return active;
+    }
+    const work = this.#follow(name).finally(() => this.#active.delete(name));
+    this.#active.set(name, work);
+    return work;
+  }
+
+  async #follow(name: string): Promise<void> {
+    const { signal } = this.#abort;
+    clearTimeout(this.#retries.get(name)?.timer);
+    do {
+      this.#again.delete(name);
+      try {
+        const { settleMs } = this.#options;
+        const options = { settleMs, signal, trustAge: this.#isLoading };
+        const entry = await settled(diskPath(this.#mirror, name), options);
+        await this.#slots.run(() => this.#bring(name, entry));
+        this.#problems.delete(name);
+        this.#retries.delete(name);
+      } catch (error) {
+        if (signal.aborted) return;
+        if (error instanceof Changed) this.#again.add(name);
+        else this.#onFailure(name, error);
+      }
+    } while (this.#again.has(name));
+  }
+
+  /** Publishes what was found, and looks where that may have left something out. */
+  async #bring(name: string, entry: DiskEntry | undefined): Promise<void> {
+    const before = this.#published.get(name);
+    // What was never published is not ours to remove; and a directory that is gone, say unmounted, takes nothing along.
+    if (entry === undefined && (before === undefined || (await lookAt(this.directory)) === undefined)) return;
+    if (before?.kind === 'directory' && entry?.kind !== 'directory') this.#forget(name);
+    await publish(this.#mirror, name, { entry, before });
+    if (entry !== undefined) this.#published.set(name, entry);
+    else {
+      this.#published.delete(name);
+      // It may have come back while it was removed, and then its children were removed with it.
+      if ((await lookAt(diskPath(this.#mirror, name))) !== undefined) this.#again.add(name);
+    }
+    if (entry?.kind === 'directory' && !this.#isLoading) await this.#hintBelow(name);
+  }
+
+  /** What was made in a new directory before it was watched has raised no hint. */
+  async #hintBelow(name: string): Promise<void> {
+    for (const child of await readdir(diskPath(this.#mirror, name))) {
+      const below = posix.join(name, child);
+      if (!this.#published.has(below)) void this.#hint(below);
+    }
+  }
+
+  #forget(name: string): void {
+    const prefix = `${name}/`;
+    for (const each of this.#published.keys()) if (each.startsWith(prefix)) this.#published.delete(each);
+  }
+
+  #onFailure(name: string, error: unknown): void {
+    this.#report(name, error);
+    if (!passing.has(codeOf(error))) return;
+    const ms = Math.min((this.#retries.get(name)?.ms ?? limits.firstRetryMs / 2) * 2, limits.lastRetryMs);
+    const timer = setTimeout(() => void this.#hint(name), ms).unref();
+    this.#retries.set(name, { ms, timer });
+  }
+
+  /** Says it once, until it is something else. */
+  #report(name: string, error: unknown): void {
+    const code = codeOf(error);
+    if (this.#problems.get(name) === code) return;
+    this.#problems.set(name, code);
+    const message = error instanceof Error ? error.message : String(error);
+    this.#options.onProblem({ path: publishedPath(this.#mirror, name), code, message });
+  }
+
+  /**
+   * Watching is by inode: when another directory takes the name, it is watched anew and everything is looked at.
+   */
+  async #checkRoot(): Promise<void> {
+    const { signal } = this.#abort;
+    const root = await lookAt(this.directory);
+    if (root === undefined) {
+      this.#rootIno = undefined;
+      this.#report(
+        '',
+        new FsError('ENOENT', 'publish', { path: this.directory, why: 'what was published stays' }),
+      );
+    } else if (root.kind === 'directory' && root.ino !== this.#rootIno) {
+      this.#rootIno = root.ino;
+      this.#problems.delete('');
+      await this.#watcher?.close();
+      signal.throwIfAborted();
+      await this.#watch();
+      for await (const { name } of scan(this.directory, (name, error) => this.#report(name, error))) {
+        void this.#hint(name);
+      }
+      for (const name of this.#published.keys()) void this.#hint(name);
+    }
+  }
+
+  /** One check at a time. */
+  async #checkRoots(): Promise<void> {
+    while (!this.#abort.signal.aborted) {
+      try {
+        await wait(limits.rootCheckMs, undefined, { signal: this.#abort.signal, ref: false });
+        await this.#checkRoot();
+      } catch (error) {
+        if (!this.#abort.signal.aborted) this.#report('', error);
+      }
+    }
+  }
+}
+
+const codeOf = (error: unknown): string =>
+  error instanceof Error && 'code' in error && typeof error.code === 'string' ? error.code : 'EIO';

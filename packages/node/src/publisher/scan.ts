@@ -1,0 +1,33 @@
+/** Everything below a directory of the disk, once. */
+import { readdir } from 'node:fs/promises';
+import { join, posix } from 'node:path';
+import { type DiskEntry, isGone, lookAt } from './disk-entry.ts';
+
+export interface Scanned {
+  /** Below the directory; empty for the directory itself. */
+  readonly name: string;
+  readonly entry: DiskEntry;
+}
+
+/**
+ * A directory comes before what is in it. `onError` hears of directories that cannot be read; what is in them is
+ * left out.
+ */
+export async function* scan(
+  directory: string,
+  onError: (name: string, error: unknown) => void,
+): AsyncGenerator<Scanned> {
+  const waiting = [''];
+  for (let name = waiting.pop(); name !== undefined; name = waiting.pop()) {
+    const entry = await lookAt(join(directory, name));
+    if (entry === undefined) continue;
+    yield { name, entry };
+    if (entry.kind !== 'directory') continue;
+    try {
+      const below = await readdir(join(directory, name));
+      for (const child of below.sort().reverse()) waiting.push(posix.join(name, child));
+    } catch (error) {
+      if (!isGone(error)) onError(name, error);
+    }
+  }
+}

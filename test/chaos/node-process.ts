@@ -30,7 +30,7 @@ export interface NodeProcess {
   readonly socketPath: string;
   readonly runDirectory: string;
   readonly pid: number;
-  /** What the node could not tell any client: bugs of its own. */
+  /** What the node could not tell any client, and what it wrote to stderr: bugs of its own. */
   readonly errors: string[];
   /** Whether the last start went on with what a node of before had left. */
   readonly recovered: boolean;
@@ -54,7 +54,13 @@ export async function startNodeProcess(options: NodeOptions = {}): Promise<NodeP
   let recovered = false;
   const start = async (): Promise<void> => {
     const started = { memory: 64 * MiB, ...options, socketPath, runDirectory: directory };
-    child = fork(programPath('node-program.mjs'), [JSON.stringify(started)], { execArgv: [] });
+    child = fork(programPath('node-program.mjs'), [JSON.stringify(started)], {
+      execArgv: [],
+      stdio: ['ignore', 'inherit', 'pipe', 'ipc'],
+    });
+    child.stderr?.on('data', (chunk: Buffer) => {
+      errors.push(chunk.toString());
+    });
     child.on('message', ({ kind, text }: Message) => {
       if (kind === 'error') errors.push(text ?? '');
     });

@@ -16,6 +16,7 @@ export const goodHello = {
   pid: process.pid,
   access: 'rw',
   label: 'by hand',
+  resume: [],
   kernelFaults: false,
 };
 
@@ -30,16 +31,21 @@ export async function openRawSession(socketPath, { hello = {}, userfault, handle
   const connection = new Connection(native.connectUnix(socketPath), handlers);
   /** @type {readonly number[]} */
   let descriptors = [];
-  const welcome = await connection.request(
-    'hello',
-    { ...goodHello, ...hello },
-    {
-      descriptors: userfault === undefined ? [] : [userfault],
-      onDescriptors: (received) => {
-        descriptors = received;
+  const welcome = await connection
+    .request(
+      'hello',
+      { ...goodHello, ...hello },
+      {
+        descriptors: userfault === undefined ? [] : [userfault],
+        onDescriptors: (received) => {
+          descriptors = received;
+        },
       },
-    },
-  );
+    )
+    .catch((error) => {
+      connection.close();
+      throw error;
+    });
   const close = () => {
     connection.close();
     for (const fd of descriptors) native.closeDescriptor(fd);

@@ -1,0 +1,274 @@
+/** A client that says hello and then lies, in every field of every message. */
+import { openSync } from 'node:fs';
+import { Connection, type EventName, events, FsError, native, type RequestName } from '@cluster-fs/transport';
+import fc from 'fast-check';
+import { describe, expect, onTestFinished, test } from 'vitest';
+import { goodHello, openRawSession } from '../chaos/raw-session.mjs';
+import { hostileFields, hostileRequest, KnownNumbers, type Lie } from './hostile-fields.ts';
+import { type Scene, startScene } from './witness.ts';
+
+const pageSize = 4096;
+type Raw = Awaited<ReturnType<typeof openRawSession>>;
+
+describe('a session that lies', () => {
+  test('in any field of any request', async () => {
+    const { scene, liar } = await startLiar();
+    await fc.assert(
+      fc.asyncProperty(hostileRequest, async (lie) => {
+        await liar.ask(lie);
+        expect(scene.node.errors.filter((error) => error.includes('Node.js v'))).toEqual([]);
+      }),
+      { numRuns: 2000, endOnFailure: true },
+    );
+    await liar.leave();
+    expect(liar.sessions()).toBeLessThan(200);
+    await scene.expectUndisturbed();
+  });
+
+  test('in any field of any request, many at once', async () => {
+    const { scene, liar } = await startLiar();
+    const volley = fc.array(hostileRequest, { minLength: 30, maxLength: 60 });
+    await fc.assert(
+      fc.asyncProperty(volley, async (lies) => {
+        await Promise.all(lies.map((lie) => liar.ask(lie)));
+        expect(scene.node.errors.filter((error) => error.includes('Node.js v'))).toEqual([]);
+      }),
+      { numRuns: 40, endOnFailure: true },
+    );
+    await liar.leave();
+    await scene.expectUndisturbed();
+  });
+
+  test('in any field of any event', async () => {
+    const { scene, liar } = await startLiar();
+    const event = fc
+      .constantFrom(...(Object.keys(events) as EventName[]))
+      .chain((name) => hostileFields(events[name].fields).map((fields) => ({ name, fields })));
+    await fc.assert(
+      fc.asyncProperty(event, async ({ name, fields }) => {
+        (await liar.session()).connection.event(name, fields as never);
+        await liar.ask({ name: 'status', fields: {}, pick: 0 });
+        expect(scene.node.errors.filter((error) => error.includes('Node.js v'))).toEqual([]);
+      }),
+      { numRuns: 500, endOnFailure: true },
+    );
+    await liar.leave();
+    await scene.expectUndisturbed();
+  });
+
+  test.each([
+    ['a descriptor that is no userfaultfd', () => openSync('/dev/null', 'r'), pageSize * 16],
+    ['an address that nothing is mapped to', () => native.createUserfault().fd, pageSize * 16],
+    ['an address of the kernel', () => native.createUserfault().fd, 2 ** 53 - pageSize],
+  ])('with %s: its file is replaced, cut and moved all the same', async (_, userfault, address) => {
+    const { scene, session } = await start(userfault());
+    const { fs } = scene;
+    const honest = await fs.map('/hostile/a', { mode: 'rw' });
+    const { view } = await session.connection.request('lease', {
+      path: '/hostile/a',
+      mode: 'rw',
+      follow: 'live',
+      offset: 0,
+    });
+    await refusedOrDone(session.connection.request('mapped', { view, address, length: 100 * pageSize }));
+    await refusedOrDone(fs.move('/hostile/a'));
+    honest.bytes[0] = 77;
+    await fs.promises.truncate('/hostile/a', 10_000);
+    await fs.promises.writeFile('/hostile/a', 'new');
+    await fs.move('/hostile/a');
+    expect(honest.bytes[0]).toBe('n'.charCodeAt(0));
+    session.close();
+    honest.close();
+    await scene.expectUndisturbed();
+  });
+
+  test('about pages: overlapping, twice, of others, outside, none', async () => {
+    const { scene, session } = await start();
+    const { runs } = await session.connection.request('reserve', { pages: 4 });
+    const { page = 0 } = runs[0] ?? {};
+    const lies = [
+      [
+        { page, count: 2 },
+        { page: page + 1, count: 2 },
+      ],
+      [
+        { page, count: 1 },
+        { page, count: 1 },
+      ],
+      [{ page: 0, count: 4 }],
+      [{ page: 2 ** 32 - 1, count: 4 }],
+      [
+        { page, count: 0 },
+        { page, count: 4 },
+      ],
+      [{ page, count: 2 ** 32 - 1 }],
+      [],
+    ];
+    for (const lie of lies) {
+      const size = lie.reduce((sum, { count }) => sum + count, 0) * pageSize;
+      await refusedOrDone(session.connection.request('put', { ...put('/hostile/lie'), size, runs: lie }));
+      await refusedOrDone(
+        session.connection.request('put', { ...put('/hostile/lie'), size: 4 * pageSize, runs: lie }),
+      );
+      session.connection.event('unreserve', { runs: lie });
+      expect(await scene.fs.check()).toEqual([]);
+    }
+    const other = await openRawSession(scene.node.socketPath);
+    const { runs: left } = await session.connection.request('reserve', { pages: 3 });
+    const stolen = other.connection.request('put', {
+      ...put('/hostile/stolen'),
+      size: 3 * pageSize,
+      runs: left,
+    });
+    await expect(stolen).rejects.toMatchObject({ code: 'EINVAL' });
+    other.close();
+    session.close();
+    await scene.expectUndisturbed();
+  });
+
+  test('that gives a file away in sixty thousand pieces does not keep others waiting', async () => {
+    const { scene, session } = await start();
+    const { runs } = await session.connection.request('reserve', { pages: 120_000 });
+    const { page = 0 } = runs[0] ?? {};
+    const pieces = Array.from({ length: 60_000 }, (_, i) => ({ page: page + i * 2, count: 1 }));
+    const size = pieces.length * pageSize;
+    await session.connection.request('put', { ...put('/hostile/pieces'), size, runs: pieces });
+    await session.connection.request('unlink', { path: '/hostile/pieces' });
+    session.close();
+    await scene.expectUndisturbed();
+  });
+
+  test('that presents stale views and lets them go takes nothing from others', async () => {
+    const { scene, session } = await start();
+    const { fs } = scene;
+    const handle = await fs.promises.open('/hostile/a', 'r');
+    const view = await fs.map('/hostile/a');
+    const { ino } = await handle.stat();
+    await fs.promises.unlink('/hostile/a');
+    const lie = {
+      mode: 'r',
+      follow: 'live',
+      path: '/hostile/a',
+      offset: 0,
+      layoutVersion: 1,
+      address: pageSize,
+      length: pageSize,
+    } as const;
+    for (let i = 0; i < 5; i++) {
+      const presented = await session.connection.request('present', {
+        ...lie,
+        view: i,
+        ino,
+        generation: 12_345,
+        extents: [],
+      });
+      expect(presented.stale).toBe(true);
+      session.connection.event('release', { view: presented.view });
+    }
+    await session.connection.request('status', {});
+    expect((await handle.readFile()).equals(Buffer.alloc(100_000, 1))).toBe(true);
+    expect(view.bytes[99_999]).toBe(1);
+    view.close();
+    await handle.close();
+    session.close();
+    await scene.expectUndisturbed();
+  });
+}, 60_000);
+
+describe('a peer that breaks the order of things', () => {
+  test('asks before it says hello', async () => {
+    const scene = await startScene();
+    for (const name of ['status', 'mkdir', 'lease', 'check', 'defrag'] satisfies RequestName[]) {
+      const connection = new Connection(native.connectUnix(scene.node.socketPath));
+      const fields = { path: '/x', mode: 'r', follow: 'live', offset: 0, recursive: false, progress: false };
+      const asked = connection.request(name, {
+        ...fields,
+        ...(name === 'mkdir' ? { mode: 0o755 } : {}),
+      } as never);
+      await expect(asked).rejects.toMatchObject({ code: expect.stringMatching(/^(EPROTO|ECONNRESET)$/) });
+      connection.close();
+    }
+    await scene.expectUndisturbed();
+  });
+
+  test('says hello many times at once', async () => {
+    const scene = await startScene();
+    for (let i = 0; i < 20; i++) {
+      const connection = new Connection(native.connectUnix(scene.node.socketPath));
+      const hellos = Array.from({ length: 5 }, () => connection.request('hello', goodHello));
+      const attached = connection.request('attach', { session: 1, token: new Uint8Array(16) });
+      await Promise.all([...hellos, attached].map(refusedOrDone));
+      connection.close();
+    }
+    await scene.expectUndisturbed();
+  });
+
+  test('joins a session without its token', async () => {
+    const { scene, session } = await start();
+    const connection = new Connection(native.connectUnix(scene.node.socketPath));
+    const { session: id } = session.welcome;
+    const guess = connection.request('attach', { session: id, token: new Uint8Array(16) });
+    await expect(guess).rejects.toMatchObject({ code: 'EACCES' });
+    connection.close();
+    session.close();
+    await scene.expectUndisturbed();
+  });
+
+  test('speaks another version, or has another layout', async () => {
+    const scene = await startScene();
+    for (const lie of [{ protocol: 999 }, { layoutHash: 1 }]) {
+      const opened = openRawSession(scene.node.socketPath, { hello: lie });
+      await expect(opened).rejects.toMatchObject({ code: 'EPROTONOSUPPORT' });
+    }
+    await scene.expectUndisturbed();
+  });
+}, 30_000);
+
+const put = (path: string) => ({ path, flags: 0o1101, mode: 0o644 });
+
+/** An honest client at work, a directory that the liars may have, and a liar. */
+async function start(userfault?: number, mebibytes = 1024): Promise<{ scene: Scene; session: Raw }> {
+  const scene = await startScene({ memory: mebibytes * 2 ** 20 });
+  await scene.fs.promises.mkdir('/hostile');
+  await scene.fs.promises.writeFile('/hostile/a', Buffer.alloc(100_000, 1));
+  const own = userfault ?? native.createUserfault().fd;
+  onTestFinished(() => native.closeDescriptor(own));
+  return { scene, session: await openRawSession(scene.node.socketPath, { userfault: own }) };
+}
+
+/** A liar that comes back when a lie has cost it its session. */
+async function startLiar() {
+  const { scene, session: first } = await start();
+  const userfault = native.createUserfault().fd;
+  onTestFinished(() => native.closeDescriptor(userfault));
+  const known = new KnownNumbers();
+  let opening = Promise.resolve(first);
+  let count = 1;
+  const session = async (): Promise<Raw> => {
+    const asked = opening;
+    const current = await asked;
+    if (current.connection.closed === undefined) return current;
+    if (asked === opening) {
+      current.close();
+      opening = openRawSession(scene.node.socketPath, { userfault });
+      count++;
+    }
+    return session();
+  };
+  const ask = async ({ name, fields, pick }: Lie): Promise<void> => {
+    const { connection } = await session();
+    known.learn(await refusedOrDone(connection.request(name, known.use(fields, pick) as never)));
+  };
+  return { scene, liar: { session, ask, sessions: () => count, leave: async () => (await opening).close() } };
+}
+
+/** A lie may be refused with a code, or have an effect on the liar alone; it is answered in any case. */
+async function refusedOrDone(asked: Promise<unknown>): Promise<unknown> {
+  try {
+    return await asked;
+  } catch (error) {
+    expect(error).toBeInstanceOf(FsError);
+    expect((error as FsError).code, String(error)).not.toBe('EIO');
+    return {};
+  }
+}

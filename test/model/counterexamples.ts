@@ -60,4 +60,17 @@ export const counterexamples: Readonly<Record<string, readonly Operation[]>> = {
     ['symlink', { target: 'a', path: '/top/a' }],
     ['link', { from: '/top/b', to: '/top/a/c' }],
   ],
+  'copyFile through a file is no question of directories': [
+    ['writeFile', { path: '/top/a', letter: 'p', length: 1, flag: 'w' }],
+    ['writeFile', { path: '/top/c', letter: 's', length: 0, flag: 'w' }],
+    ['copyFile', { from: '/top/a', to: '/top/c/c/', exclusive: true }],
+    ['copyFile', { from: '/top/a', to: '/top/c/c/', exclusive: false }],
+  ],
+  'copyFile to a link that leads through a file finds the link, when it must be the first': [
+    ['writeFile', { path: '/top/a', letter: 'p', length: 1, flag: 'w' }],
+    ['writeFile', { path: '/top/b', letter: 'p', length: 1, flag: 'w' }],
+    ['symlink', { target: '/top/b/b', path: '/top/c' }],
+    ['copyFile', { from: '/top/a', to: '/top/c', exclusive: true }],
+    ['copyFile', { from: '/top/a', to: '/top/c', exclusive: false }],
+  ],
 };

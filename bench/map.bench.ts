@@ -97,6 +97,7 @@ async function sharing(
   const inAll: number[] = [];
   const copies: number[] = [];
   for (let round = 0; round < b.pick(5, 1); round++) {
+    await all(clients, 'forget');
     const idle = sum(await all<number>(clients, 'pssAll'));
     await all(clients, 'map', '/data', {});
     await all(clients, 'touch');
@@ -104,6 +105,7 @@ async function sharing(
     inView.push(sum(pss.map(({ view }) => view)) / 1024);
     inAll.push((sum(pss.map((each) => each.all)) - idle) / 1024);
     await all(clients, 'unmap');
+    await all(clients, 'forget');
     const before = sum(await all<number>(clients, 'pssAll'));
     await all(clients, 'read', file);
     copies.push((sum(await all<number>(clients, 'pssAll')) - before) / 1024);

@@ -76,6 +76,7 @@ async function copying(b: Bench, fs: ClusterFs): Promise<void> {
     ours: gbs.move,
     other: { what: 'pwrite to fresh tmpfs pages, one thread (the limit)', samples: gbs.fresh },
     ratio: ratios(gbs.move, gbs.fresh),
+    target: { of: 'ratio', atLeast: 0.7 },
   });
   await fs.promises.rm('/copied');
 }

@@ -3,6 +3,8 @@
 import { readFileSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { connect } from 'node:net';
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
 
 let fs;
 let view;
@@ -68,6 +70,8 @@ const operations = {
   pssAll: () => pssKib(readFileSync('/proc/self/smaps_rollup', 'utf8')),
   forget: () => {
     contents = undefined;
+    setFlagsFromString('--expose-gc');
+    runInNewContext('gc')();
   },
 
   /** Receives `length` bytes from a socket, as a process that is sent a copy. */

@@ -1,11 +1,14 @@
 /** A node in a process of its own, on a socket that nobody else has, and a mount of it here. */
+import { fork } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import type { Readable } from 'node:stream';
+import { fileURLToPath } from 'node:url';
 import { type ClusterFs, mount, runDirectory } from 'cluster-fs';
 import { onEnd } from './cleanup.ts';
-import { startChild } from './processes.ts';
+import { stopChild } from './processes.ts';
 
 export interface Cluster {
   readonly url: string;
@@ -34,13 +37,22 @@ export async function startNode({ memory }: { memory: number }): Promise<{ url: 
   const socket = join(temporaryDirectory(), 'node.sock');
   // A node that was killed leaves its run directory for the next one; here there is no next one.
   onEnd(() => rmSync(runDirectory(socket), { recursive: true, force: true }));
-  const node = startChild('node.mjs', [socket, String(memory)], profiling());
+  const args = ['serve', '--json', '--listen', `unix:${socket}`, '--memory', String(memory)];
+  const endWithParent = new URL('../children/end-with-parent.mjs', import.meta.url).href;
+  const node = fork(command, args, {
+    execArgv: ['--import', endWithParent, ...profiling()],
+    stdio: ['ignore', 'pipe', 'inherit', 'ipc'],
+  });
+  onEnd(() => stopChild(node));
   await Promise.race([
-    once(node, 'message'),
+    once(node.stdout as Readable, 'data'),
     once(node, 'exit').then(() => Promise.reject(new Error('the node did not start'))),
   ]);
+  node.stdout?.resume();
   return { url: `unix:${socket}`, nodePid: node.pid ?? 0 };
 }
+
+const command = fileURLToPath(new URL('../bin/clusterfs.js', import.meta.resolve('@cluster-fs/node')));
 
 /** With --profile the node writes a CPU profile beside the results when it ends. */
 function profiling(): string[] {

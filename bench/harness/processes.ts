@@ -4,23 +4,6 @@ import { once } from 'node:events';
 import { fileURLToPath } from 'node:url';
 import { onEnd } from './cleanup.ts';
 
-const script = (name: string): string => fileURLToPath(new URL(`../children/${name}`, import.meta.url));
-
-/** Starts a script of bench/children, without the loader that this process runs under. */
-export function startChild(
-  name: string,
-  args: readonly string[],
-  execArgv: readonly string[] = [],
-): ChildProcess {
-  const child = fork(script(name), args, {
-    execArgv: [...execArgv],
-    stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
-    serialization: 'advanced',
-  });
-  onEnd(() => stopChild(child));
-  return child;
-}
-
 /** Lets a child end by itself; one that does not is killed. */
 export async function stopChild(child: ChildProcess): Promise<void> {
   if (child.exitCode !== null || child.signalCode !== null) return;
@@ -46,7 +29,13 @@ interface Answer {
 }
 
 export function startClient(): Client {
-  const child = startChild('client.mjs', []);
+  // Without the loader that this process runs under.
+  const child = fork(fileURLToPath(new URL('../children/client.mjs', import.meta.url)), {
+    execArgv: [],
+    stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
+    serialization: 'advanced',
+  });
+  onEnd(() => stopChild(child));
   const waiting = new Map<number, { resolve(value: unknown): void; reject(error: unknown): void }>();
   let calls = 0;
   child.on('message', ({ id, value, error }: Answer) => {

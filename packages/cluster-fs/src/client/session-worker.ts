@@ -103,6 +103,12 @@ async function connect(): Promise<SessionFacts> {
   });
   try {
     const opened = await sayHello(opening);
+    if (ended) {
+      // Unmounted meanwhile: nobody else would close this.
+      native.closeDescriptor(opened.metaFd);
+      native.closeDescriptor(opened.dataFd);
+      throw new FsError('ECANCELED', 'mount');
+    }
     connection = opening;
     unresumed = [...unresumed.slice(-63), opened.session];
     Atomics.store(flags, flag.connected, 1);
@@ -181,6 +187,7 @@ async function reconnect(): Promise<void> {
     } catch (error) {
       if (!(error instanceof FsError)) throw error;
       connection?.close(error);
+      if (ended) break;
       if (error.code !== 'ESTALE' && performance.now() - sinceMs < options.reconnectMs) continue;
       ended = true;
       tell({ type: 'lost', error: toPlain(error) });

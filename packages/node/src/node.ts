@@ -24,6 +24,8 @@ import { version } from './version.ts';
 export interface NodeOptions {
   /** The Unix socket to listen on. */
   readonly socketPath: string;
+  /** Further sockets. The node is named after the first. */
+  readonly alsoListen?: readonly string[];
   /** Where segment and metadata live, on tmpfs; default: in /dev/shm, named after the socket. */
   readonly runDirectory?: string;
   /** Bytes of the segment. A segment that is there already keeps its size. */
@@ -102,7 +104,7 @@ function assertSizes({ memory, inodeCount = defaultInodes, socketPath }: NodeOpt
 
 /** Puts the parts together; what must be undone when a later part fails, or at the end, goes on `cleanup`. */
 function assemble(options: NodeOptions, cleanup: (() => void)[]) {
-  const { socketPath, onError = () => undefined, onNotice = () => undefined } = options;
+  const { socketPath, alsoListen = [], onError = () => undefined, onNotice = () => undefined } = options;
   const directory = options.runDirectory ?? runDirectory(socketPath);
   const removeFiles = (): void => rmSync(directory, { recursive: true, force: true });
   const { lock, isNew } = lockDirectory(directory, socketPath);
@@ -124,20 +126,22 @@ function assemble(options: NodeOptions, cleanup: (() => void)[]) {
   const facts: NodeFacts = {
     version,
     startedMs: now(),
-    listening: [`unix:${socketPath}`],
+    listening: [socketPath, ...alsoListen].map((path) => `unix:${path}`),
     persistent: false,
   };
-  removeStaleSocket(socketPath);
+  for (const path of [socketPath, ...alsoListen]) takeAddress(path);
   const { allowUids } = options;
-  const server = new Server({
-    coordinator,
-    path: socketPath,
-    metaFd: recovered.metaFd,
-    facts,
-    onError,
-    ...(allowUids === undefined ? {} : { allowUids }),
-  });
-  cleanup.push(() => server.close(new FsError('ECONNRESET', 'stop', { why: 'the node stopped' })));
+  for (const path of [socketPath, ...alsoListen]) {
+    const server = new Server({
+      coordinator,
+      path,
+      metaFd: recovered.metaFd,
+      facts,
+      onError,
+      ...(allowUids === undefined ? {} : { allowUids }),
+    });
+    cleanup.push(() => server.close(new FsError('ECONNRESET', 'stop', { why: 'the node stopped' })));
+  }
   const timer = setInterval(() => resolveDead(coordinator), resolveEveryMs);
   timer.unref();
   cleanup.push(() => clearInterval(timer));
@@ -173,13 +177,16 @@ function lockDirectory(directory: string, socketPath: string): { lock: number; i
   throw new FsError('EADDRINUSE', 'listen', { path: socketPath, why: 'a node serves here already' });
 }
 
-/** The lock is ours, so whoever made the socket is gone. */
-function removeStaleSocket(path: string): void {
+/** Removes a socket that nobody listens on. The lock says nothing about one of another program. */
+function takeAddress(path: string): void {
   try {
-    if (statSync(path).isSocket()) unlinkSync(path);
+    native.closeDescriptor(native.connectUnix(path));
   } catch (error) {
-    if (!(error instanceof Error && 'code' in error && error.code === 'ENOENT')) throw error;
+    if (!(error instanceof FsError)) throw error;
+    if (error.code === 'ECONNREFUSED' && statSync(path).isSocket()) unlinkSync(path);
+    return;
   }
+  throw new FsError('EADDRINUSE', 'listen', { path, why: 'somebody listens there already' });
 }
 
 function warnIfSmall(data: DataFile, dataSize: number, onNotice: (message: string) => void): void {

@@ -4,7 +4,7 @@
  * Who may connect is decided here, before a byte is read: the socket's mode keeps strangers out, SO_PEERCRED
  * says who came. A peer that breaks the protocol loses its connection, and nobody else notices.
  */
-import { unlinkSync } from 'node:fs';
+import { rmSync } from 'node:fs';
 import {
   type AnyRequest,
   Connection,
@@ -64,7 +64,8 @@ export class Server {
   close(reason: FsErrorType): void {
     this.#poll.close();
     native.closeDescriptor(this.#fd);
-    unlinkSync(this.#options.path);
+    // Somebody may have removed it already.
+    rmSync(this.#options.path, { force: true });
     for (const client of [...this.#clients]) client.connection.close(reason);
   }
 

@@ -8,7 +8,7 @@
  * next node on the same socket goes on with what it leaves.
  */
 import { resolve } from 'node:path';
-import { defaultSocket, FsError, runDirectory } from 'cluster-fs';
+import { defaultSocket, runDirectory } from 'cluster-fs';
 import { type Command, InvalidArgumentError } from 'commander';
 import { type ClusterNode, startNode } from '../node.ts';
 import { createLog, type Log } from './log.ts';
@@ -41,7 +41,11 @@ export function addServe(program: Command, host: Host): void {
       'clusterfs serve --publish ./models:/models   # /models follows the directory',
     ],
   })
-    .option('--listen <url>', 'unix:PATH to listen on (default: the default socket)', collect(socketPath))
+    .option(
+      '--listen <url>',
+      'unix:PATH to listen on; repeatable (default: the default socket)',
+      collect(socketPath),
+    )
     .option('--memory <size>', 'of the segment: 64MiB, 1GiB, 512M, bytes (default: 1GiB)', parseSize)
     .option('--inodes <count>', 'how many files and directories there may be (default: 1048576)', parseCount)
     .option(
@@ -88,12 +92,10 @@ function start(
   { listen = [], memory = defaultMemory, inodes, allowUid = [] }: Options,
   log: Log,
 ): ClusterNode {
-  const [socketPath = defaultSocket(), ...more] = listen;
-  if (more.length > 0) {
-    throw new FsError('ENOTSUP', 'listen', { path: more[0], why: 'this version listens on one socket' });
-  }
+  const [first = resolve(defaultSocket()), ...alsoListen] = new Set(listen);
   return startNode({
-    socketPath: resolve(socketPath),
+    socketPath: first,
+    alsoListen,
     memory,
     ...(inodes === undefined ? {} : { inodeCount: inodes }),
     ...(allowUid.length === 0 ? {} : { allowUids: allowUid }),
@@ -104,15 +106,16 @@ function start(
 
 function announce(
   { out }: Run,
-  { socketPath, recovered, coordinator }: ClusterNode,
+  { socketPath, facts, recovered, coordinator }: ClusterNode,
   published: readonly Published[],
 ): void {
   const { dataSize } = coordinator.segment;
   const directory = runDirectory(socketPath);
-  const url = `unix:${socketPath}`;
+  const { listening } = facts;
   out.result({
     ready: true,
-    url,
+    url: listening[0],
+    listening,
     pid: process.pid,
     segmentBytes: dataSize,
     runDirectory: directory,
@@ -125,7 +128,7 @@ function announce(
     out.say(`clusterfs: published ${what} in ${formatDuration(elapsedMs)}`);
   }
   const segment = `segment ${formatSize(dataSize)} in ${directory}`;
-  out.say(`clusterfs: ready on ${url} (${segment}, pid ${process.pid})`);
+  out.say(`clusterfs: ready on ${listening.join(', ')} (${segment}, pid ${process.pid})`);
   out.say('clusterfs: files live in memory only; when this node is stopped (Ctrl-C) they are gone');
 }
 

@@ -115,20 +115,27 @@ napi_value send_message(napi_env env, napi_callback_info info) {
   return outcome(env, sent);
 }
 
+// Appends `descriptor` to the array. A frozen one does not say that it did not take it.
+bool append(napi_env env, napi_value into, int descriptor) {
+  uint32_t before = 0, after = 0;
+  napi_get_array_length(env, into, &before);
+  napi_set_element(env, into, before, number(env, descriptor));
+  napi_get_array_length(env, into, &after);
+  return after == before + 1;
+}
+
 // Appends the received descriptors to the array. When some did not fit (or the process may not open more),
 // the kernel has dropped those already; the rest are closed here, since nobody can tell which is which.
 // False then, and when the array does not take them.
 bool take_descriptors(napi_env env, msghdr* message, napi_value into) {
   bool keep = (message->msg_flags & MSG_CTRUNC) == 0;
-  uint32_t length = 0;
-  napi_get_array_length(env, into, &length);
   for (cmsghdr* h = CMSG_FIRSTHDR(message); h != nullptr; h = CMSG_NXTHDR(message, h)) {
     if (h->cmsg_level != SOL_SOCKET || h->cmsg_type != SCM_RIGHTS) continue;
     size_t count = (h->cmsg_len - CMSG_LEN(0)) / sizeof(int);
     for (size_t i = 0; i < count; i++) {
       int descriptor;
       memcpy(&descriptor, CMSG_DATA(h) + i * sizeof(int), sizeof(int));
-      if (keep && napi_set_element(env, into, length++, number(env, descriptor)) == napi_ok) continue;
+      if (keep && append(env, into, descriptor)) continue;
       keep = false;
       close(descriptor);
     }

@@ -33,11 +33,35 @@ bool range_of(const v8::FunctionCallbackInfo<v8::Value>& info, Range* range) {
   return true;
 }
 
+// What a keyed buffer wants to be detached with; JavaScript has no way to give it.
+v8::Local<v8::Value> detach_key(v8::Isolate* isolate) {
+  return v8::String::NewFromUtf8Literal(isolate, "cluster-fs");
+}
+
+// arrayBufferAt(address, length, keyed): a keyed one is detached by detachArrayBuffer and by nobody else.
 void array_buffer_at(const v8::FunctionCallbackInfo<v8::Value>& info) {
   Range range;
   if (!range_of(info, &range)) return;
   auto store = v8::ArrayBuffer::NewBackingStore(range.address, range.length, release_nothing, nullptr);
-  info.GetReturnValue().Set(v8::ArrayBuffer::New(info.GetIsolate(), std::move(store)));
+  auto buffer = v8::ArrayBuffer::New(info.GetIsolate(), std::move(store));
+  if (info[2]->IsTrue()) buffer->SetDetachKey(detach_key(info.GetIsolate()));
+  info.GetReturnValue().Set(buffer);
+}
+
+// detachArrayBuffer(buffer): whether it is detached now. Unlike napi_detach_arraybuffer, it does not abort the
+// process at a buffer that somebody else has the key of.
+void detach_array_buffer(const v8::FunctionCallbackInfo<v8::Value>& info) {
+  v8::Isolate* isolate = info.GetIsolate();
+  if (!info[0]->IsArrayBuffer()) {
+    auto message = v8::String::NewFromUtf8Literal(isolate, "buffer must be an ArrayBuffer");
+    isolate->ThrowException(v8::Exception::TypeError(message));
+    return;
+  }
+  auto buffer = info[0].As<v8::ArrayBuffer>();
+  v8::TryCatch wrong_key(isolate);
+  bool detached = buffer->IsDetachable() && (buffer->Detach(detach_key(isolate)).FromMaybe(false) ||
+                                             buffer->Detach(v8::Local<v8::Value>()).FromMaybe(false));
+  info.GetReturnValue().Set(detached);
 }
 
 void shared_array_buffer_at(const v8::FunctionCallbackInfo<v8::Value>& info) {
@@ -53,10 +77,12 @@ NODE_MODULE_INIT() {
 #ifdef V8_ENABLE_SANDBOX
   // V8's memory cage holds no pointer to memory outside of it; Node-API refuses such buffers with an error.
   (void)array_buffer_at;
+  (void)detach_array_buffer;
   (void)shared_array_buffer_at;
   (void)exports;
 #else
   NODE_SET_METHOD(exports, "arrayBufferAt", array_buffer_at);
+  NODE_SET_METHOD(exports, "detachArrayBuffer", detach_array_buffer);
   NODE_SET_METHOD(exports, "sharedArrayBufferAt", shared_array_buffer_at);
 #endif
   (void)module;

@@ -46,9 +46,8 @@ function isBuilt() {
 function buildAll() {
   const missing = ['g++', 'make', 'python3'].filter((tool) => !runs(tool));
   if (missing.length > 0) {
-    stop(
-      `the addon of cluster-fs needs ${missing.join(', ')} to build (Debian: apt-get install g++ make python3)`,
-    );
+    const install = 'Debian: apt-get install g++ make python3';
+    stop(`the addon of cluster-fs needs ${missing.join(', ')} to build (${install})`);
     return;
   }
   mkdirSync(release, { recursive: true });

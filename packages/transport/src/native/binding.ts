@@ -101,10 +101,11 @@ export interface Addon {
   unguardRange(address: number): Result;
 }
 
-/** native/v8_buffer.cc. It has neither function where V8 is built with a memory cage. */
+/** native/v8_buffer.cc. */
 export interface V8Buffer {
-  arrayBufferAt?(address: number, length: number): ArrayBuffer;
-  sharedArrayBufferAt?(address: number, length: number): SharedArrayBuffer;
+  arrayBufferAt(address: number, length: number, keyed: boolean): ArrayBuffer;
+  detachArrayBuffer(buffer: ArrayBuffer): boolean;
+  sharedArrayBufferAt(address: number, length: number): SharedArrayBuffer;
 }
 
 const require = createRequire(import.meta.url);
@@ -128,11 +129,13 @@ function loadAddon(): Addon {
   }
 }
 
-function loadV8Buffer(): V8Buffer {
+function loadV8Buffer(): V8Buffer | undefined {
   try {
-    return load('v8_buffer') as V8Buffer;
+    const loaded = load('v8_buffer') as Partial<V8Buffer>;
+    // It has no functions where V8 is built with a memory cage.
+    return loaded.arrayBufferAt === undefined ? undefined : (loaded as V8Buffer);
   } catch (error) {
-    if (isMissing(error) || isUnfit(error)) return {};
+    if (isMissing(error) || isUnfit(error)) return undefined;
     throw error;
   }
 }

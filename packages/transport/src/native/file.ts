@@ -4,7 +4,7 @@ import { addon, checked } from './binding.ts';
 /**
  * memfd_create(2) with MFD_CLOEXEC | MFD_ALLOW_SEALING, and ftruncate(2): a file in memory of `sizeBytes`,
  * with no name anywhere; `name`, of at most 249 bytes, only shows in /proc. It takes memory as it is written.
- * EMFILE, EINVAL for a longer name, EFBIG for an impossible size.
+ * EMFILE, EINVAL for a longer name.
  */
 export const createMemfd = (name: string, sizeBytes: number): number =>
   checked(addon.createMemfd(name, sizeBytes), 'memfd_create');

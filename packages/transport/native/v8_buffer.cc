@@ -48,8 +48,8 @@ void array_buffer_at(const v8::FunctionCallbackInfo<v8::Value>& info) {
   info.GetReturnValue().Set(buffer);
 }
 
-// detachArrayBuffer(buffer): whether it is detached now. Unlike napi_detach_arraybuffer, it does not abort the
-// process at a buffer that somebody else has the key of.
+// detachArrayBuffer(buffer, keyed): whether it is detached now. Unlike napi_detach_arraybuffer, it does not
+// abort the process at a buffer that somebody else has the key of.
 void detach_array_buffer(const v8::FunctionCallbackInfo<v8::Value>& info) {
   v8::Isolate* isolate = info.GetIsolate();
   if (!info[0]->IsArrayBuffer()) {
@@ -59,8 +59,11 @@ void detach_array_buffer(const v8::FunctionCallbackInfo<v8::Value>& info) {
   }
   auto buffer = info[0].As<v8::ArrayBuffer>();
   v8::TryCatch wrong_key(isolate);
-  bool detached = buffer->IsDetachable() && (buffer->Detach(detach_key(isolate)).FromMaybe(false) ||
-                                             buffer->Detach(v8::Local<v8::Value>()).FromMaybe(false));
+  bool detached = false;
+  if (buffer->IsDetachable()) {
+    if (info[1]->IsTrue()) detached = buffer->Detach(detach_key(isolate)).FromMaybe(false);
+    if (!detached) detached = buffer->Detach(v8::Local<v8::Value>()).FromMaybe(false);
+  }
   info.GetReturnValue().Set(detached);
 }
 

@@ -20,7 +20,7 @@ const honoursDetachKeys = v8Buffer !== undefined && marksByKey(v8Buffer);
 function marksByKey({ detachArrayBuffer }: V8Buffer): boolean {
   const probe = new ArrayBuffer(1);
   markAsUntransferable(probe);
-  return !detachArrayBuffer(probe);
+  return !detachArrayBuffer(probe, false);
 }
 
 /**
@@ -46,7 +46,7 @@ export function arrayBufferAt(address: number, length: number): ArrayBuffer {
 export function detachArrayBuffer(buffer: ArrayBuffer): void {
   if (v8Buffer === undefined) {
     checked(addon.detachArrayBuffer(buffer), 'napi_detach_arraybuffer');
-  } else if (!v8Buffer.detachArrayBuffer(buffer)) {
+  } else if (!v8Buffer.detachArrayBuffer(buffer, honoursDetachKeys)) {
     throw new FsError('EINVAL', 'v8::ArrayBuffer::Detach');
   }
 }

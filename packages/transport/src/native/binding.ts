@@ -104,7 +104,7 @@ export interface Addon {
 /** native/v8_buffer.cc. */
 export interface V8Buffer {
   arrayBufferAt(address: number, length: number, keyed: boolean): ArrayBuffer;
-  detachArrayBuffer(buffer: ArrayBuffer): boolean;
+  detachArrayBuffer(buffer: ArrayBuffer, keyed: boolean): boolean;
   sharedArrayBufferAt(address: number, length: number): SharedArrayBuffer;
 }
 

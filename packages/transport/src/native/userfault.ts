@@ -15,7 +15,7 @@ export interface Userfault {
    * Faults inside system calls are handed over too; otherwise such a call fails with EFAULT. Needs privilege.
    */
   readonly kernelFaults: boolean;
-  /** UFFD_FEATURE_* bits that are on. */
+  /** UFFD_FEATURE_* bits that the kernel has, more than are asked for here. */
   readonly features: number;
 }
 

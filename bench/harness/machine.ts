@@ -24,4 +24,4 @@ export function machine(): Machine {
 }
 
 export const machineLine = ({ cpu, cores, memoryGib, kernel, node, load }: Machine): string =>
-  `${cpu}, ${cores} cores, ${memoryGib} GiB, Linux ${kernel}, Node ${node}, load ${load.toFixed(2)} at the start`;
+  `${cpu}, ${cores} cores, ${memoryGib} GiB, Linux ${kernel}, Node ${node}, load ${load.toFixed(2)}`;

@@ -1,4 +1,7 @@
-/** Views that close at the moment at which their files change: nobody loses a session, a change or a page over it. */
+/**
+ * Views that close at the moment at which their files change: nobody loses a session, a change or a page
+ * over it.
+ */
 import { type ClusterFs, mount } from 'cluster-fs';
 import { expect, onTestFinished, test } from 'vitest';
 import { startNodeProcess } from './node-process.ts';

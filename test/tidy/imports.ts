@@ -136,9 +136,8 @@ function entryPoints(manifest: Source): string[] {
 }
 
 function isStartedByName(path: string): boolean {
-  return /\.(test|bench)\.ts$|^examples\/[^/]+\/main\.ts$|^bench\/children\/|^[^/]+\.config\.ts$|\.d\.ts$/.test(
-    path,
-  );
+  const byName = /\.(test|bench)\.ts$|^examples\/[^/]+\/main\.ts$|^bench\/children\//;
+  return byName.test(path) || /^[^/]+\.config\.ts$|\.d\.ts$/.test(path);
 }
 
 function asSource(path: string): string {

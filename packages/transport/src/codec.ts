@@ -113,7 +113,8 @@ export function toValues<S extends Shape>(shape: S, fields: FieldsOf<S>): unknow
 }
 
 /**
- * Builds the record from its values; a missing last value is one that the sender left out because it was undefined.
+ * Builds the record from its values; a missing last value is one that the sender left out because it was
+ * undefined.
  */
 export function fromValues<S extends Shape>(shape: S, values: readonly unknown[], at: string): RecordOf<S> {
   const fields = fieldsIn(shape);

@@ -19,7 +19,8 @@ export interface FileApi extends SyncReads {
   readonly watch: typeof nodeFs.watch;
   /**
    * Publishes new content under a path, made if it is not there: every reader and view has the old or the
-   * new, whole. A source that yields chunks may be as large as the segment; when it fails, nothing has changed.
+   * new, whole. A source that yields chunks may be as large as the segment; when it fails, nothing has
+   * changed.
    */
   replace(path: string, data: ReplaceData, options?: ReplaceOptions): Promise<void>;
 }

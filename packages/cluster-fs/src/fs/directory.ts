@@ -2,12 +2,12 @@
 import { posix } from 'node:path';
 import { FsError } from '@cluster-fs/transport';
 import {
+  allows,
   type DirectoryEntry,
   fileType,
   InodeCopy,
   isDirectory,
   listDirectory,
-  mayAccess,
 } from '../segment/index.ts';
 import { nodeError } from './argument-errors.ts';
 import { booleanOf, encoded, integerOf, type Options, optionsOf, pathOf } from './arguments.ts';
@@ -23,8 +23,7 @@ export function entriesOf(context: Context, path: string, syscall: string): Dire
   for (;;) {
     inodeOf(context, path, syscall, inode);
     if (!isDirectory(inode.mode)) throw new FsError('ENOTDIR', syscall, { path });
-    if (!mayAccess(backend.segment, inode.ino, backend.credentials, 4))
-      throw new FsError('EACCES', syscall, { path });
+    if (!allows(inode, backend.credentials, 4)) throw new FsError('EACCES', syscall, { path });
     const entries = tryList(context, inode.ino);
     // The inode may have become another directory while its blocks were read; then the path leads elsewhere
     // too.

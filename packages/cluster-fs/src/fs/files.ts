@@ -150,7 +150,9 @@ async function copy(context: Context, from: string, to: string, how: number): Pr
     if (!way) throw new FsError('ENOENT', 'open');
     throw new FsError(isDirectory(old.mode) ? 'EISDIR' : 'ENOTDIR', 'open');
   }
-  const exists = context.paths.resolve(to, 'open', old);
+  const exists = exclusive
+    ? context.paths.resolveLink(to, 'open', old)
+    : context.paths.resolve(to, 'open', old);
   if (exists && exclusive) throw new FsError('EEXIST', 'open');
   if (exists && isDirectory(old.mode)) throw new FsError('EISDIR', 'open');
   if (exists && old.ino === source.ino) return;

@@ -4,7 +4,7 @@
  */
 import type * as nodeFs from 'node:fs';
 import { FsError } from '@cluster-fs/transport';
-import { InodeCopy, isSymlink, mayAccess, readText } from '../segment/index.ts';
+import { allows, InodeCopy, isSymlink, readText } from '../segment/index.ts';
 import { encoded, flagsOf, type Options, optionsOf, pathOf } from './arguments.ts';
 import { accessMaskOf, statfsOf } from './attributes.ts';
 import { type Context, inodeOf, linkInodeOf, noEntry, statsOf } from './context.ts';
@@ -91,9 +91,8 @@ export function accessSync(context: Context, path: unknown, mode: unknown): void
   const name = pathOf(path);
   const mask = accessMaskOf(mode);
   const inode = inodeOf(context, name, 'access', new InodeCopy());
-  const { segment, credentials, readOnly } = context.backend;
-  if (!mayAccess(segment, inode.ino, credentials, mask))
-    throw new FsError('EACCES', 'access', { path: name });
+  const { credentials, readOnly } = context.backend;
+  if (!allows(inode, credentials, mask)) throw new FsError('EACCES', 'access', { path: name });
   if ((mask & 2) !== 0 && readOnly) throw new FsError('EROFS', 'access', { path: name });
 }
 

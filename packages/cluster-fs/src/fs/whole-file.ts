@@ -1,7 +1,7 @@
 /** Reading a file whole, by its path: readFile and readFileSync. */
 import { constants } from 'node:fs';
 import { FsError } from '@cluster-fs/transport';
-import { InodeCopy, isDirectory, mayAccess } from '../segment/index.ts';
+import { allows, InodeCopy, isDirectory } from '../segment/index.ts';
 import { nodeError } from './argument-errors.ts';
 import type { Options } from './arguments.ts';
 import { type Context, noEntry } from './context.ts';
@@ -22,8 +22,7 @@ export const opensPlainly = (flags: number): boolean =>
 export function sourceOf({ backend, paths }: Context, path: string): Source {
   const inode = new InodeCopy();
   if (!paths.resolve(path, 'open', inode)) throw noEntry('open', path);
-  if (!mayAccess(backend.segment, inode.ino, backend.credentials, 4))
-    throw new FsError('EACCES', 'open', { path });
+  if (!allows(inode, backend.credentials, 4)) throw new FsError('EACCES', 'open', { path });
   if (isDirectory(inode.mode)) throw new FsError('EISDIR', 'read');
   return new Source(inode.ino, inode.generation);
 }

@@ -17,7 +17,7 @@ export * as layout from './layout.ts';
 export { type Geometry, geometryFor, maxNameBytes, pageSize, rootIno } from './layout.ts';
 export { encodeName } from './name.ts';
 export { openSegment } from './open.ts';
-export { type Credentials, mayAccess, type Walk, walk } from './path.ts';
+export { allows, type Credentials, mayAccess, type Walk, walk } from './path.ts';
 export {
   bindSegment,
   bucketGuard,

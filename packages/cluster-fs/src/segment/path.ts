@@ -35,7 +35,7 @@ export interface WalkOptions {
   readonly follow: boolean;
   /** The last name is an entry to be removed or renamed: it is not followed even with a trailing slash. */
   readonly asEntry?: boolean;
-  /** The call makes what is missing: a last name with a slash is EISDIR before anybody looks whether it is there. */
+  /** The call makes what is missing: a last name with a slash is EISDIR, whatever is there. */
   readonly creates?: boolean;
   readonly syscall: string;
   readonly credentials?: Credentials | undefined;
@@ -78,8 +78,10 @@ export function walk(
     if (result.ino === 0) throw parseError('ENOENT', path, syscall);
     const directory = result.ino;
     if (!isDirectory(modeOf(s, directory))) throw parseError('ENOTDIR', path, syscall);
-    if (credentials !== undefined && credentials.uid !== 0 && !mayAccess(s, directory, credentials, 1, copy))
-      throw parseError('EACCES', path, syscall);
+    if (credentials !== undefined && credentials.uid !== 0) {
+      if (!readInode(s, directory, copy)) throw parseError('ENOENT', path, syscall);
+      if (!allows(copy, credentials, 1)) throw parseError('EACCES', path, syscall);
+    }
     const last = pending.length === 0;
     if (last && creates && result.trailingSlash) throw parseError('EISDIR', path, syscall);
     step(s, result, { directory, name, path, syscall });
@@ -138,21 +140,21 @@ function splitReversed(path: string): string[] {
   return names;
 }
 
+/** Whose and what: as much of an inode as rights are judged by. */
+type Owned = Pick<InodeCopy, 'mode' | 'uid' | 'gid'>;
+
 /**
- * Whether `who` may access inode `ino`; `mask` is read 4, write 2, execute or search 1. As access(2): root
- * may.
+ * Whether `who` may access an inode; `mask` is read 4, write 2, execute or search 1. As access(2): root may.
  */
-export function mayAccess(
-  s: Segment,
-  ino: number,
-  who: Credentials,
-  mask: number,
-  copy = new InodeCopy(),
-): boolean {
-  if (!readInode(s, ino, copy)) return false;
-  const { mode, uid, gid } = copy;
+export function allows({ mode, uid, gid }: Owned, who: Credentials, mask: number): boolean {
   // Root may do anything, except execute what nobody may execute.
   if (who.uid === 0) return (mask & 1) === 0 || isDirectory(mode) || (mode & 0o111) !== 0;
   const shift = who.uid === uid ? 6 : who.gids.includes(gid) ? 3 : 0;
   return ((mode >> shift) & mask) === mask;
+}
+
+/** As `allows`, of inode `ino`; false when it is gone. */
+export function mayAccess(s: Segment, ino: number, who: Credentials, mask: number): boolean {
+  const copy = new InodeCopy();
+  return readInode(s, ino, copy) && allows(copy, who, mask);
 }

@@ -11,15 +11,17 @@ export function addCat(program: Command, host: Host): void {
   })
     .argument('<paths...>')
     .action(
-      withMount(host, async ({ fs, out, signal }, options: { json?: true }, paths: readonly string[]) => {
+      withMount(host, async ({ fs, out, signal }, _: object, paths: readonly string[]) => {
+        const all: { path: string; base64: string }[] = [];
         for (const path of paths.map(clusterPath)) {
           const chunks: Buffer[] = [];
           for await (const chunk of snapshotChunks(fs, path, signal)) {
-            if (options.json === true) chunks.push(chunk);
+            if (out.json) chunks.push(chunk);
             else await out.write(chunk);
           }
-          out.result({ path, base64: Buffer.concat(chunks).toString('base64') });
+          if (out.json) all.push({ path, base64: Buffer.concat(chunks).toString('base64') });
         }
+        out.result(all);
       }),
     );
 }

@@ -7,8 +7,10 @@ export function addDf(program: Command, host: Host): void {
   nodeVerb(program, 'df', {
     summary: 'memory and inodes: how much there is, and how much is free',
     description:
-      'RESERVED is set aside by clients that are writing. WAITING was let go of, but somebody still maps it; ' +
-      '`clusterfs holders` says who. RUNS are the pieces that free memory is in; `clusterfs defrag` makes one.',
+      'RESERVED is set aside by clients that are writing. WAITING was let go of, but somebody still maps ' +
+      'it; ' +
+      '`clusterfs holders` says who. RUNS are the pieces that free memory is in; `clusterfs defrag` ' +
+      'makes one.',
     examples: ['clusterfs df', 'clusterfs df --json | jq .freeBytes'],
   }).action(
     withMount(host, async ({ fs, out }) => {

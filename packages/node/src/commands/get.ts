@@ -20,7 +20,8 @@ export function addGet(program: Command, host: Host): void {
   nodeVerb(program, 'get', {
     summary: 'copy a file from the cluster to the disk, or stdout',
     description:
-      'What is copied is the file as it is now, also when it is replaced meanwhile. It appears on the disk in one ' +
+      'What is copied is the file as it is now, also when it is replaced meanwhile. It appears on the ' +
+      'disk in one ' +
       'step; an interrupted get leaves nothing. When LOCAL is a directory the file goes into it.',
     examples: [
       'clusterfs get /models/model.bin .',

@@ -9,7 +9,8 @@ export function addHolders(program: Command, host: Host): void {
   nodeVerb(program, 'holders', {
     summary: 'who maps what, and what they hold up',
     description:
-      'One line for each view. OWES is how long a view has not answered that its file lies elsewhere now, HOLDS UP ' +
+      'One line for each view. OWES is how long a view has not answered that its file lies elsewhere ' +
+      'now, HOLDS UP ' +
       'the memory that cannot be used again because of it.',
     examples: ['clusterfs holders', 'clusterfs holders /models/model.bin'],
   })

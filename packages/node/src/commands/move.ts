@@ -8,7 +8,8 @@ export function addMove(program: Command, host: Host): void {
   nodeVerb(program, 'move', {
     summary: 'move the memory of a file while it is in use',
     description:
-      'To one new run of pages of the segment. Views keep their address and their content; writers go on. The ' +
+      'To one new run of pages of the segment. Views keep their address and their content; writers go ' +
+      'on. The ' +
       'name of the file stays, see mv. Ctrl-C stops between two pieces: what has moved has moved.',
     examples: ['clusterfs move /models/model.bin'],
   })

@@ -64,8 +64,8 @@ Two minutes:
 Which node: --url, else $CLUSTERFS_URL, else the default socket of your user.
 
 Exit codes: 0 done; 1 failed, one line on stderr says why; 2 called wrongly; 3 no node is there;
-  128+n ended by signal n, so 130 after Ctrl-C. \`check\` ends with 1 when it finds something; \`serve\` with 0
-  when a signal stops it. A reader that closes the pipe (\`| head\`) is no failure.`;
+  128+n ended by signal n, so 130 after Ctrl-C. \`check\` ends with 1 when it finds something;
+  \`serve\` with 0 when a signal stops it. A reader that closes the pipe (\`| head\`) is no failure.`;
 
 export function createProgram(host: Host): Command {
   const program = new Command('clusterfs')

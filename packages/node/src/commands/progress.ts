@@ -45,9 +45,10 @@ export function showProgress({ isInteractive }: Output, { label, unit }: Progres
 
 function barOptions({ label, unit }: ProgressOptions): Options {
   const isBytes = unit === 'bytes';
+  const suffix = isBytes ? '' : ` ${unit}`;
   return {
     stream: process.stderr,
-    format: `${label} {bar} {percentage}% {value} of {total}${isBytes ? '' : ` ${unit}`}, {eta_formatted} left {note}`,
+    format: `${label} {bar} {percentage}% {value} of {total}${suffix}, {eta_formatted} left {note}`,
     formatValue: (value, _, type) =>
       isBytes && (type === 'value' || type === 'total') ? formatSize(value) : String(value),
     barCompleteChar: '█',

@@ -29,8 +29,8 @@ export interface Publishing {
 }
 
 /**
- * Publishes directories by a session of the node's own, and follows them. What fails later is told by the log,
- * and by `publish` events.
+ * Publishes directories by a session of the node's own, and follows them. What fails later is told by the
+ * log, and by `publish` events.
  */
 export async function startPublishing(
   run: Run,

@@ -20,7 +20,8 @@ export function addPut(program: Command, host: Host): void {
   nodeVerb(program, 'put', {
     summary: 'copy a file from the disk, or stdin, into the cluster',
     description:
-      'A file appears in one step, whole: whoever reads has all of the old content or all of the new, and an ' +
+      'A file appears in one step, whole: whoever reads has all of the old content or all of the new, ' +
+      'and an ' +
       'interrupted put leaves nothing. With --replace, open views of the file move to the new content. ' +
       'When PATH is a directory the file goes into it under its own name.',
     examples: [

@@ -33,7 +33,8 @@ export function addServe(program: Command, host: Host): void {
   verb(program, 'serve', {
     summary: 'start a node, and serve until Ctrl-C',
     description:
-      'The files live in shared memory and nowhere else: when the node is stopped, they are gone. A node that ' +
+      'The files live in shared memory and nowhere else: when the node is stopped, they are gone. A node ' +
+      'that ' +
       'crashed, or was killed, loses nothing: start it again on the same socket, and it goes on.',
     examples: [
       'clusterfs serve --memory 4GiB',

@@ -7,7 +7,8 @@ import type { ClusterFs } from 'cluster-fs';
 const chunkBytes = 4 * 2 ** 20;
 
 /**
- * The content in pieces. Each is a copy: a system call on the view itself could meet a page just when it moves.
+ * The content in pieces. Each is a copy: a system call on the view itself could meet a page just when it
+ * moves.
  *
  * @throws FsError ENOENT, EISDIR, EACCES
  */

@@ -71,7 +71,8 @@ function show(out: Output, s: StatusReport, ownSession: number): void {
 }
 
 function memoryText(s: StatusReport): string {
-  const free = `${formatSize(s.freeBytes)} free in ${count(s.freeRuns, 'run')}, the largest ${formatSize(s.largestFreeBytes)}`;
+  const largest = formatSize(s.largestFreeBytes);
+  const free = `${formatSize(s.freeBytes)} free in ${count(s.freeRuns, 'run')}, the largest ${largest}`;
   const held = [
     [s.reservedBytes, 'reserved'] as const,
     [s.quarantinedBytes, 'waiting for holders'] as const,

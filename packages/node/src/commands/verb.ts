@@ -3,7 +3,8 @@
  *
  *   running ──done──▶ unmounted ──▶ exit 0
  *      │ fails, or Ctrl-C aborts `signal`: what is half done is undone
- *      └──▶ unmounted ──▶ one line, exit as failure.ts says      (second Ctrl-C, or no end in time: exit at once)
+ *      └──▶ unmounted ──▶ one line, exit as failure.ts says      (second Ctrl-C, or no end in time: exit at
+ *      once)
  */
 import { realpathSync } from 'node:fs';
 import { type ClusterFs, defaultUrl, mount, socketFor } from 'cluster-fs';
@@ -99,7 +100,9 @@ export function withMount<A extends readonly unknown[], O extends object>(
   };
 }
 
-/** A directory stands for the node that serves it; a command line never becomes that node, as `mount` would. */
+/**
+ * A directory stands for the node that serves it; a command line never becomes that node, as `mount` would.
+ */
 const attachUrl = (url: string): string =>
   /^[a-z][a-z0-9+.-]*:/i.test(url) ? url : `unix:${socketFor(realpathSync(url))}`;
 

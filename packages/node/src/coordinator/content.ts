@@ -9,7 +9,7 @@ import { type Event, type Extent, FsError, type Reply, type Request, type Run } 
 import { type InodeCopy, isDirectory, isFile, pageSize } from 'cluster-fs/segment';
 import type { Coordinator } from './coordinator.ts';
 import type { Hold } from './gate.ts';
-import { createFile, openTarget } from './open.ts';
+import { assertMayChange, createFile, openTarget } from './open.ts';
 import { changeExtents } from './remap.ts';
 import { consume, giveBack, noSpace, takePages } from './reserve.ts';
 import { clip, layOut, merge, pageCountOf, splice } from './runs.ts';
@@ -22,6 +22,7 @@ export function reserve(
   session: Session,
   { pages }: Request<'reserve'>,
 ): Promise<Reply<'reserve'>> {
+  assertMayChange(session, 'write');
   return c.journal.mutate(() => ({
     runs: takePages(c, pages, session.reservations).left.map((r) => ({ ...r })),
   }));

@@ -14,7 +14,7 @@ import type { Coordinator } from './coordinator.ts';
 import { defrag } from './defrag.ts';
 import { type MoveOptions, moveFile } from './move.ts';
 import { link, mkdir, remove, rename, rmdir, symlink, unlink } from './namespace.ts';
-import { close, open } from './open.ts';
+import { assertMayChange, close, open } from './open.ts';
 import { check, holders, type NodeFacts, status } from './report.ts';
 import type { Session } from './session.ts';
 import { endSession } from './sessions.ts';
@@ -123,6 +123,7 @@ function assertOperator(session: Session, syscall: string): void {
 
 function defragFor(c: Coordinator, session: Session, long: MoveOptions): Promise<Reply<'defrag'>> {
   assertOperator(session, 'defrag');
+  assertMayChange(session, 'defrag');
   return defrag(c, long);
 }
 

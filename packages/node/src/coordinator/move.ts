@@ -218,10 +218,10 @@ function armViews(
   range: { from: number; count: number },
 ) {
   const armed: { view: View; address: number; length: number }[] = [];
-  for (const view of c.viewsOf(ino)) {
+  for (const view of [...c.viewsOf(ino)]) {
     const place = addressRange(view, range.from, range.count);
     if (place === undefined || !overlap(view.extents, source)) continue;
-    arm(view, place, { writeProtect: view.mode === 'rw' });
+    arm(c, view, place, { writeProtect: view.mode === 'rw' });
     armed.push({ view, ...place });
   }
   return armed;
@@ -230,5 +230,10 @@ function armViews(
 /** The move did not happen: whoever waits goes on where the file still is. */
 function disarm({ session }: View, address: number, length: number): void {
   if (session.userfault === undefined || session.ended) return;
-  native.unregisterUserfault(session.userfault, address, length);
+  try {
+    native.unregisterUserfault(session.userfault, address, length);
+  } catch (error) {
+    // Unmapped meanwhile: nobody waits there.
+    if (!(error instanceof FsError)) throw error;
+  }
 }

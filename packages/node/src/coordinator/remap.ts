@@ -16,6 +16,7 @@ import type { Coordinator } from './coordinator.ts';
 import type { Party } from './quarantine.ts';
 import { clip, type Moved, overlap, substitute, subtract } from './runs.ts';
 import type { View } from './session.ts';
+import { release } from './views.ts';
 
 export type Cause = Event<'remap'>['cause'];
 
@@ -111,7 +112,7 @@ function finish(c: Coordinator, { ino, left, swaps, keepers, change, version, si
   const pinned = swaps.some(({ view }) => view.session.userfault === undefined);
   c.confine({ runs: left, ino, path, parties });
   c.journal.afterCommit(() => {
-    for (const { view } of swaps) armForSwap(view, change);
+    for (const { view } of swaps) armForSwap(c, view, change);
     if (kept.length === 0 && !pinned && swaps.length > 0) c.data.punch(left);
     for (const swap of swaps) sendRemap(c, swap, { change, version, size });
   });
@@ -120,13 +121,14 @@ function finish(c: Coordinator, { ino, left, swaps, keepers, change, version, si
 /**
  * Registers the part of the view that changes, so that an absent page is waited for and not read as zeros.
  */
-function armForSwap(view: View, { from, count }: Change): void {
+function armForSwap(c: Coordinator, view: View, { from, count }: Change): void {
   const range = addressRange(view, from, count);
-  if (range !== undefined) arm(view, range, { writeProtect: false });
+  if (range !== undefined) arm(c, view, range, { writeProtect: false });
 }
 
 /** Registers a range of a client's memory with its userfaultfd, and write-protects it if asked to. */
 export function arm(
+  c: Coordinator,
   view: View,
   { address, length }: AddressRange,
   { writeProtect }: { writeProtect: boolean },
@@ -137,15 +139,19 @@ export function arm(
     native.registerUserfault(fd, address, length, { missing: true, writeProtect: true });
     if (writeProtect) native.writeProtectUserfault(fd, address, length, true);
   } catch (cause) {
-    // A view that is being closed, or whose process is on its way out: what is not mapped needs no arming.
-    if (cause instanceof FsError && unmappedCodes.has(cause.code)) return;
+    // A view that is being closed, or whose process is on its way out, maps nothing any more: its lease is
+    // over.
+    if (cause instanceof FsError && unmappedCodes.has(cause.code)) {
+      release(c, view);
+      return;
+    }
     // No userfaultfd at all: a client that lies. Its session is over, and the others are served on.
     const { pid, control } = view.session;
     control.close(new FsError('EPROTO', 'ioctl', { why: `the memory of pid ${pid} cannot be armed`, cause }));
   }
 }
 
-/** What UFFDIO_REGISTER and UFFDIO_WRITEPROTECT say of a range that is mapped no more, or of a dead process. */
+/** What the ioctls say of a range that is mapped no more, or of a dead process. */
 const unmappedCodes: ReadonlySet<string> = new Set([
   'EINVAL',
   'ENOENT',

@@ -5,8 +5,8 @@ import type { FileHandle } from 'node:fs/promises';
 const chunkBytes = 4 * 2 ** 20;
 
 /**
- * From where the file stands to its end. A chunk is good until the next but one is asked for: buffers are used
- * again.
+ * From where the file stands to its end. A chunk is good until the next but one is asked for: buffers are
+ * used again.
  */
 export async function* chunksOf(
   file: FileHandle,

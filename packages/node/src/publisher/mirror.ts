@@ -3,7 +3,8 @@
  *
  * | on the disk | in the cluster |
  * |---|---|
- * | file | a file of the same content, mode and mtime; replaced in one step, its inode stays, so views follow |
+ * | file | a file of the same content, mode and mtime; replaced in one step, its inode stays, so views follow
+ * |
  * | directory | a directory of the same mode (the owner may always write) |
  * | symlink that leads to a place inside | the same symlink; an absolute target is made relative |
  * | symlink that leads out | nothing, ENOTSUP: publishing a directory gives away that directory only |
@@ -34,8 +35,8 @@ export const diskPath = ({ directory }: Mirror, name: string): string => join(di
 export const publishedPath = ({ root }: Mirror, name: string): string => posix.join(root, name);
 
 /**
- * Publishes `entry`, which was just seen at `name` below the directory, in place of `before`, which was published
- * last.
+ * Publishes `entry`, which was just seen at `name` below the directory, in place of `before`, which was
+ * published last.
  *
  * @throws Changed, FsError of the cluster, errors of node:fs
  */

@@ -170,7 +170,8 @@ export class Publisher {
     const watcher = watch(directory, { followSymlinks: false, ignoreInitial: true, atomic: false });
     this.#watcher = watcher;
     watcher.on('all', (_, path) => this.#hintAt(path));
-    // Also what chokidar takes for no change, or for one too many: attributes, quick changes one after the other.
+    // Also what chokidar takes for no change, or for one too many: attributes, quick changes one after the
+    // other.
     watcher.on('raw', (_, name, details) => {
       const { watchedPath } = details as { watchedPath: string };
       this.#hintAt(watchedPath);
@@ -253,7 +254,8 @@ export class Publisher {
   /** Publishes what was found, and looks where that may have left something out. */
   async #bring(name: string, entry: DiskEntry | undefined): Promise<void> {
     const before = this.#published.get(name);
-    // What was never published is not ours to remove; and a directory that is gone, say unmounted, takes nothing along.
+    // What was never published is not ours to remove; and a directory that is gone, say unmounted, takes
+    // nothing along.
     if (entry === undefined && (before === undefined || (await lookAt(this.directory)) === undefined)) return;
     if (before?.kind === 'directory' && entry?.kind !== 'directory') this.#forget(name);
     await publish(this.#mirror, name, { entry, before });
@@ -297,7 +299,8 @@ export class Publisher {
   }
 
   /**
-   * Watching is by inode: when another directory takes the name, it is watched anew and everything is looked at.
+   * Watching is by inode: when another directory takes the name, it is watched anew and everything is looked
+   * at.
    */
   async #checkRoot(): Promise<void> {
     const { signal } = this.#abort;

@@ -10,8 +10,8 @@ export interface Scanned {
 }
 
 /**
- * A directory comes before what is in it. `onError` hears of directories that cannot be read; what is in them is
- * left out.
+ * A directory comes before what is in it. `onError` hears of directories that cannot be read; what is in them
+ * is left out.
  */
 export async function* scan(
   directory: string,

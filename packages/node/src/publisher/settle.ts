@@ -10,7 +10,9 @@ import { type DiskEntry, lookAt } from './disk-entry.ts';
 export interface SettleOptions {
   readonly settleMs: number;
   readonly signal: AbortSignal;
-  /** What was last changed longer ago than `settleMs` needs no waiting: for a first look at what lies there. */
+  /**
+   * What was last changed longer ago than `settleMs` needs no waiting: for a first look at what lies there.
+   */
   readonly trustAge: boolean;
 }
 

@@ -1,0 +1,124 @@
+/** A tmpfs that is full before the segment is: ENOSPC, never SIGBUS, and removing files makes room. */
+import { execFileSync } from 'node:child_process';
+import { mkdtempSync, rmdirSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { type ClusterFs, mount } from 'cluster-fs';
+import { describe, expect, onTestFinished, test } from 'vitest';
+import { type NodeProcess, startNodeProcess } from '../chaos/node-process.ts';
+
+const MiB = 2 ** 20;
+const full = { code: 'ENOSPC' };
+const canMount = process.getuid?.() === 0;
+
+// Only root may mount a tmpfs of its own size; without one there is nothing here to test.
+describe.skipIf(!canMount)(
+  'a full tmpfs (needs root, to mount one)',
+  () => {
+    test('refuses every way to take more, and changes nothing', async () => {
+      const { fs, contents } = await fillUp();
+      const { promises: files } = fs;
+      await files.truncate('/file-0', 0).catch(() => undefined);
+      contents.delete('/file-0');
+      const attempts: Record<string, () => Promise<unknown>> = {
+        'a new file': () => files.writeFile('/new', Buffer.alloc(4 * MiB)),
+        'a replacement': () => files.writeFile('/file-1', Buffer.alloc(4 * MiB, 7)),
+        'an append': () => files.appendFile('/file-1', Buffer.alloc(4 * MiB)),
+        'a view to write over holes': async () => {
+          await files.truncate('/file-0', 8 * MiB);
+          await fs.map('/file-0', { mode: 'rw' });
+        },
+      };
+      for (const [what, attempt] of Object.entries(attempts)) {
+        await expect(attempt(), what).rejects.toMatchObject(full);
+        expect(await fs.check(), what).toEqual([]);
+      }
+      await expectContents(fs, contents);
+    });
+
+    test('never kills who stores through a view', async () => {
+      const { node, fs } = await startOnTmpfs();
+      await fs.promises.writeFile('/mapped', Buffer.alloc(MiB));
+      const view = await fs.map('/mapped', { mode: 'rw', reserve: 4 * MiB });
+      await fillWith(fs, new Map());
+      view.bytes.fill(3);
+      await fs.promises
+        .truncate('/mapped', 2 * MiB)
+        .catch((error: unknown) => expect(error).toMatchObject(full));
+      view.bytes.fill(4);
+      await fs.promises.truncate('/mapped', 100).catch((error: unknown) => expect(error).toMatchObject(full));
+      new Uint8Array(view.buffer).fill(5);
+      expect((await fs.promises.readFile('/mapped')).every((byte) => byte === 5)).toBe(true);
+      expect(node.errors).toEqual([]);
+    });
+
+    test('has room again when files are removed', async () => {
+      const { node, fs, contents } = await fillUp();
+      for (const path of ['/file-0', '/file-1', '/file-2', '/file-3']) {
+        await fs.promises.unlink(path);
+        contents.delete(path);
+      }
+      await fs.promises.writeFile('/again', Buffer.alloc(2 * MiB, 9));
+      await fs.move('/again');
+      expect((await fs.promises.readFile('/again')).equals(Buffer.alloc(2 * MiB, 9))).toBe(true);
+      await expectContents(fs, contents);
+      expect(await fs.check()).toEqual([]);
+      expect(node.errors).toEqual([]);
+    });
+
+    test('does not keep a killed node from starting again', async () => {
+      const { node, fs, contents } = await fillUp();
+      await node.kill();
+      await node.start();
+      await expectContents(fs, contents);
+      await fs.promises.unlink('/file-0');
+      contents.delete('/file-0');
+      expect(await fs.check()).toEqual([]);
+      await expectContents(fs, contents);
+    });
+  },
+  30_000,
+);
+
+async function startOnTmpfs(): Promise<{ node: NodeProcess; fs: ClusterFs }> {
+  const home = mkdtempSync(join(tmpdir(), 'clusterfs-tmpfs-'));
+  execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=24m,mode=0700', 'clusterfs-test', home]);
+  onTestFinished(() => {
+    // Lazily: a mapping of this process may still be there.
+    execFileSync('umount', ['--lazy', home]);
+    rmdirSync(home);
+  });
+  const node = await startNodeProcess({ memory: 64 * MiB, runDirectory: join(home, 'run') });
+  const fs = await mount(node.url);
+  onTestFinished(() => fs.unmount());
+  return { node, fs };
+}
+
+async function fillUp() {
+  const { node, fs } = await startOnTmpfs();
+  const contents = new Map<string, Buffer>();
+  await fillWith(fs, contents);
+  return { node, fs, contents };
+}
+
+/** Files of a megabyte, then of a page, until both get ENOSPC. */
+async function fillWith(fs: ClusterFs, contents: Map<string, Buffer>): Promise<void> {
+  for (const size of [MiB, 4096]) {
+    for (let refused: unknown; refused === undefined; ) {
+      const path = `/file-${contents.size}`;
+      const content = Buffer.alloc(size, path);
+      refused = await fs.promises.writeFile(path, content).then(
+        () => undefined,
+        (error: unknown) => error,
+      );
+      if (refused === undefined) contents.set(path, content);
+      else expect(refused).toMatchObject(full);
+    }
+  }
+}
+
+async function expectContents(fs: ClusterFs, contents: ReadonlyMap<string, Buffer>): Promise<void> {
+  for (const [path, content] of contents) {
+    expect((await fs.promises.readFile(path)).equals(content), path).toBe(true);
+  }
+}

@@ -261,7 +261,8 @@ export class Session implements Backend {
       this.#end(new FsError('EBADF', 'unmount', { why: 'the file system is unmounted' }));
       const exited = new Promise((resolve) => this.#worker.once('exit', resolve));
       this.#post({ type: 'close' });
-      this.#worker.ref();
+      // Counted: what was pending and has just failed lets go of the worker in a moment.
+      this.#ref();
       await exited;
     } else await this.#worker.terminate();
     native.detachArrayBuffer(this.#segment.view.buffer as ArrayBuffer);

@@ -175,6 +175,8 @@ export class Connection {
     if (this.#closed !== undefined) return;
     const values = toValues(events.bye.fields, { code: error.code, why: error.why ?? error.message });
     this.#enqueue([events.bye.id, 0, ...values], [], true);
+    // At once: the caller may close the connection next, and what is queued would go with it.
+    if (this.#closed === undefined && this.#writable) this.#flush();
   }
 
   close(reason: FsError = new FsError('ECONNRESET', 'close', { why: 'connection closed' })): void {

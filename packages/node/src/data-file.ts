@@ -11,6 +11,9 @@ import { pageSize } from 'cluster-fs/segment';
 /** From this many pages on, two threads copy: taking fresh pages is what costs, and that goes in parallel. */
 const parallelPages = 128;
 
+/** Up to this many are copied at once: the way to the pool and back takes longer. */
+const syncPages = 16;
+
 export class DataFile {
   readonly path: string;
   readonly fd: number;
@@ -60,6 +63,10 @@ export class DataFile {
    * them first, and a full tmpfs is ENOSPC.
    */
   copy({ from, to, count }: { from: number; to: number; count: number }): Promise<unknown> {
+    if (count <= syncPages) {
+      native.writeMemorySync(this.#source({ from, to, count }));
+      return Promise.resolve();
+    }
     if (count >= parallelPages) {
       const half = count >>> 1;
       return Promise.all([
@@ -70,13 +77,13 @@ export class DataFile {
     return this.#write({ from, to, count });
   }
 
-  #write({ from, to, count }: { from: number; to: number; count: number }): Promise<void> {
-    return native.writeMemory({
-      fd: this.fd,
-      offset: to * pageSize,
-      address: this.#address + from * pageSize,
-      length: count * pageSize,
-    });
+  #write(pages: { from: number; to: number; count: number }): Promise<void> {
+    return native.writeMemory(this.#source(pages));
+  }
+
+  #source({ from, to, count }: { from: number; to: number; count: number }) {
+    const address = this.#address + from * pageSize;
+    return { fd: this.fd, offset: to * pageSize, address, length: count * pageSize };
   }
 
   close(): void {

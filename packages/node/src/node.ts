@@ -104,7 +104,12 @@ function assertSizes({ memory, inodeCount = defaultInodes, socketPath }: NodeOpt
 
 /** Puts the parts together; what must be undone when a later part fails, or at the end, goes on `cleanup`. */
 function assemble(options: NodeOptions, cleanup: (() => void)[]) {
-  const { socketPath, alsoListen = [], onError = () => undefined, onNotice = () => undefined } = options;
+  const { socketPath, alsoListen = [], onNotice = () => undefined } = options;
+  let stopped = false;
+  // What is under way when the node stops fails, and nobody needs to hear of it.
+  const onError = (error: unknown): void => {
+    if (!stopped) options.onError?.(error);
+  };
   const directory = options.runDirectory ?? runDirectory(socketPath);
   const removeFiles = (): void => rmSync(directory, { recursive: true, force: true });
   const { lock, isNew } = lockDirectory(directory, socketPath);
@@ -144,7 +149,10 @@ function assemble(options: NodeOptions, cleanup: (() => void)[]) {
   }
   const timer = setInterval(() => resolveDead(coordinator), resolveEveryMs);
   timer.unref();
-  cleanup.push(() => clearInterval(timer));
+  cleanup.push(() => {
+    stopped = true;
+    clearInterval(timer);
+  });
   return { coordinator, socketPath, facts, recovered: !recovered.isNew, removeFiles };
 }
 

@@ -295,6 +295,8 @@ function applyWaiting(): void {
     setState(view, remap);
     view.state[viewState.remaps] = (view.state[viewState.remaps] as number) + 1;
     connection?.event('ack', { view: remap.view, serial: remap.serial });
+    // A move that nobody asked to hear of does not wake the application's thread.
+    if (remap.cause === 'move' && view.state[viewState.listening] === 0) continue;
     const { cause, layoutVersion, size } = remap;
     tell({ type: 'remapped', key: view.key, cause, layoutVersion, size, address: view.mapping.address });
   }

@@ -93,6 +93,12 @@ export class View extends EventEmitter<ViewEvents> {
           ? native.sharedArrayBufferAt(address + skip, length)
           : native.arrayBufferAt(address + skip, length);
     this.#bytes = new Uint8Array(this.#buffer, 0, this.#visible());
+    (this as EventEmitter).on('newListener', () => this.#listen());
+  }
+
+  /** From here the worker tells of moves too. */
+  #listen(): void {
+    this.#state[viewState.listening] = 1;
   }
 
   /** Maps a file. Called by `fs.map`. */
@@ -209,6 +215,7 @@ export class View extends EventEmitter<ViewEvents> {
     expected: number,
     timeoutMs = Number.POSITIVE_INFINITY,
   ): Promise<'ok' | 'not-equal' | 'timed-out'> {
+    this.#listen();
     return this.#futexes.wait({ address: this.#wordAddress(offset), expected, timeoutMs });
   }
 

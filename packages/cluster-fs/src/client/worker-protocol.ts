@@ -28,7 +28,7 @@ export const flag = {
 } as const;
 
 /** Indexes in a view's shared state, a Float64Array: each is one word and whole by itself. */
-export const viewState = { size: 0, layoutVersion: 1, remaps: 2, length: 3 } as const;
+export const viewState = { size: 0, layoutVersion: 1, remaps: 2, listening: 3, length: 4 } as const;
 
 export interface MapOptions {
   readonly path: string;

@@ -11,6 +11,7 @@ import { resolve } from 'node:path';
 import { defaultSocket, runDirectory } from 'cluster-fs';
 import { type Command, InvalidArgumentError } from 'commander';
 import { type ClusterNode, startNode } from '../node.ts';
+import { logEvents } from './event-log.ts';
 import { createLog, type Log } from './log.ts';
 import { type Publication, type Published, parsePublication, startPublishing } from './publish-option.ts';
 import { count, formatDuration, formatSize, parseCount, parseSize } from './size.ts';
@@ -73,6 +74,7 @@ async function serve(run: Run, options: Options): Promise<void> {
   const log = createLog({ verbose: options.verbose === true });
   endOnBug(run.host, log);
   const node = start(options, log);
+  const stopLog = options.verbose === true ? await logEvents(node, log) : undefined;
   try {
     const { publish: publications = [], settle: settleMs = 100 } = options;
     const publishing = await startPublishing(run, node, { publications, settleMs, log });
@@ -84,6 +86,7 @@ async function serve(run: Run, options: Options): Promise<void> {
       await publishing.stop();
     }
   } finally {
+    await stopLog?.();
     await node.stop();
   }
   out.say('clusterfs: stopped');

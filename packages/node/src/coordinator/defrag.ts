@@ -17,7 +17,7 @@ import { assert, FsError } from '@cluster-fs/transport';
 import { InodeCopy, isFile, readInode } from 'cluster-fs/segment';
 import type { Coordinator } from './coordinator.ts';
 import { type MoveOptions, movePiece, piecePages } from './move.ts';
-import { giveBack, record } from './reserve.ts';
+import { giveBack, recordOwn } from './reserve.ts';
 import { overlap } from './runs.ts';
 
 /** How long freed pages may wait for their holders before they are stepped over. */
@@ -139,7 +139,7 @@ async function moveInto(
     // Files change while this runs: what was cleared may be taken again, and the file may have grown.
     const fits = run.page + run.count <= c.segment.pageCount && isFree(c, run);
     if (!fits) throw new FsError('EBUSY', 'defrag', { why: 'the file changed meanwhile' });
-    return record(c, [c.writer.pages.take(run)], c.ownReservations);
+    return recordOwn(c, [c.writer.pages.take(run)]);
   });
   try {
     const moved = await movePiece(c, { ino, path: '', filePage, target: run.page, limit: run.count });

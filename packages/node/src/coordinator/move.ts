@@ -6,15 +6,15 @@
  *   2 arm: register the piece in every client that maps it, and write-protect it; readers go on, writers wait
  *   3 copy, off the event loop
  *   4 commit; the old pages are punched and confined; remap events go out (remap.ts)
- * The target pages are reserved, and the reservation is journalled: after a crash an interrupted move is
- * undone by that alone, since the file's extents still name the old pages.
+ * An interrupted move needs no undoing after a crash: the file's extents still name the old pages, and what
+ * is in no file is punched.
  */
 import { type Extent, FsError, native, type Reply, type Run } from '@cluster-fs/transport';
 import { isFile, walk } from 'cluster-fs/segment';
 import type { Coordinator } from './coordinator.ts';
 import { assertMayChange } from './open.ts';
 import { addressRange, arm, movePages, unsettledView } from './remap.ts';
-import { consume, giveBack, noSpace, record } from './reserve.ts';
+import { consume, giveBack, noSpace, recordOwn } from './reserve.ts';
 import { clip, coalesce, type Moved, overlap, pageCountOf } from './runs.ts';
 import type { Reservation, Session, View } from './session.ts';
 
@@ -22,6 +22,9 @@ import type { Reservation, Session, View } from './session.ts';
  * Pages that move together: 2 MiB are copied in well under a millisecond, and a writer waits for one piece.
  */
 export const piecePages = 512;
+
+/** A file that nobody can store into has nobody who waits: larger pieces, fewer turns. */
+const idlePiecePages = 2048;
 
 /** How long a move waits for a client that does not answer, before it gives up with EBUSY and its name. */
 const answerDeadlineMs = 1000;
@@ -64,7 +67,7 @@ async function reserveRun(c: Coordinator, pages: number, path: string): Promise<
   if (pages === 0) return undefined;
   return c.journal.mutate(() => {
     const run = c.writer.pages.allocateRun(pages);
-    if (run !== undefined) return record(c, [run], c.ownReservations);
+    if (run !== undefined) return recordOwn(c, [run]);
     const { why } = noSpace(c, pages);
     throw new FsError('ENOSPC', 'move', {
       path,
@@ -133,7 +136,8 @@ interface Piece {
 /** Moves up to one piece and returns how many pages it moved; 0 when the file has none there any more. */
 export function movePiece(c: Coordinator, { ino, path, filePage, target, limit }: Piece): Promise<number> {
   return c.gate.exclusive(ino, async () => {
-    const source = nextPiece(c, ino, filePage, Math.min(limit, piecePages));
+    const most = isStoredInto(c, ino) ? piecePages : idlePiecePages;
+    const source = nextPiece(c, ino, filePage, Math.min(limit, most));
     const count = pageCountOf(source);
     if (count === 0) return 0;
     const from = (source[0] as Extent).filePage;
@@ -158,6 +162,11 @@ export function movePiece(c: Coordinator, { ino, path, filePage, target, limit }
     }
     return count;
   });
+}
+
+function isStoredInto(c: Coordinator, ino: number): boolean {
+  for (const view of c.viewsOf(ino)) if (view.mode === 'rw') return true;
+  return false;
 }
 
 /** The extents of the next `limit` pages at or behind `filePage`. Requires: the layout held. */

@@ -24,17 +24,30 @@ export const noSpace = (c: Coordinator, count: number): FsError =>
     why: `${count} pages wanted, ${c.writer.pages.free} of ${c.segment.pageCount} free`,
   });
 
-/** Takes a run that the caller has found free. Requires: inside mutate. */
+/** Takes runs that the caller has found free, for a session. Requires: inside mutate. */
 export function record(c: Coordinator, runs: Run[], owner: Set<Reservation>): Reservation {
-  const reservation: Reservation = { heldId: c.nextHeldId(), left: runs };
+  const reservation = take(c, runs, owner, c.nextHeldId());
+  for (const run of runs) {
+    c.journal.change({ type: 'hold', row: { id: reservation.heldId as number, ...run, reason: 'reserved' } });
+  }
+  return reservation;
+}
+
+/**
+ * Takes runs for a move of the coordinator's own. Not journalled: after a crash nobody else stores into them, and they
+ * are in no file. Requires: inside mutate.
+ */
+export const recordOwn = (c: Coordinator, runs: Run[]): Reservation =>
+  take(c, runs, c.ownReservations, undefined);
+
+function take(c: Coordinator, runs: Run[], owner: Set<Reservation>, heldId: number | undefined): Reservation {
+  const reservation: Reservation = { heldId, left: runs };
   c.writer.onRollback(() => {
     for (const run of runs) c.writer.pages.release(run);
+    owner.delete(reservation);
   });
   c.writer.count('reservedPages', pageCountOf(runs));
-  for (const run of runs)
-    c.journal.change({ type: 'hold', row: { id: reservation.heldId, ...run, reason: 'reserved' } });
   owner.add(reservation);
-  c.writer.onRollback(() => owner.delete(reservation));
   return reservation;
 }
 
@@ -59,7 +72,7 @@ export function consume(c: Coordinator, runs: readonly Run[], owner: Set<Reserva
     });
     if (left.length > 0) continue;
     owner.delete(reservation);
-    c.journal.change({ type: 'unhold', id: reservation.heldId });
+    if (reservation.heldId !== undefined) c.journal.change({ type: 'unhold', id: reservation.heldId });
   }
   if (wanted !== 0) throw notReserved();
   c.writer.count('reservedPages', -pageCountOf(runs));

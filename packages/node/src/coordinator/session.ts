@@ -69,7 +69,8 @@ export interface Grant {
 
 /** Pages set aside: a row in `held`, and what of it is not given away yet. */
 export interface Reservation {
-  readonly heldId: number;
+  /** Undefined for pages of the coordinator's own, which no client stores into. */
+  readonly heldId: number | undefined;
   left: Run[];
 }
 

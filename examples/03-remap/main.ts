@@ -53,7 +53,7 @@ console.log(`    counted ${millions(steps)} increments, ${lost} are lost`);
 console.log(`    the longest that one took: ${longestMs.toFixed(1)} ms`);
 console.log(`    (before anything moved: ${writer.first.longestMs.toFixed(1)} ms, waiting for a processor)`);
 assert.equal(lost, 0);
-console.log('\nEvery page of both files moved many times. No array, no number and no increment did.');
+console.log('\nEvery page of both files moved many times. No array moved, no increment was lost.');
 
 /**
  * Two files grow in turns with others, which are then removed: what is left lies in pieces, with holes

@@ -51,8 +51,8 @@ for (const [i, { buildEpochMs, atMs }] of answers.entries()) {
 }
 assert.ok(shared.pss < loaded.pss - 2 * statSync(file).size, 'one copy and not one for each');
 console.log(`
-Seen: ${workerCount} processes and one copy of the data, ${mib(shared.pss)} in all instead of ${mib(loaded.pss)};
-and a new version of it in all of them, without a restart, an error or a lookup that saw half of either.`);
+Seen: ${workerCount} processes, one copy of the data (${mib(shared.pss)} instead of ${mib(loaded.pss)}), and
+a new version of it in all of them, without a restart, an error or a lookup that saw half of either.`);
 
 interface Measured {
   readonly workers: readonly ChildProcess[];

@@ -1,3 +1,4 @@
+import { FsError } from 'cluster-fs';
 import type { Command } from 'commander';
 import { clusterPath } from './paths.ts';
 import { count, formatSize } from './size.ts';
@@ -15,7 +16,9 @@ export function addExtents(program: Command, host: Host): void {
     .action(
       withMount(host, async ({ fs, out }, _: object, path: string) => {
         const name = clusterPath(path);
-        const { size } = fs.statSync(name);
+        const stats = fs.statSync(name);
+        if (stats.isDirectory()) throw new FsError('EISDIR', 'extents', { path: name });
+        const { size } = stats;
         const extents = fs.extents(name).map(({ filePage, page, count: pages }) => ({
           filePage,
           page,

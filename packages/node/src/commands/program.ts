@@ -105,7 +105,10 @@ export async function runCommandLine(argv: readonly string[], host: Host): Promi
     if (error.code === 'commander.help') return;
     const name = program.commands.find((command) => command.name() === argv[0])?.name();
     const where = name === undefined ? 'clusterfs' : `clusterfs ${name}`;
-    const text = error.message.replace(/^error: /, '').replace(/\s*\n\s*/g, ' ');
+    const text = error.message
+      .replace(/^error: /, '')
+      .replace(/\.$/, '')
+      .replace(/\s*\n\s*/g, ' ');
     process.stderr.write(`${where}: ${text}; see ${where} --help\n`);
   }
 }

@@ -1,0 +1,70 @@
+/** `clusterfs --help` teaches, and every verb shows how it is used. */
+import { expect, test } from 'vitest';
+import { run } from './cli-process.ts';
+
+const verbs = [
+  'serve',
+  'ls',
+  'stat',
+  'cat',
+  'put',
+  'get',
+  'mkdir',
+  'rm',
+  'mv',
+  'df',
+  'extents',
+  'move',
+  'defrag',
+  'status',
+  'holders',
+  'revoke',
+  'events',
+  'check',
+];
+
+test('the help has every verb, the tour, and the exit codes', async () => {
+  const { code, stdout, stderr } = await run(['--help']);
+  expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
+  const listed = [...stdout.matchAll(/^ {2}([a-z]+) .*/gm)].map(([, name]) => name);
+  expect(listed.filter((name) => verbs.includes(name ?? ''))).toEqual(verbs);
+  const tour = stdout.slice(stdout.indexOf('Two minutes'), stdout.indexOf('Which node'));
+  const commands = [...tour.matchAll(/^ {2}\$ (clusterfs \w+)/gm)].map(([, command]) => command);
+  expect(commands).toEqual([
+    'clusterfs serve',
+    'clusterfs put',
+    'clusterfs ls',
+    'clusterfs move',
+    'clusterfs put',
+    'clusterfs holders',
+  ]);
+  expect(stdout).toMatch(/^Exit codes: 0 done; 1 failed, .*; 2 called wrongly; 3 no node is there;$/m);
+  expect(Math.max(...stdout.split('\n').map((line) => line.length))).toBeLessThanOrEqual(110);
+});
+
+test.each(verbs)('%s --help has an example and says what it is for', async (verb) => {
+  const { code, stdout, stderr } = await run([verb, '--help']);
+  expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
+  expect(stdout).toMatch(new RegExp(`^Usage: clusterfs ${verb} `));
+  expect(stdout).toMatch(/\n\n[A-Z].*\n/);
+  expect(stdout).toMatch(new RegExp(`^Examples?:\\n {2}\\$ .*clusterfs ${verb}`, 'm'));
+  expect(stdout).toContain('--json');
+});
+
+test('help VERB is VERB --help', async () => {
+  const [help, option] = await Promise.all([run(['help', 'put']), run(['put', '--help'])]);
+  expect(help.stdout).toBe(option.stdout);
+  expect(help.code).toBe(0);
+});
+
+test('without a verb shows the help and fails', async () => {
+  const { code, stdout, stderr } = await run([]);
+  expect({ code, stdout }).toEqual({ code: 2, stdout: '' });
+  expect(stderr).toContain('Two minutes');
+});
+
+test('--version', async () => {
+  const { code, stdout } = await run(['--version']);
+  expect(code).toBe(0);
+  expect(stdout).toMatch(/^\d+\.\d+\.\d+\n$/);
+});

@@ -1,0 +1,146 @@
+import { cpSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
+import Database from 'better-sqlite3';
+import fc from 'fast-check';
+import { describe, expect, onTestFinished, test } from 'vitest';
+import { openSqliteStore } from '../src/metadata/sqlite.ts';
+import type { Change, InodeRow, MetadataStore } from '../src/metadata/store.ts';
+
+const u32 = fc.nat(0xffff_ffff);
+const timeMs = fc.double({ min: -1e15, max: 1e15, noNaN: true }).map((ms) => ms + 0);
+const extent = fc.record({ filePage: u32, page: u32, count: u32 });
+const row: fc.Arbitrary<InodeRow> = fc.record({
+  ino: fc.integer({ min: 1, max: 20 }),
+  generation: u32,
+  mode: u32,
+  uid: u32,
+  gid: u32,
+  nlink: u32,
+  parent: u32,
+  size: fc.maxSafeNat(),
+  layoutVersion: fc.maxSafeNat(),
+  atimeMs: timeMs,
+  mtimeMs: timeMs,
+  ctimeMs: timeMs,
+  birthtimeMs: timeMs,
+  target: fc.option(fc.string({ unit: 'grapheme' }), { nil: undefined }),
+  extents: fc.array(extent, { maxLength: 10 }),
+});
+const name = fc.string({ unit: 'grapheme', minLength: 1, maxLength: 40 });
+const change: fc.Arbitrary<Change> = fc.oneof(
+  row.map((r): Change => ({ type: 'putInode', row: r })),
+  fc.integer({ min: 1, max: 20 }).map((ino): Change => ({ type: 'deleteInode', ino })),
+  fc.record({ parent: fc.nat(3), name, ino: u32 }).map((r): Change => ({ type: 'putDirent', row: r })),
+  fc.record({ parent: fc.nat(3), name }).map((d): Change => ({ type: 'deleteDirent', ...d })),
+  fc
+    .record({ id: fc.maxSafeNat(), pid: u32, startTime: fc.maxSafeNat() })
+    .map((r): Change => ({ type: 'putSession', row: r })),
+);
+
+describe('the store', () => {
+  test('has what was committed, also after it is opened again', () => {
+    fc.assert(
+      fc.property(fc.array(fc.array(change, { maxLength: 8 }), { maxLength: 6 }), (batches) => {
+        const path = temporaryPath();
+        const store = openSqliteStore(path);
+        const model = new Model();
+        for (const batch of batches) {
+          store.commit(batch);
+          for (const each of batch) model.apply(each);
+        }
+        model.expectSame(store);
+        store.close();
+        const again = openSqliteStore(path);
+        model.expectSame(again);
+        again.close();
+      }),
+      { numRuns: 25 },
+    );
+  });
+
+  test('makes all changes of a batch true, or none', () => {
+    const store = openSqliteStore(temporaryPath());
+    const held = { id: 1, page: 5, count: 1, reason: 'reserved' } as const;
+    store.commit([{ type: 'hold', row: held }]);
+    const put: Change = { type: 'putDirent', row: { parent: 1, name: 'a', ino: 2 } };
+    expect(() => store.commit([put, { type: 'hold', row: held }])).toThrow(
+      expect.objectContaining({ code: 'EIO' }),
+    );
+    expect([...store.dirents()]).toEqual([]);
+    store.commit([put, { type: 'unhold', id: 1 }]);
+    expect([...store.dirents()]).toEqual([{ parent: 1, name: 'a', ino: 2 }]);
+    expect(store.held()).toEqual([]);
+    store.close();
+  });
+
+  test('leaves what was committed to whoever finds its files after a crash', () => {
+    const path = temporaryPath();
+    const dying = openSqliteStore(path);
+    dying.setSuperblock({ epoch: '4' });
+    dying.commit([{ type: 'putDirent', row: { parent: 1, name: 'kept', ino: 2 } }]);
+    const found = temporaryPath();
+    cpSync(dirname(path), dirname(found), { recursive: true });
+    dying.close();
+    const again = openSqliteStore(found);
+    expect(again.superblock('epoch')).toBe('4');
+    expect([...again.dirents()]).toHaveLength(1);
+    again.close();
+  });
+
+  test('tells a store that was never formatted by its lack of values', () => {
+    const store = openSqliteStore(temporaryPath());
+    expect(store.superblock('segmentId')).toBeUndefined();
+    store.setSuperblock({ segmentId: 'x', epoch: '1' });
+    store.setSuperblock({ epoch: '2' });
+    expect([store.superblock('segmentId'), store.superblock('epoch')]).toEqual(['x', '2']);
+    store.close();
+  });
+
+  test('refuses a database of another version', () => {
+    const path = temporaryPath();
+    const other = new Database(path);
+    other.pragma('user_version = 99');
+    other.close();
+    expect(() => openSqliteStore(path)).toThrow(expect.objectContaining({ code: 'EPROTONOSUPPORT' }));
+  });
+
+  test('refuses what is no database, and a directory that is not there', () => {
+    const path = temporaryPath();
+    writeFileSync(path, 'this is no database, whatever its name is'.repeat(100));
+    expect(() => openSqliteStore(path)).toThrow(expect.objectContaining({ code: 'EIO' }));
+    expect(() => openSqliteStore(`${path}/below/db`)).toThrow();
+  });
+});
+
+/** What the tables should hold. */
+class Model {
+  readonly #inodes = new Map<number, InodeRow>();
+  readonly #dirents = new Map<string, number>();
+  readonly #sessions = new Map<number, object>();
+
+  apply(each: Change): void {
+    if (each.type === 'putInode') this.#inodes.set(each.row.ino, each.row);
+    else if (each.type === 'deleteInode') this.#inodes.delete(each.ino);
+    else if (each.type === 'putDirent')
+      this.#dirents.set(`${each.row.parent} ${each.row.name}`, each.row.ino);
+    else if (each.type === 'deleteDirent') this.#dirents.delete(`${each.parent} ${each.name}`);
+    else if (each.type === 'putSession') this.#sessions.set(each.row.id, each.row);
+  }
+
+  expectSame(store: MetadataStore): void {
+    const inodes = [...this.#inodes.values()].sort((a, b) => a.ino - b.ino);
+    expect([...store.inodes()]).toEqual(inodes);
+    const dirents = [...store.dirents()].map(
+      ({ parent, name: entry, ino }) => [`${parent} ${entry}`, ino] as const,
+    );
+    expect(new Map(dirents)).toEqual(this.#dirents);
+    expect(new Map(store.sessions().map((r) => [r.id, r]))).toEqual(this.#sessions);
+  }
+}
+
+function temporaryPath(): string {
+  const directory = mkdtempSync(join(tmpdir(), 'clusterfs-sqlite-'));
+  onTestFinished(() => rmSync(directory, { recursive: true, force: true }));
+  return join(directory, 'metadata.db');
+}

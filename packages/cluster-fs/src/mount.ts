@@ -60,8 +60,9 @@ async function mountDirectory(
   memory: number | undefined,
   open: (socket: string, stop?: () => Promise<void>) => Promise<ClusterFs>,
 ): Promise<ClusterFs> {
+  const there = statSync(path, { throwIfNoEntry: false });
+  if (there !== undefined && !there.isDirectory()) throw new FsError('ENOTDIR', 'mount', { path });
   mkdirSync(path, { recursive: true });
-  if (!statSync(path).isDirectory()) throw new FsError('ENOTDIR', 'mount', { path });
   const directory = realpathSync(path);
   const socket = socketFor(directory);
   for (let attempt = 0; ; attempt++) {

@@ -133,13 +133,14 @@ export class Connection {
     const id = this.#nextRequest++;
     const { id: type, fields: shape } = requests[name];
     return new Promise((resolve, reject) => {
-      this.#enqueue([type, id, ...toValues(shape, fields as never)], descriptors);
       const settle = (reply: unknown, received: readonly number[]): void => {
         if (onDescriptors !== undefined) onDescriptors(received);
         else for (const fd of received) native.closeDescriptor(fd);
         resolve(reply as Reply<N>);
       };
+      // Before it is queued: a queue that overflows closes the connection, and rejects who waits.
       this.#waiting.set(id, { name, resolve: settle, reject });
+      this.#enqueue([type, id, ...toValues(shape, fields as never)], descriptors);
       onSent?.(id);
     });
   }

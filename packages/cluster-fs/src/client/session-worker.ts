@@ -332,12 +332,7 @@ async function map(request: MapOptions): Promise<Mapped> {
     });
   const { view: id, ino, generation, length, size, layoutVersion, extents } = lease;
   const from = request.offset / pageSize;
-  const mapping = reserveMapping({
-    from,
-    pages: Math.ceil(length / pageSize),
-    mode: request.mode,
-    label: request.path,
-  });
+  const mapping = reserveFor(request, { id, from, pages: Math.ceil(length / pageSize) });
   const state = new SharedArrayBuffer(viewState.length * 8);
   const view: OpenView = {
     key: nextKey++,
@@ -361,6 +356,19 @@ async function map(request: MapOptions): Promise<Mapped> {
     throw error;
   }
   return { key: view.key, address: mapping.address, mappedLength: mappedLength(mapping), length, ino, state };
+}
+
+/** Addresses for a view that was granted. When there are none, the lease ends. */
+function reserveFor(
+  { mode, path }: MapOptions,
+  { id, from, pages }: { id: number; from: number; pages: number },
+): Mapping {
+  try {
+    return reserveMapping({ from, pages, mode, label: path });
+  } catch (error) {
+    connection?.event('release', { view: id });
+    throw error;
+  }
 }
 
 function unmap(key: number, keepAddresses: boolean): void {

@@ -24,6 +24,8 @@ import { blockAt, bucketAt, counter, direntAt, type Segment } from './segment.ts
 
 /** Pages that no file has and that are in use all the same: in quarantine, or set aside for a write. */
 export interface OtherPages {
+  /** No inode at or above this number was ever taken; without it the whole table is looked at. */
+  readonly inodeLimit?: number;
   readonly runs: readonly Run[];
   /** Inodes without a name that a handle or a lease keeps. */
   readonly orphans: ReadonlySet<number>;
@@ -50,7 +52,8 @@ export function checkSegment(s: Segment, other: OtherPages): string[] {
   };
   const live: InodeCopy[] = [];
   const used = s.inodeCount - 1 - counter(s, 'freeInodes');
-  for (let ino = 1; ino < s.inodeCount && live.length < used; ino++) {
+  const end = Math.min(s.inodeCount, other.inodeLimit ?? s.inodeCount);
+  for (let ino = 1; ino < end; ino++) {
     const copy = new InodeCopy();
     if (readInode(s, ino, copy)) live.push(copy);
   }

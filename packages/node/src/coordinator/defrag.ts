@@ -12,7 +12,7 @@
  * INVARIANT: below the frontier nothing moves again in this run; so it ends, after at most two moves of any
  * page.
  */
-import type { Reply, Run } from '@cluster-fs/transport';
+import type { Extent, Reply, Run } from '@cluster-fs/transport';
 import { assert, FsError } from '@cluster-fs/transport';
 import { InodeCopy, isFile, readInode } from 'cluster-fs/segment';
 import type { Coordinator } from './coordinator.ts';
@@ -116,10 +116,11 @@ async function slide(
   for (let done = 0; done < pages; ) {
     const count = Math.min(piecePages, pages - done);
     const run = { page: at + done, count };
-    const inPlace = c.extents(ino).find((e) => e.filePage >= filePage && e.page === run.page);
+    const inPlace = nextExtent(c.extents(ino), filePage, run.page);
     if (inPlace !== undefined) {
-      done += Math.min(inPlace.count, pages - done);
-      filePage = inPlace.filePage + inPlace.count;
+      const end = inPlace.filePage + inPlace.count;
+      done += end - Math.max(filePage, inPlace.filePage);
+      filePage = end;
       continue;
     }
     await clear(c, run, at + pages, result);
@@ -129,6 +130,12 @@ async function slide(
     const next = c.extents(ino).find((e) => e.page <= run.page && run.page < e.page + e.count);
     filePage = next === undefined ? filePage + moved : next.filePage + (run.page - next.page) + moved;
   }
+}
+
+/** The extent that the file goes on with at `filePage`, when it lies in its place already. */
+function nextExtent(extents: readonly Extent[], filePage: number, page: number): Extent | undefined {
+  const next = extents.find((e) => e.filePage + e.count > filePage);
+  return next !== undefined && next.page + Math.max(0, filePage - next.filePage) === page ? next : undefined;
 }
 
 async function moveInto(

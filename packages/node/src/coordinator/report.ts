@@ -187,5 +187,8 @@ export function check(c: Coordinator): string[] {
     ...[...c.sessions.values()].flatMap(reservedRuns),
     ...[...c.ownReservations].flatMap((r) => r.left),
   ];
-  return checkSegment(c.segment, { runs, orphans: c.orphans }).slice(0, 1000);
+  return checkSegment(c.segment, { runs, orphans: c.orphans, inodeLimit: c.writer.inodeLimit }).slice(
+    0,
+    1000,
+  );
 }

@@ -34,8 +34,8 @@ export function record(c: Coordinator, runs: Run[], owner: Set<Reservation>): Re
 }
 
 /**
- * Takes runs for a move of the coordinator's own. Not journalled: after a crash nobody else stores into them, and they
- * are in no file. Requires: inside mutate.
+ * Takes runs for a move of the coordinator's own. Not journalled: after a crash nobody else stores into them,
+ * and they are in no file. Requires: inside mutate.
  */
 export const recordOwn = (c: Coordinator, runs: Run[]): Reservation =>
   take(c, runs, c.ownReservations, undefined);

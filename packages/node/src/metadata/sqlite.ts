@@ -7,6 +7,7 @@
 import { assert, type Extent, FsError } from '@cluster-fs/transport';
 import Database from 'better-sqlite3';
 import { layout } from 'cluster-fs/segment';
+import { Ballast } from './ballast.ts';
 import type { Change, DirentRow, HeldRow, InodeRow, MetadataStore, SessionRow } from './store.ts';
 
 /** History: 1, the first. */
@@ -72,30 +73,46 @@ export function openSqliteStore(path: string): MetadataStore {
       why: `metadata version ${version}, this build knows ${schemaVersion}`,
     });
   }
-  return storeOn(db, path);
+  return storeOn(db, path, new Ballast(`${path}.ballast`));
 }
 
-function storeOn(db: Database.Database, path: string): MetadataStore {
+function storeOn(db: Database.Database, path: string, ballast: Ballast): MetadataStore {
   const get = db.prepare<[string], { value: string }>('SELECT value FROM superblock WHERE key = ?');
   const set = db.prepare('INSERT OR REPLACE INTO superblock (key, value) VALUES (?, ?)');
   const apply = changeWriter(db);
   const begin = db.prepare('BEGIN IMMEDIATE');
   const commit = db.prepare('COMMIT');
   const rollback = db.prepare('ROLLBACK');
+  const attempt = (write: () => void): void => {
+    try {
+      begin.run();
+      write();
+      commit.run();
+    } catch (error) {
+      if (db.inTransaction) rollback.run();
+      throw sqliteError(error, path);
+    }
+  };
+  const inTransaction = (write: () => void): void => {
+    try {
+      attempt(write);
+    } catch (error) {
+      if (!(error instanceof FsError) || error.code !== 'ENOSPC' || !ballast.drop()) throw error;
+      attempt(write);
+    }
+    ballast.restore();
+  };
   return {
     superblock: (key) => get.get(key)?.value,
-    setSuperblock: db.transaction((values: Readonly<Record<string, string>>) => {
-      for (const [key, value] of Object.entries(values)) set.run(key, value);
-    }),
+    setSuperblock(values) {
+      inTransaction(() => {
+        for (const [key, value] of Object.entries(values)) set.run(key, value);
+      });
+    },
     commit(changes) {
-      try {
-        begin.run();
+      inTransaction(() => {
         for (const change of changes) apply(change);
-        commit.run();
-      } catch (error) {
-        if (db.inTransaction) rollback.run();
-        throw sqliteError(error, path);
-      }
+      });
     },
     *inodes() {
       for (const raw of db.prepare<[], RawInode>('SELECT * FROM inode ORDER BY ino').iterate())
@@ -106,6 +123,7 @@ function storeOn(db: Database.Database, path: string): MetadataStore {
     held: () => db.prepare<[], HeldRow>('SELECT id, page, count, reason FROM held ORDER BY id').all(),
     close: () => {
       db.close();
+      ballast.close();
     },
   };
 }

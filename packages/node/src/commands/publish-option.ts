@@ -1,10 +1,11 @@
 /** `serve --publish DIR:/path`: directories that a node publishes. */
 import { stat } from 'node:fs/promises';
 import { basename, posix, resolve } from 'node:path';
-import { type ClusterFs, FsError, mount } from 'cluster-fs';
+import { type ClusterFs, FsError, mount, runDirectory } from 'cluster-fs';
 import { InvalidArgumentError } from 'commander';
 import type { ClusterNode } from '../node.ts';
-import { type Loaded, Publisher } from '../publisher/publisher.ts';
+import { Ledger } from '../publisher/ledger.ts';
+import { type Loaded, type Problem, Publisher } from '../publisher/publisher.ts';
 import type { Log } from './log.ts';
 import { showProgress } from './progress.ts';
 import type { Run } from './verb.ts';
@@ -41,6 +42,7 @@ export async function startPublishing(
   assertApart(publications);
   const fs = await mount(`unix:${node.socketPath}`, { label: 'publisher of the node' });
   fs.once('lost', (error) => log.error('publishing has ended', error));
+  const ledger = new Ledger(`${runDirectory(node.socketPath)}/published`);
   const publishers: Publisher[] = [];
   const stop = async (): Promise<void> => {
     await Promise.all(publishers.map((publisher) => publisher.close()));
@@ -49,7 +51,7 @@ export async function startPublishing(
   try {
     const published: Published[] = [];
     for (const publication of publications) {
-      const { publisher, loaded } = await start(run, fs, { node, publication, settleMs, log });
+      const { publisher, loaded } = await start(run, fs, { node, publication, settleMs, ledger, log });
       publishers.push(publisher);
       published.push({ ...publication, ...loaded });
     }
@@ -67,27 +69,20 @@ async function start(
     node,
     publication: { directory, path },
     settleMs,
+    ledger,
     log,
-  }: { node: ClusterNode; publication: Publication; settleMs: number; log: Log },
+  }: { node: ClusterNode; publication: Publication; settleMs: number; ledger: Ledger; log: Log },
 ) {
   if (!(await stat(directory)).isDirectory()) throw new FsError('ENOTDIR', 'publish', { path: directory });
   const { hub } = node.coordinator;
   const progress = showProgress(out, { label: `publish ${basename(directory)}`, unit: 'bytes' });
-  const onProblem = ({
-    path: where,
-    code,
-    message,
-  }: {
-    path: string;
-    code: string;
-    message: string;
-  }): void => {
-    log.notice(`not published: ${message}`);
-    hub.emit('publish', where, { error: code, message });
+  const onProblem = (problem: Problem): void => {
+    log.notice(`publish: ${problem.message}`);
+    hub.emit('publish', problem.path, { error: problem.code, message: problem.message });
   };
   try {
     const started = await Publisher.start(
-      { fs, directory, root: path, settleMs, onProblem },
+      { fs, directory, root: path, settleMs, ledger, onProblem },
       {
         signal,
         onProgress: (p) => progress.update(p.bytes, p.totalBytes, `${p.files} of ${p.totalFiles} files`),
@@ -102,15 +97,12 @@ async function start(
 
 /** Two directories cannot both be what is below one path. */
 function assertApart(publications: readonly Publication[]): void {
-  const paths = publications.map(({ path }) => path).sort();
-  for (const [index, path] of paths.entries()) {
-    const next = paths[index + 1];
-    if (next === undefined) return;
-    if (next === path || next.startsWith(path === '/' ? '/' : `${path}/`)) {
-      throw new FsError('EINVAL', 'publish', {
-        path: next,
-        why: `it is published twice, also as part of ${path}`,
-      });
+  for (const [index, { path }] of publications.entries()) {
+    for (const other of publications.filter((_, at) => at !== index)) {
+      const isBelow = other.path === path || other.path.startsWith(path === '/' ? '/' : `${path}/`);
+      if (!isBelow) continue;
+      const why = `it is published twice, also as part of ${path}`;
+      throw new FsError('EINVAL', 'publish', { path: other.path, why });
     }
   }
 }

@@ -21,6 +21,7 @@ import { setTimeout as wait } from 'node:timers/promises';
 import { type FSWatcher, watch } from 'chokidar';
 import { type ClusterFs, FsError } from 'cluster-fs';
 import { type DiskEntry, lookAt } from './disk-entry.ts';
+import type { Ledger } from './ledger.ts';
 import { Changed, diskPath, type Mirror, publish, publishedPath } from './mirror.ts';
 import { scan } from './scan.ts';
 import { settled } from './settle.ts';
@@ -33,6 +34,7 @@ export interface PublisherOptions {
   readonly root: string;
   /** How long a file must be left alone before it counts as written. */
   readonly settleMs: number;
+  readonly ledger: Ledger;
   readonly onProblem: (problem: Problem) => void;
 }
 
@@ -92,6 +94,7 @@ export class Publisher {
   readonly #published = new Map<string, DiskEntry>();
   readonly #active = new Map<string, Promise<void>>();
   readonly #again = new Set<string>();
+  readonly #settling = new Set<string>();
   /** What was said of a path, so that it is said once. */
   readonly #problems = new Map<string, string>();
   readonly #retries = new Map<string, { readonly ms: number; readonly timer: NodeJS.Timeout }>();
@@ -198,8 +201,12 @@ export class Publisher {
     }
     const done = { files: 0, bytes: 0 };
     const loads = new Slots(limits.loads);
+    await this.#removeGone(found);
     const loadOne = async (name: string, entry: DiskEntry): Promise<void> => {
-      await Promise.race([this.#hint(name), wait(limits.loadWaitMs, undefined, { ref: false })]);
+      const work = this.#hint(name);
+      await Promise.race([work, wait(limits.loadWaitMs, undefined, { ref: false })]);
+      // One that is being written comes when it is left alone; one that is being copied is waited for.
+      if (!this.#settling.has(name)) await work;
       if (entry.kind !== 'file' || !this.#published.has(name)) return;
       done.files++;
       done.bytes += entry.size;
@@ -208,6 +215,16 @@ export class Publisher {
     await Promise.all([...found].map(([name, entry]) => loads.run(() => loadOne(name, entry))));
     signal.throwIfAborted();
     return done;
+  }
+
+  /** What a node that crashed had published, and has gone from the disk since. */
+  async #removeGone(found: ReadonlyMap<string, DiskEntry>): Promise<void> {
+    const { fs, ledger } = this.#options;
+    for (const path of ledger.below(this.root)) {
+      if (found.has(posix.relative(this.root, path))) continue;
+      await fs.promises.rm(path, { recursive: true, force: true });
+      ledger.delete(path);
+    }
   }
 
   /** A path of the disk may have changed. */
@@ -239,10 +256,14 @@ export class Publisher {
       try {
         const { settleMs } = this.#options;
         const options = { settleMs, signal, trustAge: this.#isLoading };
-        const entry = await settled(diskPath(this.#mirror, name), options);
+        this.#settling.add(name);
+        const settling = settled(diskPath(this.#mirror, name), options);
+        const entry = await settling.finally(() => this.#settling.delete(name));
+        const isNew = entry?.kind === 'directory' && !this.#published.has(name);
         await this.#slots.run(() => this.#bring(name, entry));
         this.#problems.delete(name);
         this.#retries.delete(name);
+        if (isNew && !this.#isLoading) await this.#hintBelow(name);
       } catch (error) {
         if (signal.aborted) return;
         if (error instanceof Changed) this.#again.add(name);
@@ -258,18 +279,22 @@ export class Publisher {
     // nothing along.
     if (entry === undefined && (before === undefined || (await lookAt(this.directory)) === undefined)) return;
     if (before?.kind === 'directory' && entry?.kind !== 'directory') this.#forget(name);
+    const { ledger } = this.#options;
+    const path = publishedPath(this.#mirror, name);
+    if (entry !== undefined) ledger.add(path);
     await publish(this.#mirror, name, { entry, before });
     if (entry !== undefined) this.#published.set(name, entry);
     else {
       this.#published.delete(name);
+      ledger.delete(path);
       // It may have come back while it was removed, and then its children were removed with it.
       if ((await lookAt(diskPath(this.#mirror, name))) !== undefined) this.#again.add(name);
     }
-    if (entry?.kind === 'directory' && !this.#isLoading) await this.#hintBelow(name);
   }
 
-  /** What was made in a new directory before it was watched has raised no hint. */
+  /** What was made in a new directory before it was watched has raised no hint. By now it is watched. */
   async #hintBelow(name: string): Promise<void> {
+    await wait(this.#options.settleMs, undefined, { signal: this.#abort.signal });
     for (const child of await readdir(diskPath(this.#mirror, name))) {
       const below = posix.join(name, child);
       if (!this.#published.has(below)) void this.#hint(below);
@@ -278,7 +303,11 @@ export class Publisher {
 
   #forget(name: string): void {
     const prefix = `${name}/`;
-    for (const each of this.#published.keys()) if (each.startsWith(prefix)) this.#published.delete(each);
+    for (const each of this.#published.keys()) {
+      if (!each.startsWith(prefix)) continue;
+      this.#published.delete(each);
+      this.#options.ledger.delete(publishedPath(this.#mirror, each));
+    }
   }
 
   #onFailure(name: string, error: unknown): void {
@@ -306,11 +335,11 @@ export class Publisher {
     const { signal } = this.#abort;
     const root = await lookAt(this.directory);
     if (root === undefined) {
+      if (this.#rootIno === undefined) return;
       this.#rootIno = undefined;
-      this.#report(
-        '',
-        new FsError('ENOENT', 'publish', { path: this.directory, why: 'what was published stays' }),
-      );
+      this.#problems.delete('');
+      const why = 'what was published stays';
+      this.#report('', new FsError('ENOENT', 'publish', { path: this.directory, why }));
     } else if (root.kind === 'directory' && root.ino !== this.#rootIno) {
       this.#rootIno = root.ino;
       this.#problems.delete('');

@@ -1,0 +1,63 @@
+/**
+ * Which paths of the cluster were published, kept beside the segment: it lives as long as the segment does.
+ *
+ * Without it, a node that goes on after a crash could not tell a file that was published and has gone from
+ * the disk meanwhile from one that a client has made.
+ *
+ * The file is a log, a line of JSON for each change: `["+", path]` or `["-", path]`. Appended by one write(2)
+ * each, so what was noted survives the death of the process; a last line that was cut is ignored.
+ */
+import { appendFileSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
+import { isGone } from './disk-entry.ts';
+
+export class Ledger {
+  readonly #file: string;
+  readonly #paths: Set<string>;
+
+  /** Goes on with what is there. */
+  constructor(file: string) {
+    this.#file = file;
+    this.#paths = readLog(file);
+    // Short again: the log grows with every change, a node may run for long.
+    writeFileSync(`${file}.new`, [...this.#paths].map((path) => line('+', path)).join(''), { mode: 0o600 });
+    renameSync(`${file}.new`, file);
+  }
+
+  /** Published paths at `root` and below. */
+  below(root: string): string[] {
+    const prefix = root === '/' ? '/' : `${root}/`;
+    return [...this.#paths].filter((path) => path === root || path.startsWith(prefix));
+  }
+
+  /** Requires: called before the path is made, so that nothing of ours is ever unknown. */
+  add(path: string): void {
+    if (this.#paths.has(path)) return;
+    this.#paths.add(path);
+    appendFileSync(this.#file, line('+', path));
+  }
+
+  delete(path: string): void {
+    if (this.#paths.delete(path)) appendFileSync(this.#file, line('-', path));
+  }
+}
+
+const line = (sign: '+' | '-', path: string): string => `${JSON.stringify([sign, path])}\n`;
+
+function readLog(file: string): Set<string> {
+  const paths = new Set<string>();
+  for (const text of readIfThere(file).split('\n').slice(0, -1)) {
+    const [sign, path] = JSON.parse(text) as ['+' | '-', string];
+    if (sign === '+') paths.add(path);
+    else paths.delete(path);
+  }
+  return paths;
+}
+
+function readIfThere(file: string): string {
+  try {
+    return readFileSync(file, 'utf8');
+  } catch (error) {
+    if (isGone(error)) return '';
+    throw error;
+  }
+}

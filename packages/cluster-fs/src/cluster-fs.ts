@@ -96,6 +96,8 @@ export class ClusterFs extends EventEmitter<ClusterFsEvents> {
    * Packs the segment while it is in use: every file one extent, free space one run, as far as space allows.
    */
   defrag({ onProgress, signal }: LongOptions = {}): Promise<Reply<'defrag'>> {
+    // Pages set aside here would be in the way.
+    this.#session.giveBackStock();
     return this.#session.request(
       'defrag',
       { progress: onProgress !== undefined },

@@ -14,14 +14,14 @@ const firstBatch = 16;
 const largestBatch = 1024;
 
 export class PageStock {
-  readonly #backend: Pick<Backend, 'request'>;
+  readonly #backend: Pick<Backend, 'request' | 'givePages'>;
   #runs: Run[] = [];
   #count = 0;
   #batch = firstBatch;
   #filling: Promise<void> | undefined;
   #incarnation = 0;
 
-  constructor(backend: Pick<Backend, 'request'>) {
+  constructor(backend: Pick<Backend, 'request' | 'givePages'>) {
     this.#backend = backend;
   }
 
@@ -35,6 +35,14 @@ export class PageStock {
       return runs;
     }
     return this.#takeLater(count);
+  }
+
+  /** Gives all of it back to the node: somebody needs the space, or the place. */
+  giveBack(): void {
+    if (this.#runs.length > 0) this.#backend.givePages(this.#runs);
+    this.#runs = [];
+    this.#count = 0;
+    this.#batch = firstBatch;
   }
 
   /** The node that gave them is gone. */
@@ -51,8 +59,16 @@ export class PageStock {
   }
 
   async #reserve(pages: number): Promise<Run[]> {
-    const { runs } = await this.#backend.request('reserve', { pages });
-    return runs.map((run) => ({ ...run }));
+    try {
+      const { runs } = await this.#backend.request('reserve', { pages });
+      return [...runs];
+    } catch (error) {
+      // The last free pages may be those set aside here.
+      if (this.#count === 0 || !(error instanceof Error && 'code' in error && error.code === 'ENOSPC'))
+        throw error;
+      this.giveBack();
+      return this.#reserve(pages);
+    }
   }
 
   #refill(): void {

@@ -211,6 +211,11 @@ export class Session implements Backend {
     this.event('unreserve', { runs });
   }
 
+  /** Gives back pages that are set aside and not used. */
+  giveBackStock(): void {
+    this.#stock.giveBack();
+  }
+
   storing(store: Promise<void>): void {
     this.#stores.add(store);
     const done = (): void => {

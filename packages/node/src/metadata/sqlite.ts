@@ -93,11 +93,13 @@ function storeOn(db: Database.Database, path: string, ballast: Ballast): Metadat
       throw sqliteError(error, path);
     }
   };
-  const inTransaction = (write: () => void): void => {
+  /** The ballast is for what makes room: what takes room must not have it. */
+  const inTransaction = (write: () => void, { makesRoom }: { makesRoom: boolean }): void => {
     try {
       attempt(write);
     } catch (error) {
-      if (!(error instanceof FsError) || error.code !== 'ENOSPC' || !ballast.drop()) throw error;
+      if (!(error instanceof FsError) || error.code !== 'ENOSPC' || !makesRoom || !ballast.drop())
+        throw error;
       attempt(write);
     }
     ballast.restore();
@@ -105,14 +107,20 @@ function storeOn(db: Database.Database, path: string, ballast: Ballast): Metadat
   return {
     superblock: (key) => get.get(key)?.value,
     setSuperblock(values) {
-      inTransaction(() => {
-        for (const [key, value] of Object.entries(values)) set.run(key, value);
-      });
+      inTransaction(
+        () => {
+          for (const [key, value] of Object.entries(values)) set.run(key, value);
+        },
+        { makesRoom: true },
+      );
     },
     commit(changes) {
-      inTransaction(() => {
-        for (const change of changes) apply(change);
-      });
+      inTransaction(
+        () => {
+          for (const change of changes) apply(change);
+        },
+        { makesRoom: changes.some(removes) },
+      );
     },
     *inodes() {
       for (const raw of db.prepare<[], RawInode>('SELECT * FROM inode ORDER BY ino').iterate())
@@ -127,6 +135,8 @@ function storeOn(db: Database.Database, path: string, ballast: Ballast): Metadat
     },
   };
 }
+
+const removes = ({ type }: Change): boolean => type === 'deleteDirent' || type === 'deleteInode';
 
 function changeWriter(db: Database.Database): (change: Change) => void {
   const putInode = db.prepare(`INSERT OR REPLACE INTO inode VALUES (${Array(15).fill('?').join(', ')})`);

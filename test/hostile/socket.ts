@@ -11,8 +11,7 @@ export interface RawSocket {
 }
 
 export async function connectRaw(path: string): Promise<RawSocket> {
-  const socket = connect(path);
-  await once(socket, 'connect');
+  const socket = await connected(path);
   const end = new Promise<void>((resolve) => socket.once('close', () => resolve()));
   // A node that hangs up on us while we still send is what many tests want.
   socket.on('error', () => socket.destroy());
@@ -26,4 +25,17 @@ export async function connectRaw(path: string): Promise<RawSocket> {
       return end;
     },
   };
+}
+
+/** Tries again while the backlog of the node is full. */
+async function connected(path: string): Promise<Socket> {
+  for (;;) {
+    const socket = connect(path);
+    try {
+      await once(socket, 'connect');
+      return socket;
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== 'EAGAIN') throw error;
+    }
+  }
 }

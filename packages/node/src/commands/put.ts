@@ -152,9 +152,12 @@ async function putFile(
   const file = await open(local);
   let bytes = 0;
   try {
-    const source = chunksOf(file, (done) => {
-      bytes = done;
-      onProgress(done);
+    const source = chunksOf(file, {
+      size: stats.size,
+      onProgress: (done) => {
+        bytes = done;
+        onProgress(done);
+      },
     });
     const mode = stats.mode & 0o7777;
     await fs.replace(target, source, { mode, exclusive: options.replace !== true, signal });

@@ -129,8 +129,6 @@ export class Journal {
     this.writer.publish(this.published);
     for (const effect of effects) this.#run(effect);
     for (const { resolve } of pending) resolve();
-    // Effects free pages; their counters must not wait for the next request.
-    this.writer.publish(this.published);
   }
 
   /** What happens after a commit cannot undo it: a failure is told, and what others wait for goes on. */

@@ -2,19 +2,25 @@
 import type { FileHandle } from 'node:fs/promises';
 
 /** Whole pages, so that they are copied into the segment from where they are. */
-const chunkBytes = 4 * 2 ** 20;
+const pageBytes = 4096;
+const chunkBytes = 1024 * pageBytes;
+
+export interface ChunkOptions {
+  /** How long the file is thought to be: a small one gets small buffers. */
+  readonly size: number;
+  readonly onProgress?: (done: number) => void;
+}
 
 /**
- * From where the file stands to its end. A chunk is good until the next but one is asked for: buffers are
- * used again.
+ * From where the file stands to its end. A chunk is good until the next but one is asked for: buffers are used
+ * again.
  */
-export async function* chunksOf(
-  file: FileHandle,
-  onProgress: (done: number) => void = () => undefined,
-): AsyncGenerator<Buffer> {
-  const buffers = [Buffer.allocUnsafeSlow(chunkBytes), Buffer.allocUnsafeSlow(chunkBytes)] as const;
+export async function* chunksOf(file: FileHandle, options: ChunkOptions): AsyncGenerator<Buffer> {
+  const { size, onProgress = () => undefined } = options;
+  const buffers = buffersFor(size);
   const read = (turn: number) => {
-    const reading = file.read(buffers[turn % 2 === 0 ? 0 : 1], 0, chunkBytes, null);
+    const buffer = buffers[turn % 2 === 0 ? 0 : 1];
+    const reading = file.read(buffer, 0, buffer.length, null);
     // Until it is awaited its failure must not count as unhandled.
     reading.catch(() => undefined);
     return reading;
@@ -34,4 +40,11 @@ export async function* chunksOf(
     // The file may be closed when this ends, and a read must not be under way then.
     await next.catch(() => undefined);
   }
+}
+
+/** What fits in one chunk is read at once, and then only its end is looked for. */
+function buffersFor(size: number): readonly [Buffer, Buffer] {
+  const isSmall = size > 0 && size <= chunkBytes;
+  const first = isSmall ? Math.ceil(size / pageBytes) * pageBytes : chunkBytes;
+  return [Buffer.allocUnsafeSlow(first), Buffer.allocUnsafeSlow(isSmall ? pageBytes : chunkBytes)];
 }

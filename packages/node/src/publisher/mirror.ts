@@ -172,7 +172,7 @@ async function openUnchanged(path: string, flags: number): Promise<FileHandle> {
 /** The content; fails at its end, before it is published, unless the file is as it was when it settled. */
 async function* verified(file: FileHandle, path: string, entry: DiskEntry): AsyncGenerator<Buffer> {
   let size = 0;
-  for await (const chunk of chunksOf(file)) {
+  for await (const chunk of chunksOf(file, { size: entry.size })) {
     size += chunk.length;
     yield chunk;
   }

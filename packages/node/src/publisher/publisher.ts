@@ -259,11 +259,12 @@ export class Publisher {
         this.#settling.add(name);
         const settling = settled(diskPath(this.#mirror, name), options);
         const entry = await settling.finally(() => this.#settling.delete(name));
-        const isNew = entry?.kind === 'directory' && !this.#published.has(name);
+        const before = this.#published.get(name);
         await this.#slots.run(() => this.#bring(name, entry));
         this.#problems.delete(name);
         this.#retries.delete(name);
-        if (isNew && !this.#isLoading) await this.#hintBelow(name);
+        const isNew = entry?.kind === 'directory' && entry.ino !== before?.ino;
+        if (isNew && !this.#isLoading) await this.#enter(name, before);
       } catch (error) {
         if (signal.aborted) return;
         if (error instanceof Changed) this.#again.add(name);
@@ -292,13 +293,22 @@ export class Publisher {
     }
   }
 
-  /** What was made in a new directory before it was watched has raised no hint. By now it is watched. */
-  async #hintBelow(name: string): Promise<void> {
-    await wait(this.#options.settleMs, undefined, { signal: this.#abort.signal });
-    for (const child of await readdir(diskPath(this.#mirror, name))) {
-      const below = posix.join(name, child);
-      if (!this.#published.has(below)) void this.#hint(below);
+  /** Looks at what is in a directory that is new, or took the place of another. */
+  async #enter(name: string, before: DiskEntry | undefined): Promise<void> {
+    const path = diskPath(this.#mirror, name);
+    if (before !== undefined && name !== '') {
+      // The name is watched as what it was.
+      this.#watcher?.unwatch(path);
+      this.#watcher?.add(path);
     }
+    // What was made before it was watched has raised no hint. By then it is watched.
+    await wait(this.#options.settleMs, undefined, { signal: this.#abort.signal });
+    const prefix = `${name}/`;
+    const known = [...this.#published.keys()].filter(
+      (each) => before !== undefined && each.startsWith(prefix),
+    );
+    const found = (await readdir(path)).map((child) => posix.join(name, child));
+    for (const each of [...known, ...found]) void this.#hint(each);
   }
 
   #forget(name: string): void {

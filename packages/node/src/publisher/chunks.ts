@@ -12,8 +12,8 @@ export interface ChunkOptions {
 }
 
 /**
- * From where the file stands to its end. A chunk is good until the next but one is asked for: buffers are used
- * again.
+ * From where the file stands to its end. A chunk is good until the next but one is asked for: buffers are
+ * used again.
  */
 export async function* chunksOf(file: FileHandle, options: ChunkOptions): AsyncGenerator<Buffer> {
   const { size, onProgress = () => undefined } = options;

@@ -125,6 +125,7 @@ export class Publisher {
     { onProgress, signal }: { onProgress: (p: LoadProgress) => void; signal: AbortSignal },
   ): Promise<{ readonly publisher: Publisher; readonly loaded: Loaded }> {
     const publisher = new Publisher(options);
+    signal.throwIfAborted();
     const stop = (): void => publisher.#abort.abort(signal.reason);
     signal.addEventListener('abort', stop, { once: true });
     try {

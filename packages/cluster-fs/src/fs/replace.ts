@@ -98,15 +98,26 @@ async function gather(
     const whole = count === 0 ? chunk.length - (chunk.length % pageSize) : 0;
     if (whole > 0) await fill(chunk.subarray(0, whole));
     for (let rest = chunk.subarray(whole); rest.length > 0; ) {
-      gathered ??= Buffer.allocUnsafeSlow(limits.writeBytes);
+      gathered = withRoom(gathered, count, rest.length);
       const part = rest.copy(gathered, count);
       rest = rest.subarray(part);
       count += part;
-      if (count < gathered.length) continue;
+      if (count < limits.writeBytes) continue;
       await fill(gathered);
       count = 0;
     }
   });
   if (gathered !== undefined && count > 0) await fill(gathered.subarray(0, count));
   return size;
+}
+
+/** A buffer with room for `more` bytes behind the first `count`, as far as one write may go. */
+function withRoom(buffer: Buffer | undefined, count: number, more: number): Buffer {
+  const wanted = Math.min(count + more, limits.writeBytes);
+  if (buffer !== undefined && buffer.length >= wanted) return buffer;
+  // Twice as much each time: a source of many small chunks does not copy them over and over.
+  const length = Math.min(Math.max(2 * (buffer?.length ?? 0), wanted), limits.writeBytes);
+  const larger = Buffer.allocUnsafeSlow(length);
+  buffer?.copy(larger, 0, 0, count);
+  return larger;
 }

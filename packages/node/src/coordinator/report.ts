@@ -182,6 +182,8 @@ function currentVersion(c: Coordinator, { ino, generation, layoutVersion }: View
 /** Every invariant of the segment, on the working copy, between two commits. */
 export function check(c: Coordinator): string[] {
   c.journal.flush();
+  // Pages that this commit let go of are freed by a commit of their own.
+  c.journal.flush();
   const runs = [
     ...[...c.quarantine.all, ...c.limbo].flatMap((q) => q.runs),
     ...[...c.sessions.values()].flatMap(reservedRuns),

@@ -55,6 +55,7 @@ test('a thread counts in a shared view while its file moves, and outlives the vi
 
   const buffer = view.buffer as SharedArrayBuffer;
   view.close();
+  await expect.poll(async () => (await fs.holders()).length).toBe(0);
   const left = new Uint8Array(buffer);
   left.fill(7);
   expect(left.length).toBe(2 * MiB);

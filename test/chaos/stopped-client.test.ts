@@ -6,6 +6,7 @@ import { type ClusterFs, mount } from 'cluster-fs';
 import { describe, expect, onTestFinished, test } from 'vitest';
 import { type Child, startChild } from './children.ts';
 import { startNodeProcess } from './node-process.ts';
+import { openRawSession } from './raw-session.mjs';
 
 const MiB = 2 ** 20;
 const words = (word: number, bytes: number) => new Uint8Array(new Uint32Array(bytes / 4).fill(word).buffer);
@@ -94,6 +95,34 @@ describe('a client stopped', () => {
   });
 }, 30_000);
 
+test('a client that is stopped while its node dies keeps its pages until it is back', async () => {
+  const { node, fs, onlooker } = await start();
+  onlooker.process.kill('SIGSTOP');
+  await node.kill();
+  await node.start();
+  await fs.promises.writeFile('/file', words(ownWord(5), MiB));
+  await claimToBeAnother(node.socketPath);
+  await reuseFreedPages(fs);
+  await fs.promises.unlink('/file');
+  await reuseFreedPages(fs);
+  expect(((await fs.status()).unresolvedSessions as unknown[]).length).toBe(1);
+  onlooker.process.kill('SIGCONT');
+  await expect.poll(async () => (await fs.status()).unresolvedSessions, { timeout: 5000 }).toEqual([]);
+  await expectCleanEnd(fs, onlooker);
+}, 30_000);
+
+test('a client that was stopped when its node died may be killed: its pages are free then', async () => {
+  const { node, fs, onlooker } = await start();
+  onlooker.process.kill('SIGSTOP');
+  await node.kill();
+  await node.start();
+  await fs.promises.writeFile('/file', words(ownWord(5), MiB));
+  expect((await fs.status()).quarantinedBytes).toBeGreaterThan(0);
+  await onlooker.kill();
+  await expect.poll(async () => (await fs.status()).unresolvedSessions, { timeout: 2000 }).toEqual([]);
+  await expectNothingQuarantined(fs);
+}, 30_000);
+
 test('a write that was given up stores into pages that nobody else has', async () => {
   const { fs, node } = await start();
   const writer = startChild('late-writer.mjs', [node.socketPath]);
@@ -118,6 +147,15 @@ async function start() {
   const onlooker = startChild('onlooker.mjs', [node.url]);
   await onlooker.hear('ready');
   return { node, fs, onlooker };
+}
+
+/** Says that it resumes every session that it can think of; none of them is its own. */
+async function claimToBeAnother(socketPath: string): Promise<void> {
+  const guesses = Array.from({ length: 30 }, (_, n) => [2 ** 32 + n, 2 * 2 ** 32 + n]).flat();
+  const hello = { resume: guesses };
+  const { connection, close } = await openRawSession(socketPath, { hello });
+  await connection.request('resumed', {});
+  close();
 }
 
 /** Other files go through every free page of the segment. */

@@ -54,10 +54,12 @@ test('views, handles, streams and watchers of one mount', async () => {
     for await (const _ of events);
     view.close();
   };
+  const noViews = () => expect.poll(async () => (await fs.holders()).length).toBe(0);
   for (let i = 0; i < 20; i++) await cycle(i);
+  await noViews();
   const before = { ...holdings(), node: node.descriptors().length };
   for (let i = 0; i < 1000; i++) await cycle(i);
-  await expect.poll(async () => (await fs.holders()).length).toBe(0);
+  await noViews();
   expect({ ...holdings(), node: node.descriptors().length }).toEqual(before);
   const { sessions } = (await fs.status()) as unknown as {
     sessions: readonly { handles: number; views: number }[];

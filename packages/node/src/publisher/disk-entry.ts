@@ -8,6 +8,7 @@ export interface DiskEntry {
   readonly mode: number;
   readonly mtimeNs: bigint;
   readonly ctimeNs: bigint;
+  readonly birthNs: bigint;
   readonly ino: bigint;
 }
 
@@ -22,8 +23,9 @@ export async function lookAt(path: string): Promise<DiskEntry | undefined> {
 }
 
 export function toEntry(stats: BigIntStats): DiskEntry {
-  const { size, mode, mtimeNs, ctimeNs, ino } = stats;
-  return { kind: kindOf(stats), size: Number(size), mode: Number(mode & 0o7777n), mtimeNs, ctimeNs, ino };
+  const { size, mode, mtimeNs, ctimeNs, birthtimeNs: birthNs, ino } = stats;
+  const kind = kindOf(stats);
+  return { kind, size: Number(size), mode: Number(mode & 0o7777n), mtimeNs, ctimeNs, birthNs, ino };
 }
 
 function kindOf(stats: BigIntStats): DiskEntry['kind'] {
@@ -35,6 +37,10 @@ function kindOf(stats: BigIntStats): DiskEntry['kind'] {
 /** As seen from outside: the bytes have not been written to in between. */
 export const hasSameContent = (a: DiskEntry, b: DiskEntry): boolean =>
   a.kind === b.kind && a.ino === b.ino && a.size === b.size && a.mtimeNs === b.mtimeNs;
+
+/** Numbers of inodes are used again, often at once; with the time of birth they are not. */
+export const isSameInode = (a: DiskEntry, b: DiskEntry): boolean =>
+  a.kind === b.kind && a.ino === b.ino && a.birthNs === b.birthNs;
 
 /** Nothing is there, or no longer: a directory above may have become a file. */
 export const isGone = (error: unknown): boolean =>

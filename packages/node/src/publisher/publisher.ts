@@ -15,12 +15,12 @@
  * that name changes on disk. What only clients have made stays.
  */
 import { setMaxListeners } from 'node:events';
-import { readdir, stat } from 'node:fs/promises';
+import { readdir, realpath } from 'node:fs/promises';
 import { posix, relative, resolve } from 'node:path';
 import { setTimeout as wait } from 'node:timers/promises';
 import { type FSWatcher, watch } from 'chokidar';
 import { type ClusterFs, FsError } from 'cluster-fs';
-import { type DiskEntry, lookAt } from './disk-entry.ts';
+import { type DiskEntry, isGone, isSameInode, lookAt } from './disk-entry.ts';
 import type { Ledger } from './ledger.ts';
 import { Changed, diskPath, type Mirror, publish, publishedPath } from './mirror.ts';
 import { scan } from './scan.ts';
@@ -87,7 +87,7 @@ const passing = new Set([
 
 export class Publisher {
   readonly #options: PublisherOptions;
-  readonly #mirror: Mirror;
+  #mirror: Mirror;
   readonly #abort = new AbortController();
   readonly #slots = new Slots(limits.copies);
   /** What was last published, by name below the directory. */
@@ -101,7 +101,8 @@ export class Publisher {
   #watcher: FSWatcher | undefined;
   #rootChecks: Promise<void> = Promise.resolve();
   #isLoading = true;
-  #rootIno: bigint | undefined;
+  /** The directory that is watched; undefined while it is gone. */
+  #root: Root | undefined;
 
   private constructor(options: PublisherOptions) {
     this.#options = options;
@@ -157,9 +158,9 @@ export class Publisher {
 
   async #start(onProgress: (p: LoadProgress) => void): Promise<Loaded> {
     const startMs = performance.now();
-    const stats = await stat(this.directory, { bigint: true });
-    if (!stats.isDirectory()) throw new FsError('ENOTDIR', 'publish', { path: this.directory });
-    this.#rootIno = stats.ino;
+    this.#root = await lookAtRoot(this.#options.directory);
+    if (this.#root === undefined) throw new FsError('ENOENT', 'publish', { path: this.#options.directory });
+    this.#mirror = { ...this.#mirror, directory: this.#root.directory };
     await this.#options.fs.promises.mkdir(this.root, { recursive: true });
     await this.#watch();
     const { files, bytes } = await this.#load(onProgress);
@@ -264,8 +265,8 @@ export class Publisher {
         await this.#slots.run(() => this.#bring(name, entry));
         this.#problems.delete(name);
         this.#retries.delete(name);
-        const isNew = entry?.kind === 'directory' && entry.ino !== before?.ino;
-        if (isNew && !this.#isLoading) await this.#enter(name, before);
+        const isNew = before === undefined || (entry !== undefined && !isSameInode(before, entry));
+        if (entry?.kind === 'directory' && isNew && !this.#isLoading) await this.#enter(name, before);
       } catch (error) {
         if (signal.aborted) return;
         if (error instanceof Changed) this.#again.add(name);
@@ -279,7 +280,11 @@ export class Publisher {
     const before = this.#published.get(name);
     // What was never published is not ours to remove; and a directory that is gone, say unmounted, takes
     // nothing along.
-    if (entry === undefined && (before === undefined || (await lookAt(this.directory)) === undefined)) return;
+    if (
+      entry === undefined &&
+      (before === undefined || (await lookAtRoot(this.#options.directory)) === undefined)
+    )
+      return;
     if (before?.kind === 'directory' && entry?.kind !== 'directory') this.#forget(name);
     const { ledger } = this.#options;
     const path = publishedPath(this.#mirror, name);
@@ -344,15 +349,15 @@ export class Publisher {
    */
   async #checkRoot(): Promise<void> {
     const { signal } = this.#abort;
-    const root = await lookAt(this.directory);
-    if (root === undefined) {
-      if (this.#rootIno === undefined) return;
-      this.#rootIno = undefined;
+    const known = this.#root;
+    this.#root = await lookAtRoot(this.#options.directory);
+    if (this.#root === undefined) {
+      if (known === undefined) return;
       this.#problems.delete('');
       const why = 'what was published stays';
-      this.#report('', new FsError('ENOENT', 'publish', { path: this.directory, why }));
-    } else if (root.kind === 'directory' && root.ino !== this.#rootIno) {
-      this.#rootIno = root.ino;
+      this.#report('', new FsError('ENOENT', 'publish', { path: this.#options.directory, why }));
+    } else if (known === undefined || !isSameRoot(known, this.#root)) {
+      this.#mirror = { ...this.#mirror, directory: this.#root.directory };
       this.#problems.delete('');
       await this.#watcher?.close();
       signal.throwIfAborted();
@@ -379,3 +384,24 @@ export class Publisher {
 
 const codeOf = (error: unknown): string =>
   error instanceof Error && 'code' in error && typeof error.code === 'string' ? error.code : 'EIO';
+
+interface Root {
+  /** Without links: one that is given may be made to lead elsewhere, and then that is published. */
+  readonly directory: string;
+  readonly entry: DiskEntry;
+}
+
+/** Undefined unless there is a directory. */
+async function lookAtRoot(given: string): Promise<Root | undefined> {
+  try {
+    const directory = await realpath(given);
+    const entry = await lookAt(directory);
+    return entry?.kind === 'directory' ? { directory, entry } : undefined;
+  } catch (error) {
+    if (isGone(error)) return undefined;
+    throw error;
+  }
+}
+
+const isSameRoot = (a: Root, b: Root): boolean =>
+  a.directory === b.directory && isSameInode(a.entry, b.entry);

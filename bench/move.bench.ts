@@ -10,7 +10,7 @@ import { type Bench, bench } from './harness/bench.ts';
 import { onEnd } from './harness/cleanup.ts';
 import { startCluster, tmpfsDirectory } from './harness/cluster.ts';
 import { startClient, startClients } from './harness/processes.ts';
-import { elapsed, interleave, ratios, timed } from './harness/rounds.ts';
+import { elapsed, interleave, median, ratios } from './harness/rounds.ts';
 
 const mebibyte = 2 ** 20;
 const pageSize = 4096;
@@ -40,7 +40,7 @@ function scratch(length: number) {
     closeSync(fd);
   });
   const wipe = () => native.punchHole(fd, length, length);
-  const copy = (bytes = length) => native.writeMemory({ fd, offset: length, address: from, length: bytes });
+  const copy = () => native.writeMemory({ fd, offset: length, address: from, length });
   return { wipe, copy };
 }
 
@@ -92,20 +92,25 @@ async function swapping(b: Bench, fs: ClusterFs, url: string): Promise<void> {
   await tell('map', '/held', { mode: 'rw' });
   await tell('touch');
   const pages = scratch(length);
-  const copyMs = async (): Promise<number> => {
-    pages.wipe();
-    return elapsed(() => pages.copy());
+  /** Milliseconds, the median of some in a row: one alone is too short to be told from what else goes on. */
+  const often = async (work: () => Promise<unknown>, before?: () => void): Promise<number> => {
+    const samples: number[] = [];
+    for (let i = 0; i < b.pick(20, 5); i++) {
+      before?.();
+      samples.push(await elapsed(work));
+    }
+    return median(samples);
   };
   const beyondCopy = (path: string) => async (): Promise<number> => {
-    const copy = await copyMs();
-    return (await elapsed(() => fs.move(path))) - copy;
+    const copyMs = await often(pages.copy, pages.wipe);
+    return (await often(() => fs.move(path))) - copyMs;
   };
   const contenders = {
     held: beyondCopy('/held'),
     free: beyondCopy('/free'),
-    message: timed(() => tell('touch')),
+    message: () => often(() => tell('touch')),
   };
-  const ms = await interleave(contenders, { rounds: b.pick(101, 9), warmup: b.pick(20, 2) });
+  const ms = await interleave(contenders, { rounds: b.pick(11, 2), warmup: b.pick(3, 1) });
   b.row({
     claim: `move 64 KiB that ${clients.length} processes map, beyond the copy`,
     unit: 'ms',

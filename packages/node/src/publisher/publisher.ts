@@ -66,24 +66,25 @@ export const limits = {
   /** How long the first load waits for a file that is being written. */
   loadWaitMs: 2000,
   /** What failed for want of something is tried again: after the first, then twice that, up to the second. */
-  firstRetryMs: 1000,
+  firstRetryMs: 200,
   lastRetryMs: 60_000,
+  /** How long a failure of the racing kind may last before it is reported. */
+  quietMs: 3000,
   /** How often it is looked whether the directory is still the one that is watched. */
   rootCheckMs: 1000,
 } as const;
 
 /** Failures that go away by themselves; others need a change of the file. */
-const passing = new Set([
-  'ENOSPC',
-  'ENOENT',
-  'EBUSY',
-  'EAGAIN',
-  'EMFILE',
-  'ENFILE',
-  'ENOMEM',
-  'ESTALE',
-  'EIO',
-]);
+const passing = new Set(['ENOSPC', 'EBUSY', 'EAGAIN', 'EMFILE', 'ENFILE', 'ENOMEM', 'ESTALE', 'EIO']);
+/** What a path meets whose directory is just being made into something else. Worth a word only if it stays so. */
+const racing = new Set(['ENOENT', 'ENOTDIR', 'ELOOP', 'EEXIST', 'EISDIR', 'ENOTEMPTY']);
+
+interface Retry {
+  readonly count: number;
+  /** When it failed first. */
+  readonly sinceMs: number;
+  readonly timer: NodeJS.Timeout;
+}
 
 export class Publisher {
   readonly #options: PublisherOptions;
@@ -97,7 +98,7 @@ export class Publisher {
   readonly #settling = new Set<string>();
   /** What was said of a path, so that it is said once. */
   readonly #problems = new Map<string, string>();
-  readonly #retries = new Map<string, { readonly ms: number; readonly timer: NodeJS.Timeout }>();
+  readonly #retries = new Map<string, Retry>();
   #watcher: FSWatcher | undefined;
   #rootChecks: Promise<void> = Promise.resolve();
   #isLoading = true;
@@ -327,11 +328,13 @@ export class Publisher {
   }
 
   #onFailure(name: string, error: unknown): void {
-    this.#report(name, error);
-    if (!passing.has(codeOf(error))) return;
-    const ms = Math.min((this.#retries.get(name)?.ms ?? limits.firstRetryMs / 2) * 2, limits.lastRetryMs);
+    const { count, sinceMs } = this.#retries.get(name) ?? { count: 0, sinceMs: performance.now() };
+    const code = codeOf(error);
+    if (!racing.has(code) || performance.now() - sinceMs > limits.quietMs) this.#report(name, error);
+    if (!racing.has(code) && !passing.has(code)) return;
+    const ms = Math.min(limits.firstRetryMs * 2 ** count, limits.lastRetryMs);
     const timer = setTimeout(() => void this.#hint(name), ms).unref();
-    this.#retries.set(name, { ms, timer });
+    this.#retries.set(name, { count: count + 1, sinceMs, timer });
   }
 
   /** Says it once, until it is something else. */

@@ -18,6 +18,40 @@ const step = fc.record({
 });
 type Step = typeof step extends fc.Arbitrary<infer T> ? T : never;
 
+test('after it every file is one extent, free space is one run, and every byte is what it was', async () => {
+  const { node, fs } = await start();
+  await fc.assert(
+    fc.asyncProperty(fc.array(step, { minLength: 20, maxLength: 80 }), fc.integer(), async (steps, salt) => {
+      // A client of its own makes the mess: what it has set aside for its next writes goes with it.
+      const writer = await mount(node.url);
+      await writer.promises.rm('/files', { recursive: true, force: true });
+      await writer.promises.mkdir('/files');
+      const model = new Map<number, Buffer>();
+      for (const [i, each] of steps.entries()) await apply(writer, model, each, (salt + i) & 0xff);
+      await writer.unmount();
+      await expect.poll(async () => (await fs.status()).reservedBytes).toBe(0);
+      const views = await Promise.all(
+        [...model.keys()].map((file) => fs.map(pathOf(file), { follow: 'manual' })),
+      );
+
+      expect((await fs.defrag()).freeRuns).toBe(1);
+
+      for (const [file, content] of model) {
+        expect((await fs.promises.readFile(pathOf(file))).equals(content)).toBe(true);
+        expect(piecesOf(fs, file)).toBeLessThanOrEqual(1);
+      }
+      for (const view of views) {
+        const file = Number(view.path.split('-')[1]);
+        expect(Buffer.compare(view.bytes, model.get(file) ?? Buffer.alloc(0))).toBe(0);
+        view.close();
+      }
+      expect(await fs.check()).toEqual([]);
+      expect(node.errors).toEqual([]);
+    }),
+    { numRuns: 25, endOnFailure: true },
+  );
+}, 60_000);
+
 test('it goes through while files come, go and change', async () => {
   const { node, fs } = await start();
   const other = await mountForTest(node);
@@ -103,6 +137,15 @@ async function store(
   before.copy(after);
   bytes.copy(after, offset);
   return after;
+}
+
+/** In how many runs of pages a file lies; holes between do not count. */
+function piecesOf(fs: ClusterFs, file: number): number {
+  const extents = fs.extents(pathOf(file));
+  return extents.filter((e, i) => {
+    const before = extents[i - 1];
+    return before === undefined || before.page + before.count !== e.page;
+  }).length;
 }
 
 async function start(): Promise<{ node: NodeProcess; fs: ClusterFs }> {

@@ -126,6 +126,18 @@ describe('a session that lies', () => {
     await scene.expectUndisturbed();
   });
 
+  test('that gives a file away in sixty thousand pieces does not keep others waiting', async () => {
+    const { scene, session } = await start();
+    const { runs } = await session.connection.request('reserve', { pages: 120_000 });
+    const { page = 0 } = runs[0] ?? {};
+    const pieces = Array.from({ length: 60_000 }, (_, i) => ({ page: page + i * 2, count: 1 }));
+    const size = pieces.length * pageSize;
+    await session.connection.request('put', { ...put('/hostile/pieces'), size, runs: pieces });
+    await session.connection.request('unlink', { path: '/hostile/pieces' });
+    session.close();
+    await scene.expectUndisturbed();
+  });
+
   test('that presents stale views and lets them go takes nothing from others', async () => {
     const { scene, session } = await start();
     const { fs } = scene;

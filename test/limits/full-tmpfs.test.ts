@@ -51,6 +51,31 @@ describe.skipIf(!canMount)(
       expect((await fs.promises.readFile('/mapped')).every((byte) => byte === 5)).toBe(true);
       expect(node.errors).toEqual([]);
     });
+
+    test('has room again when files are removed', async () => {
+      const { node, fs, contents } = await fillUp();
+      for (const path of ['/file-0', '/file-1', '/file-2', '/file-3']) {
+        await fs.promises.unlink(path);
+        contents.delete(path);
+      }
+      await fs.promises.writeFile('/again', Buffer.alloc(2 * MiB, 9));
+      await fs.move('/again');
+      expect((await fs.promises.readFile('/again')).equals(Buffer.alloc(2 * MiB, 9))).toBe(true);
+      await expectContents(fs, contents);
+      expect(await fs.check()).toEqual([]);
+      expect(node.errors).toEqual([]);
+    });
+
+    test('does not keep a killed node from starting again', async () => {
+      const { node, fs, contents } = await fillUp();
+      await node.kill();
+      await node.start();
+      await expectContents(fs, contents);
+      await fs.promises.unlink('/file-0');
+      contents.delete('/file-0');
+      expect(await fs.check()).toEqual([]);
+      await expectContents(fs, contents);
+    });
   },
   30_000,
 );

@@ -11,26 +11,31 @@ export interface Memory {
 
 /** All memory of a process. */
 export function memoryOf(pid: number): Memory {
-  return sum(readFileSync(`/proc/${pid}/smaps_rollup`, 'utf8'));
+  return sum([readFileSync(`/proc/${pid}/smaps_rollup`, 'utf8')]);
 }
 
-/** The memory under a view, in this process. */
+/** The memory of a process that is mapped from files of such a name. */
+export function memoryFrom(pid: number, name: RegExp): Memory {
+  return sum(mappings(pid).filter((mapping) => name.test(mapping.split('\n', 1)[0] ?? '')));
+}
+
+/** The memory under a view of this process. */
 export function memoryUnder({ address, buffer }: View): Memory {
   const end = address + buffer.byteLength;
-  // One entry for each mapping: its addresses in the first line, then its numbers.
-  const entries = readFileSync('/proc/self/smaps', 'utf8').split(/^(?=[0-9a-f]+-[0-9a-f]+ )/m);
-  const under = entries.filter((entry) => {
-    const start = Number.parseInt(entry, 16);
-    return start >= address && start < end;
-  });
-  return sum(under.join(''));
+  const isUnder = (start: number): boolean => start >= address && start < end;
+  return sum(mappings(process.pid).filter((mapping) => isUnder(Number.parseInt(mapping, 16))));
 }
 
 export const mib = (bytes: number): string => `${(bytes / 2 ** 20).toFixed(1)} MiB`;
 
-function sum(smaps: string): Memory {
+/** Each begins with a line of its addresses and the file it is from; its numbers follow. */
+function mappings(pid: number): string[] {
+  return readFileSync(`/proc/${pid}/smaps`, 'utf8').split(/^(?=[0-9a-f]+-[0-9a-f]+ )/m);
+}
+
+function sum(mappings: readonly string[]): Memory {
   const total = (field: string): number => {
-    const lines = smaps.matchAll(new RegExp(`^${field}: +(\\d+) kB$`, 'gm'));
+    const lines = mappings.join('').matchAll(new RegExp(`^${field}: +(\\d+) kB$`, 'gm'));
     return [...lines].reduce((bytes, [, kib]) => bytes + Number(kib) * 1024, 0);
   };
   return { rss: total('Rss'), pss: total('Pss') };

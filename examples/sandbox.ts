@@ -27,8 +27,8 @@ export class Sandbox {
     for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, () => this.#abort(signal));
   }
 
-  /** Starts `clusterfs serve`, shows what it says, and resolves when it is ready. */
-  async serve(...options: string[]): Promise<void> {
+  /** Starts `clusterfs serve`, shows what it says, and resolves to its pid when it is ready. */
+  async serve(...options: string[]): Promise<number> {
     console.log(`$ clusterfs serve ${options.join(' ')}`);
     const node = spawn(process.execPath, [clusterfs, 'serve', '--listen', this.url, ...options], {
       stdio: ['ignore', 'pipe', 'inherit'],
@@ -41,6 +41,7 @@ export class Sandbox {
       if (line.includes('ready on')) break;
     }
     node.stdout.resume();
+    return node.pid ?? 0;
   }
 
   /** Starts another program with the arguments that it gets, and nothing else of ours. */

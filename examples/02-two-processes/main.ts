@@ -11,7 +11,7 @@ import { once } from 'node:events';
 import { Sandbox } from '../sandbox.ts';
 
 await using sandbox = new Sandbox();
-await sandbox.serve('--memory', '128MiB');
+await sandbox.serve('--memory', '64MiB');
 
 // As in two more terminals: `tsx first.ts unix:…` and `tsx second.ts unix:…`, in any order.
 const programs = ['./second.ts', './first.ts'].map((script) =>

@@ -4,7 +4,7 @@ import type { ClusterFs, View } from 'cluster-fs';
 export const roundTrips = 5000;
 
 const path = '/table';
-const byteLength = 64 * 2 ** 20;
+const byteLength = 32 * 2 ** 20;
 
 export interface Table {
   readonly view: View;

@@ -16,11 +16,11 @@ import { counters, numberAt, type Report, table } from './files.ts';
 import { drawSegment } from './segment-map.ts';
 
 const mib = 2 ** 20;
-const pieces = 12;
+const pieces = 8;
 const moves = 20;
 
 await using sandbox = new Sandbox();
-await sandbox.serve('--memory', '96MiB');
+await sandbox.serve('--memory', '64MiB');
 await using fs = await mount(sandbox.url);
 
 await writeInPieces();

@@ -46,9 +46,11 @@ export async function openRawSession(socketPath, { hello = {}, userfault, handle
       connection.close();
       throw error;
     });
+  let open = true;
   const close = () => {
     connection.close();
-    for (const fd of descriptors) native.closeDescriptor(fd);
+    if (open) for (const fd of descriptors) native.closeDescriptor(fd);
+    open = false;
   };
   return { connection, welcome, descriptors, close };
 }

@@ -18,10 +18,10 @@ describe('a session that lies', () => {
         await liar.ask(lie);
         expect(scene.node.errors.filter((error) => error.includes('Node.js v'))).toEqual([]);
       }),
-      { numRuns: 2000, endOnFailure: true },
+      { numRuns: 1000, endOnFailure: true },
     );
     await liar.leave();
-    expect(liar.sessions()).toBeLessThan(200);
+    expect(liar.sessions()).toBeLessThan(150);
     await scene.expectUndisturbed();
   });
 
@@ -31,9 +31,11 @@ describe('a session that lies', () => {
     await fc.assert(
       fc.asyncProperty(volley, async (lies) => {
         await Promise.all(lies.map((lie) => liar.ask(lie)));
+        // What it never maps and never answers makes its own moves wait: it starts anew.
+        await liar.leave();
         expect(scene.node.errors.filter((error) => error.includes('Node.js v'))).toEqual([]);
       }),
-      { numRuns: 40, endOnFailure: true },
+      { numRuns: 25, endOnFailure: true },
     );
     await liar.leave();
     await scene.expectUndisturbed();

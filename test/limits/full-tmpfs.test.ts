@@ -66,6 +66,22 @@ describe.skipIf(!canMount)(
       expect(node.errors).toEqual([]);
     });
 
+    test('has room again however often it was filled', async () => {
+      const { node, fs, contents } = await fillUp();
+      for (let round = 0; round < 8; round++) {
+        const [path] = [...contents.keys()].slice(-1);
+        await fs.promises.unlink(path ?? '');
+        contents.delete(path ?? '');
+        await fillWith(fs, contents);
+      }
+      await fs.promises.truncate('/file-1', 0);
+      contents.delete('/file-1');
+      await expectContents(fs, contents);
+      for (const path of contents.keys()) await fs.promises.unlink(path);
+      expect(await fs.check()).toEqual([]);
+      expect(node.errors).toEqual([]);
+    });
+
     test('does not keep a killed node from starting again', async () => {
       const { node, fs, contents } = await fillUp();
       await node.kill();

@@ -1,5 +1,9 @@
 /** A node in a process of its own: options as JSON in argv, then `ready` or `refused` as a message. */
+import { rmSync } from 'node:fs';
+import { dirname } from 'node:path';
 import { startNode } from '@cluster-fs/node';
+
+const options = JSON.parse(process.argv[2] ?? '{}');
 
 /** @param {string} kind @param {unknown} detail */
 function tell(kind, detail) {
@@ -7,11 +11,17 @@ function tell(kind, detail) {
   process.send?.({ kind, code, text: stack ?? message ?? String(detail) });
 }
 
-const orphaned = () => process.kill(process.pid, 'SIGKILL');
+/** Whoever ran the tests is gone, and cannot clean up any more. */
+function orphaned() {
+  for (const path of [options.runDirectory, dirname(options.socketPath)]) {
+    rmSync(path, { recursive: true, force: true });
+  }
+  process.kill(process.pid, 'SIGKILL');
+}
 
 try {
   const node = startNode({
-    ...JSON.parse(process.argv[2] ?? '{}'),
+    ...options,
     onError: (error) => tell('error', error),
     onNotice: (text) => tell('notice', text),
   });

@@ -1,4 +1,4 @@
-/** An edition of the databases, and the right answers of it: looked up in copies of our own, to compare with. */
+/** An edition of the databases, and its right answers: looked up in copies of our own, to compare with. */
 import { type CityResponse, Reader } from 'mmdb-lib';
 import { makePass, passCount } from './workload.ts';
 

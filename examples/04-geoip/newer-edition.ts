@@ -1,10 +1,10 @@
 /**
- * A newer edition of a database, as its maker would publish it: it knows one address more, and is a little longer.
+ * A newer edition of a database, as its maker would publish it: it knows one address more.
  *
- * The file has a binary tree over the bits of addresses, 16 zero bytes, the answers, and metadata after a marker; see
- * the MaxMind DB file format specification, version 2.0. New nodes of the tree shift everything behind it, and with it
- * every pointer: old and new have hardly a page in common, and half of one with half of the other would answer
- * nonsense.
+ * The file has a binary tree over the bits of addresses, 16 zero bytes, the answers, and metadata after a
+ * marker; see the MaxMind DB file format specification, version 2.0. New nodes of the tree shift everything
+ * behind it, and with it every pointer: old and new have hardly a page in common, and half of one with half
+ * of the other would answer nonsense.
  */
 import { type CityResponse, Reader } from 'mmdb-lib';
 
@@ -28,7 +28,7 @@ export function newerEdition(database: Buffer, { address, answer, builtAt }: Add
   const added = bits.length - leaf.depth - 1;
 
   const tree = Buffer.alloc(searchTreeSize + added * nodeBytes);
-  // A record is a node, or from `nodeCount` on "unknown" or a pointer to an answer: these move by the nodes added.
+  // A record below `nodeCount` is a node. That number is "unknown", others are answers; both move by `added`.
   const shifted = (record: number): number => (record < nodeCount ? record : record + added);
   for (let at = 0; at < searchTreeSize; at += recordBytes) {
     tree.writeUIntBE(shifted(database.readUIntBE(at, recordBytes)), at, recordBytes);
@@ -58,7 +58,7 @@ function bitsOf(address: string): number[] {
   return [...head, ...zeros, ...tail].flatMap((group) => [...toBits(group)].map(Number));
 }
 
-/** Where the record is that ends the way of an address down the tree, and how many bits above it were used. */
+/** The record that ends the way of an address down the tree, and how many bits were used above it. */
 function findLeaf(
   database: Buffer,
   nodeCount: number,

@@ -1,4 +1,7 @@
-/** What a worker does: it looks up the same addresses in every process, and tells a fingerprint of the answers. */
+/**
+ * What a worker does: it looks up the same addresses in every process, and tells a fingerprint of the
+ * answers.
+ */
 import { setImmediate } from 'node:timers/promises';
 import { crc32 } from 'node:zlib';
 import type { CityResponse, Reader } from 'mmdb-lib';

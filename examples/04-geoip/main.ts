@@ -2,7 +2,7 @@
  * Geo databases, once in memory for all workers, and replaced under them.
  *
  *   npm run demo
- *   npm run demo -- 16        with as many workers; from about four on, sharing pays for the node too
+ *   npm run demo -- 16        with as many workers; from about six on, sharing pays for the node too
  *
  * First every worker loads the databases for itself; then all look addresses up in one copy, which a node
  * publishes from a directory. Look at the table: what the same answers cost. Then a newer edition lands in
@@ -116,15 +116,16 @@ function summarize(): void {
   const { lookups, wrong } = sharing;
   const oneCopy = together.memory - together.segment + sizeBytes;
   const saved = alone.memory - oneCopy - nodeMemory;
+  const difference = `${mib(Math.abs(saved))} ${saved > 0 ? 'less' : 'more'}`;
   console.log(
     `   All ${workers} answered from it ${followedMs.toFixed(0)} ms after it was renamed into place.`,
   );
   console.log(`
 What you saw
-- One copy of the databases served ${workers} processes: ${mib(Math.abs(saved))} ${saved > 0 ? 'less' : 'more'}
-  memory than a copy in each, with that of the node.
-- ${lookups.toLocaleString('en')} lookups in it, before, during and after the change, and the answers
-  compared with the right ones: ${wrong} of ${lookups / passLength} passes over ${passLength} addresses differed.
+- One copy of the databases served ${workers} processes: ${difference} memory
+  than with a copy in each, that of the node included.
+- ${lookups.toLocaleString('en')} lookups in it, before, during and after the change: the answers
+  of ${wrong} among ${lookups / passLength} passes over ${passLength} addresses were not the right ones.
 - The same processes and the same arrays, with a newer database: ${newcomer} was unknown, and is
   in ${answer.city} now.`);
   assert.equal(loading.wrong + wrong, 0, 'an answer was wrong');

@@ -5,6 +5,7 @@
  */
 import { writeSync } from 'node:fs';
 import { openRawSession } from './raw-session.mjs';
+import './parent.mjs';
 
 const { connection, descriptors } = await openRawSession(process.argv[2] ?? '');
 const { handle } = await connection.request('open', { path: '/file', flags: 2, mode: 0o644 });

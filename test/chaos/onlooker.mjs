@@ -3,6 +3,7 @@
  * own, which all begin with 0x11, or zero, where the file was cut off.
  */
 import { mount } from 'cluster-fs';
+import './parent.mjs';
 
 const fs = await mount(process.argv[2], { label: 'onlooker' });
 const reserve = 2 ** 20;

@@ -11,6 +11,7 @@ import { native } from '@cluster-fs/transport';
 import { mount } from 'cluster-fs';
 import { bytesOf, cutTo, randomOf, sizeOf } from './content.mjs';
 import { countersOf, countOnce, Observer } from './counters.mjs';
+import { leave } from './parent.mjs';
 
 /** @typedef {import('./content.mjs').State} State */
 
@@ -156,4 +157,4 @@ process.send?.({
   sameAddress: native.addressOf(words) === address && view.address === address,
 });
 await fs.unmount();
-process.disconnect();
+leave();

@@ -9,6 +9,7 @@
 import { native } from '@cluster-fs/transport';
 import { mount } from 'cluster-fs';
 import { countersOf, countOnce, Observer, reservedPages, wordsPerPage } from './counters.mjs';
+import { isOrphan, leave } from './parent.mjs';
 
 const [role, number = '0', style, url] = process.argv.slice(2);
 const index = Number(number);
@@ -55,11 +56,11 @@ function workAndYield() {
 }
 
 process.on('message', () => {
-  void fs.unmount().then(() => process.disconnect());
+  void fs.unmount().then(leave);
 });
 process.send?.({ kind: 'ready' });
 
 if (style === 'busy') {
-  while (Atomics.load(stop, 0) === 0) work();
+  while (Atomics.load(stop, 0) === 0 && !isOrphan()) work();
   process.send?.(report());
 } else workAndYield();

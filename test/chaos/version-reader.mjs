@@ -3,6 +3,7 @@
  * `url` in argv. What is read at one time must be one version, and versions only grow.
  */
 import { mount } from 'cluster-fs';
+import { leave } from './parent.mjs';
 
 const fs = await mount(process.argv[2], { label: 'version reader' });
 const manual = await fs.map('/document', { follow: 'manual', reserve: 2 ** 22 });
@@ -47,4 +48,4 @@ while (running) {
 }
 process.send?.({ kind: 'report', findings, looks, newest });
 await fs.unmount();
-process.disconnect();
+leave();

@@ -9,6 +9,7 @@
 import { native } from '@cluster-fs/transport';
 import { mount } from 'cluster-fs';
 import { openRawSession } from './raw-session.mjs';
+import './parent.mjs';
 
 const url = process.argv[2] ?? '';
 const fs = await mount(url, { label: 'victim' });

@@ -3,6 +3,7 @@
  * `last` in argv.
  */
 import { mount } from 'cluster-fs';
+import { leave } from './parent.mjs';
 
 const [url, last = '1'] = process.argv.slice(2);
 const fs = await mount(url, { label: 'word waiter' });
@@ -23,4 +24,4 @@ for (let value = 0; value < Number(last); ) {
 }
 process.send?.({ kind: 'report', seen });
 await fs.unmount();
-process.disconnect();
+leave();

@@ -1,6 +1,7 @@
 /** What is at a path of the disk, and whether it is still the same. */
 import type { BigIntStats } from 'node:fs';
-import { lstat } from 'node:fs/promises';
+import { lstat, realpath } from 'node:fs/promises';
+import { dirname } from 'node:path';
 
 export interface DiskEntry {
   readonly kind: 'file' | 'directory' | 'symlink' | 'other';
@@ -12,10 +13,15 @@ export interface DiskEntry {
   readonly ino: bigint;
 }
 
-/** Undefined when nothing is there. A symlink is looked at, not followed. */
+/**
+ * Undefined when nothing is there. A symlink is looked at, not followed, also on the way: what is seen through one
+ * has a name of its own. Requires: the path of a directory that is published has no links.
+ */
 export async function lookAt(path: string): Promise<DiskEntry | undefined> {
   try {
-    return toEntry(await lstat(path, { bigint: true }));
+    const entry = toEntry(await lstat(path, { bigint: true }));
+    const parent = dirname(path);
+    return (await realpath(parent)) === parent ? entry : undefined;
   } catch (error) {
     if (isGone(error)) return undefined;
     throw error;
@@ -42,9 +48,11 @@ export const hasSameContent = (a: DiskEntry, b: DiskEntry): boolean =>
 export const isSameInode = (a: DiskEntry, b: DiskEntry): boolean =>
   a.kind === b.kind && a.ino === b.ino && a.birthNs === b.birthNs;
 
-/** Nothing is there, or no longer: a directory above may have become a file. */
+const goneCodes = new Set(['ENOENT', 'ENOTDIR', 'ELOOP']);
+
+/** Nothing is there, or no longer: a directory above may have become a file, or a link. */
 export const isGone = (error: unknown): boolean =>
-  error instanceof Error && 'code' in error && (error.code === 'ENOENT' || error.code === 'ENOTDIR');
+  error instanceof Error && 'code' in error && goneCodes.has(String(error.code));
 
 /** In milliseconds, as exact as a double can be; the cluster keeps times so. */
 export const mtimeMsOf = ({ mtimeNs }: DiskEntry): number => Number(mtimeNs) / 1e6;

@@ -45,6 +45,10 @@ export async function publish(
   name: string,
   { entry, before }: { readonly entry: DiskEntry | undefined; readonly before: DiskEntry | undefined },
 ): Promise<void> {
+  const isReached = hasNoLinks(mirror, posix.dirname(publishedPath(mirror, name)));
+  // What is seen through a link is not what was published under this name.
+  if (entry === undefined && !isReached) return;
+  if (!isReached) throw new FsError('ELOOP', 'publish', { path: publishedPath(mirror, name) });
   switch (entry?.kind) {
     case undefined:
       return remove(mirror, name);
@@ -61,6 +65,17 @@ export async function publish(
         why: 'neither file, directory nor symlink',
       });
   }
+}
+
+/** Also when nothing is there: directories are made when they are missing. */
+function hasNoLinks({ fs, root }: Mirror, directory: string): boolean {
+  let path = root;
+  for (const part of posix.relative(root, directory).split('/')) {
+    path = posix.join(path, part);
+    const there = fs.lstatSync(path, { throwIfNoEntry: false });
+    if (there?.isDirectory() !== true) return there === undefined;
+  }
+  return true;
 }
 
 async function remove(mirror: Mirror, name: string): Promise<void> {
@@ -112,7 +127,7 @@ async function makeLink(mirror: Mirror, name: string, before: DiskEntry | undefi
 /** As it is to be in the cluster; undefined when it leads out. */
 async function targetOf(mirror: Mirror, name: string): Promise<string | undefined> {
   const path = diskPath(mirror, name);
-  const written = await readlink(path);
+  const written = await readUnchanged(path, () => readlink(path));
   const target = resolve(dirname(path), written);
   const inside = relative(mirror.directory, target);
   if (inside === '..' || inside.startsWith('../')) return undefined;
@@ -147,7 +162,7 @@ async function copyFile(mirror: Mirror, name: string, entry: DiskEntry): Promise
   const source = diskPath(mirror, name);
   // Neither a link nor a pipe that has taken the name meanwhile is followed or waited for.
   const flags = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK;
-  const file = await openUnchanged(source, flags);
+  const file = await readUnchanged(source, () => open(source, flags));
   try {
     await makeParent(fs, path);
     const options = { mode: entry.mode, mtimeMs: mtimeMsOf(entry), signal };
@@ -157,15 +172,13 @@ async function copyFile(mirror: Mirror, name: string, entry: DiskEntry): Promise
   }
 }
 
-async function openUnchanged(path: string, flags: number): Promise<FileHandle> {
+/** Reads what was a file, or a link, a moment ago. ELOOP: it is a link now; EINVAL: it is none now. */
+async function readUnchanged<T>(path: string, read: () => Promise<T>): Promise<T> {
   try {
-    return await open(path, flags);
+    return await read();
   } catch (error) {
-    // It was a file a moment ago; ELOOP: it is a link now.
-    if (isGone(error) || (error instanceof Error && 'code' in error && error.code === 'ELOOP')) {
-      throw new Changed(path);
-    }
-    throw error;
+    const isOther = error instanceof Error && 'code' in error && error.code === 'EINVAL';
+    throw isOther || isGone(error) ? new Changed(path) : error;
   }
 }
 

@@ -18,7 +18,6 @@ import { setMaxListeners } from 'node:events';
 import { readdir, realpath } from 'node:fs/promises';
 import { posix, relative, resolve } from 'node:path';
 import { setTimeout as wait } from 'node:timers/promises';
-import { type FSWatcher, watch } from 'chokidar';
 import { type ClusterFs, FsError } from 'cluster-fs';
 import { type DiskEntry, isGone, isSameInode, lookAt } from './disk-entry.ts';
 import type { Ledger } from './ledger.ts';
@@ -26,6 +25,7 @@ import { Changed, diskPath, type Mirror, publish, publishedPath } from './mirror
 import { scan } from './scan.ts';
 import { settled } from './settle.ts';
 import { Slots } from './slots.ts';
+import { Watches } from './watches.ts';
 
 export interface PublisherOptions {
   readonly fs: ClusterFs;
@@ -99,7 +99,7 @@ export class Publisher {
   /** What was said of a path, so that it is said once. */
   readonly #problems = new Map<string, string>();
   readonly #retries = new Map<string, Retry>();
-  #watcher: FSWatcher | undefined;
+  readonly #watches: Watches;
   #rootChecks: Promise<void> = Promise.resolve();
   #isLoading = true;
   /** The directory that is watched; undefined while it is gone. */
@@ -115,6 +115,10 @@ export class Publisher {
       root: options.root,
       signal: this.#abort.signal,
     };
+    this.#watches = new Watches({
+      onHint: (path) => this.#hintAt(path),
+      onError: (path, error) => this.#report(this.#nameOf(path), error),
+    });
   }
 
   /**
@@ -153,7 +157,7 @@ export class Publisher {
     this.#abort.abort();
     for (const { timer } of this.#retries.values()) clearTimeout(timer);
     await this.#rootChecks;
-    await this.#watcher?.close();
+    await this.#watches.close();
     await Promise.all(this.#active.values());
   }
 
@@ -163,31 +167,10 @@ export class Publisher {
     if (this.#root === undefined) throw new FsError('ENOENT', 'publish', { path: this.#options.directory });
     this.#mirror = { ...this.#mirror, directory: this.#root.directory };
     await this.#options.fs.promises.mkdir(this.root, { recursive: true });
-    await this.#watch();
     const { files, bytes } = await this.#load(onProgress);
     this.#isLoading = false;
     this.#rootChecks = this.#checkRoots();
     return { files, bytes, elapsedMs: performance.now() - startMs };
-  }
-
-  /** Resolves when everything that lies there is watched. */
-  async #watch(): Promise<void> {
-    const { directory } = this;
-    const watcher = watch(directory, { followSymlinks: false, ignoreInitial: true, atomic: false });
-    this.#watcher = watcher;
-    watcher.on('all', (_, path) => this.#hintAt(path));
-    // Also what chokidar takes for no change, or for one too many: attributes, quick changes one after the
-    // other.
-    watcher.on('raw', (_, name, details) => {
-      const { watchedPath } = details as { watchedPath: string };
-      this.#hintAt(watchedPath);
-      if (typeof name === 'string') this.#hintAt(resolve(watchedPath, name));
-    });
-    watcher.on('error', (error) => this.#report('', error));
-    await new Promise<void>((done, fail) => {
-      watcher.once('ready', done);
-      this.#abort.signal.addEventListener('abort', () => fail(this.#abort.signal.reason), { once: true });
-    });
   }
 
   async #load(onProgress: (p: LoadProgress) => void): Promise<{ files: number; bytes: number }> {
@@ -195,7 +178,11 @@ export class Publisher {
     const found = new Map<string, DiskEntry>();
     let totalFiles = 0;
     let totalBytes = 0;
-    for await (const { name, entry } of scan(this.directory, (name, error) => this.#report(name, error))) {
+    const listener = {
+      onDirectory: (path: string, entry: DiskEntry) => this.#watches.watch(path, entry),
+      onError: (name: string, error: unknown) => this.#report(name, error),
+    };
+    for await (const { name, entry } of scan(this.directory, listener)) {
       signal.throwIfAborted();
       found.set(name, entry);
       if (entry.kind !== 'file') continue;
@@ -230,9 +217,14 @@ export class Publisher {
     }
   }
 
+  #nameOf(path: string): string {
+    return relative(this.directory, path);
+  }
+
   /** A path of the disk may have changed. */
   #hintAt(path: string): void {
-    const name = relative(this.directory, resolve(path));
+    const name = this.#nameOf(path);
+    // Told late, of a directory that is no longer the one that is published.
     if (name === '..' || name.startsWith('../')) return;
     // Never rejects: what fails is reported.
     void this.#hint(name);
@@ -266,8 +258,7 @@ export class Publisher {
         await this.#slots.run(() => this.#bring(name, entry));
         this.#problems.delete(name);
         this.#retries.delete(name);
-        const isNew = before === undefined || (entry !== undefined && !isSameInode(before, entry));
-        if (entry?.kind === 'directory' && isNew && !this.#isLoading) await this.#enter(name, before);
+        if (entry?.kind === 'directory') await this.#enter(name, { entry, before });
       } catch (error) {
         if (signal.aborted) return;
         if (error instanceof Changed) this.#again.add(name);
@@ -286,7 +277,7 @@ export class Publisher {
       (before === undefined || (await lookAtRoot(this.#options.directory)) === undefined)
     )
       return;
-    if (before?.kind === 'directory' && entry?.kind !== 'directory') this.#forget(name);
+    if (before?.kind === 'directory' && entry?.kind !== 'directory') await this.#forget(name);
     const { ledger } = this.#options;
     const path = publishedPath(this.#mirror, name);
     if (entry !== undefined) ledger.add(path);
@@ -300,30 +291,29 @@ export class Publisher {
     }
   }
 
-  /** Looks at what is in a directory that is new, or took the place of another. */
-  async #enter(name: string, before: DiskEntry | undefined): Promise<void> {
+  /** Watches a directory, and if it is new or took the place of another, looks at everything in it. */
+  async #enter(
+    name: string,
+    { entry, before }: { readonly entry: DiskEntry; readonly before: DiskEntry | undefined },
+  ): Promise<void> {
     const path = diskPath(this.#mirror, name);
-    if (before !== undefined && name !== '') {
-      // The name is watched as what it was.
-      this.#watcher?.unwatch(path);
-      this.#watcher?.add(path);
-    }
-    // What was made before it was watched has raised no hint. By then it is watched.
-    await wait(this.#options.settleMs, undefined, { signal: this.#abort.signal });
-    const prefix = `${name}/`;
-    const known = [...this.#published.keys()].filter(
-      (each) => before !== undefined && each.startsWith(prefix),
-    );
+    if (!(await this.#watches.watch(path, entry))) return;
+    const known = before === undefined ? [] : this.#publishedBelow(name);
     const found = (await readdir(path)).map((child) => posix.join(name, child));
     for (const each of [...known, ...found]) void this.#hint(each);
   }
 
-  #forget(name: string): void {
-    const prefix = `${name}/`;
-    for (const each of this.#published.keys()) {
-      if (!each.startsWith(prefix)) continue;
+  #publishedBelow(name: string): string[] {
+    const prefix = name === '' ? '' : `${name}/`;
+    return [...this.#published.keys()].filter((each) => each !== '' && each.startsWith(prefix));
+  }
+
+  /** A directory is about to go from the cluster, with all that is in it. */
+  async #forget(name: string): Promise<void> {
+    for (const each of [name, ...this.#publishedBelow(name)]) {
       this.#published.delete(each);
       this.#options.ledger.delete(publishedPath(this.#mirror, each));
+      await this.#watches.unwatch(diskPath(this.#mirror, each));
     }
   }
 
@@ -351,7 +341,6 @@ export class Publisher {
    * at.
    */
   async #checkRoot(): Promise<void> {
-    const { signal } = this.#abort;
     const known = this.#root;
     this.#root = await lookAtRoot(this.#options.directory);
     if (this.#root === undefined) {
@@ -362,13 +351,9 @@ export class Publisher {
     } else if (known === undefined || !isSameRoot(known, this.#root)) {
       this.#mirror = { ...this.#mirror, directory: this.#root.directory };
       this.#problems.delete('');
-      await this.#watcher?.close();
-      signal.throwIfAborted();
-      await this.#watch();
-      for await (const { name } of scan(this.directory, (name, error) => this.#report(name, error))) {
-        void this.#hint(name);
-      }
-      for (const name of this.#published.keys()) void this.#hint(name);
+      await this.#watches.unwatchAll();
+      // What is in it follows when it is entered.
+      for (const name of ['', ...this.#published.keys()]) void this.#hint(name);
     }
   }
 

@@ -9,13 +9,17 @@ export interface Scanned {
   readonly entry: DiskEntry;
 }
 
-/**
- * A directory comes before what is in it. `onError` hears of directories that cannot be read; what is in them
- * is left out.
- */
+export interface ScanListener {
+  /** Called before the directory is read. */
+  onDirectory(path: string, entry: DiskEntry): Promise<unknown>;
+  /** A directory that cannot be read; what is in it is left out. */
+  onError(name: string, error: unknown): void;
+}
+
+/** A directory comes before what is in it. */
 export async function* scan(
   directory: string,
-  onError: (name: string, error: unknown) => void,
+  { onDirectory, onError }: ScanListener,
 ): AsyncGenerator<Scanned> {
   const waiting = [''];
   for (let name = waiting.pop(); name !== undefined; name = waiting.pop()) {
@@ -23,6 +27,7 @@ export async function* scan(
     if (entry === undefined) continue;
     yield { name, entry };
     if (entry.kind !== 'directory') continue;
+    await onDirectory(join(directory, name), entry);
     try {
       const below = await readdir(join(directory, name));
       for (const child of below.sort().reverse()) waiting.push(posix.join(name, child));

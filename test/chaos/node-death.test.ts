@@ -109,8 +109,7 @@ test('a large write that is under way when the node dies is whole, or fails as i
     await node.kill();
     await node.start();
     const small = fs.promises.writeFile(`/small-${round}`, 'small');
-    await writing;
-    await small;
+    await Promise.all([writing, small]);
     expect(['written', 'ECONNRESET']).toContain(outcome);
     const bytes = await fs.promises.readFile('/large');
     const isNew = bytes.equals(bytesOf(state));

@@ -187,6 +187,12 @@ describe('Ctrl-C', () => {
 });
 
 describe('when nobody reads the output any more', () => {
+  test('--help ends quietly', async () => {
+    const help = start(['--help']);
+    help.process.stdout?.destroy();
+    expect(await help.ended).toMatchObject({ code: 0, stderr: '' });
+  });
+
   test('cat ends quietly', async () => {
     await fs.replace('/long', Buffer.alloc(20 * 2 ** 20, 'line\n'));
     const cat = node.start('cat', '/long');

@@ -96,6 +96,12 @@ function subcommandTerm(command: Command): string {
 /** Runs a command line; the process ends with `process.exitCode`. */
 export async function runCommandLine(argv: readonly string[], host: Host): Promise<void> {
   const program = createProgram(host);
+  // Who reads the output may leave (`--help | head`); a verb that runs listens too, and ends.
+  for (const stream of [process.stdout, process.stderr]) {
+    stream.on('error', (error: NodeJS.ErrnoException) => {
+      if (error.code !== 'EPIPE') throw error;
+    });
+  }
   try {
     await program.parseAsync(argv, { from: 'user' });
   } catch (error) {

@@ -18,10 +18,21 @@ export interface DiskEntry {
  * has a name of its own. Requires: the path of a directory that is published has no links.
  */
 export async function lookAt(path: string): Promise<DiskEntry | undefined> {
+  const entry = await lookDirectly(path);
+  if (entry === undefined) return undefined;
   try {
-    const entry = toEntry(await lstat(path, { bigint: true }));
     const parent = dirname(path);
     return (await realpath(parent)) === parent ? entry : undefined;
+  } catch (error) {
+    if (isGone(error)) return undefined;
+    throw error;
+  }
+}
+
+/** As `lookAt`, for a path that was found by walking there. */
+export async function lookDirectly(path: string): Promise<DiskEntry | undefined> {
+  try {
+    return toEntry(await lstat(path, { bigint: true }));
   } catch (error) {
     if (isGone(error)) return undefined;
     throw error;

@@ -1,7 +1,7 @@
 /** Everything below a directory of the disk, once. */
 import { readdir } from 'node:fs/promises';
 import { join, posix } from 'node:path';
-import { type DiskEntry, isGone, lookAt } from './disk-entry.ts';
+import { type DiskEntry, isGone, lookDirectly } from './disk-entry.ts';
 
 export interface Scanned {
   /** Below the directory; empty for the directory itself. */
@@ -23,7 +23,7 @@ export async function* scan(
 ): AsyncGenerator<Scanned> {
   const waiting = [''];
   for (let name = waiting.pop(); name !== undefined; name = waiting.pop()) {
-    const entry = await lookAt(join(directory, name));
+    const entry = await lookDirectly(join(directory, name));
     if (entry === undefined) continue;
     yield { name, entry };
     if (entry.kind !== 'directory') continue;

@@ -57,7 +57,8 @@ for (const file of files) {
   const beganMs = performance.now();
   process.stdout.write(`bench: ${file} ... `);
   if (!(await runs(file))) failed.push(file);
-  console.log(`${((performance.now() - beganMs) / 1000).toFixed(1)} s`);
+  const seconds = (performance.now() - beganMs) / 1000;
+  console.log(`${seconds.toFixed(1)} s, load ${machine().load.toFixed(1)}`);
 }
 const run: Run = { when: new Date().toISOString(), quick: options.quick, machine: facts, rows };
 if (rows.length > 0) console.log(`\n${tableOf(rows)}\n`);

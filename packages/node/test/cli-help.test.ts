@@ -1,6 +1,9 @@
 /** `clusterfs --help` teaches, and every verb shows how it is used. */
+import { mkdirSync, symlinkSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { expect, test } from 'vitest';
-import { run } from './cli-process.ts';
+import { makeHome, run, start, startProgram } from './cli-process.ts';
 
 const verbs = [
   'serve',
@@ -40,6 +43,35 @@ test('the help has every verb, the tour, and the exit codes', async () => {
   ]);
   expect(stdout).toMatch(/^Exit codes: 0 done; 1 failed, .*; 2 called wrongly; 3 no node is there;$/m);
   expect(Math.max(...stdout.split('\n').map((line) => line.length))).toBeLessThanOrEqual(110);
+});
+
+test('the tour can be walked as it is printed', async () => {
+  const { stdout } = await run(['--help']);
+  const program = /\n {2}\/\/ reader\.mjs.*\n((?: {2}.+\n)+)/.exec(stdout)?.[1]?.replace(/^ {2}/gm, '') ?? '';
+  const home = makeHome();
+  mkdirSync(join(home, 'node_modules'));
+  symlinkSync(
+    fileURLToPath(new URL('../../cluster-fs', import.meta.url)),
+    join(home, 'node_modules/cluster-fs'),
+  );
+  writeFileSync(join(home, 'reader.mjs'), program);
+  writeFileSync(join(home, 'README.md'), '# The readme, as it was');
+  writeFileSync(join(home, 'NEWS.md'), '# The news, as they are');
+  const options = { cwd: home, env: { XDG_RUNTIME_DIR: home } };
+  const node = start(['serve', '--memory', '1GiB'], options);
+  await node.says(/ready on/);
+  expect((await run(['put', 'README.md', '/readme'], options)).code).toBe(0);
+  expect((await run(['ls', '-l', '/'], options)).stdout).toMatch(/ readme\n$/);
+  const reader = startProgram(join(home, 'reader.mjs'), options);
+  await reader.says(/^# The readme/m);
+  expect((await run(['move', '/readme'], options)).code).toBe(0);
+  await reader.says(/^move under the same address/m);
+  expect((await run(['put', '--replace', 'NEWS.md', '/readme'], options)).code).toBe(0);
+  await reader.says(/^replace under the same address/m);
+  await reader.says(/^# The news/m);
+  expect((await run(['holders'], options)).stdout).toMatch(/ \/readme +.*reader\.mjs\n$/);
+  await reader.interrupt();
+  expect((await node.interrupt()).code).toBe(0);
 });
 
 test.each(verbs)('%s --help has an example and says what it is for', async (verb) => {

@@ -53,9 +53,17 @@ export function makeHome(): string {
   return home;
 }
 
-export function start(args: readonly string[], { env = {}, cwd, input }: RunOptions = {}): Started {
+export const start = (args: readonly string[], options: RunOptions = {}): Started =>
+  startProgram(program, options, args);
+
+/** Any program, with node. */
+export function startProgram(
+  path: string,
+  { env = {}, cwd, input }: RunOptions = {},
+  args: readonly string[] = [],
+): Started {
   const { CLUSTERFS_URL, ...inherited } = process.env;
-  const child = spawn(process.execPath, [program, ...args], {
+  const child = spawn(process.execPath, [path, ...args], {
     env: { ...inherited, ...env },
     cwd,
     stdio: ['pipe', 'pipe', 'pipe'],

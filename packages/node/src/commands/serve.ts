@@ -37,9 +37,10 @@ export function addServe(program: Command, host: Host): void {
       'The files live in shared memory and nowhere else: when the node is stopped, they are gone. A node ' +
       'that ' +
       'crashed, or was killed, loses nothing: start it again on the same socket, and it goes on.\n\n' +
-      'A published directory is followed: a file is replaced in one step once it has been left alone for a ' +
-      'while, so that nobody sees half of it, and live views show the new content. Links that lead out of the ' +
-      'directory, sockets and pipes are left out. What clients change there stays until the disk changes too.',
+      'A published directory is followed: a file is replaced in one step once it has been left alone for ' +
+      'a while, so that nobody sees half of it, and live views show the new content. Links that lead out ' +
+      'of the directory, sockets and pipes are left out. What clients change there stays until the disk ' +
+      'changes too.',
     examples: [
       'clusterfs serve --memory 4GiB',
       'clusterfs serve --listen unix:/run/app/cluster.sock --allow-uid 1000',

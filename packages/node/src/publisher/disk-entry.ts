@@ -14,8 +14,8 @@ export interface DiskEntry {
 }
 
 /**
- * Undefined when nothing is there. A symlink is looked at, not followed, also on the way: what is seen through one
- * has a name of its own. Requires: the path of a directory that is published has no links.
+ * Undefined when nothing is there. A symlink is looked at, not followed, also on the way: what is seen
+ * through one has a name of its own. Requires: the path of a directory that is published has no links.
  */
 export async function lookAt(path: string): Promise<DiskEntry | undefined> {
   const entry = await lookDirectly(path);

@@ -76,7 +76,7 @@ export const limits = {
 
 /** Failures that go away by themselves; others need a change of the file. */
 const passing = new Set(['ENOSPC', 'EBUSY', 'EAGAIN', 'EMFILE', 'ENFILE', 'ENOMEM', 'ESTALE', 'EIO']);
-/** What a path meets whose directory is just being made into something else. Worth a word only if it stays so. */
+/** What a path meets whose directory is just becoming something else. Worth a word only if it stays so. */
 const racing = new Set(['ENOENT', 'ENOTDIR', 'ELOOP', 'EEXIST', 'EISDIR', 'ENOTEMPTY']);
 
 interface Retry {

@@ -1,10 +1,10 @@
 /**
  * Watching directories of the disk, each for what happens directly in it.
  *
- * One chokidar watcher per directory, none for files: inotify tells of a file by its directory, and a watcher
- * for each file would cost ten times the memory. A watcher that recurses would also be tied to names: when a
- * directory takes the place of another, what is below it keeps the watches of the old one. Here a directory is
- * known by its inode, and is watched before it is listed, so that nothing is made in between unseen.
+ * One chokidar watcher per directory, none for files: inotify tells of a file by its directory, and watching
+ * each file would cost ten times the memory. A watcher that recurses would also be tied to names: when a
+ * directory takes the place of another, what is below it keeps the watches of the old one. Here a directory
+ * is known by its inode, and is watched before it is listed, so that nothing is made in between unseen.
  */
 import { join, resolve } from 'node:path';
 import { type FSWatcher, watch } from 'chokidar';

@@ -52,6 +52,8 @@ export interface RequestOptions {
   readonly descriptors?: readonly number[];
   /** Learns the request id, which `cancel` and `progress` name. */
   readonly onSent?: (id: number) => void;
+  /** Sees the reply before anything that arrived behind it is handled: a promise comes later. */
+  readonly onReply?: (reply: unknown) => void;
   /** Takes the descriptors that came with the reply; without it they are closed. */
   readonly onDescriptors?: (descriptors: readonly number[]) => void;
 }
@@ -127,7 +129,7 @@ export class Connection {
   request<N extends RequestName>(
     name: N,
     fields: FieldsOf<(typeof requests)[N]['fields']>,
-    { descriptors = [], onSent, onDescriptors }: RequestOptions = {},
+    { descriptors = [], onSent, onReply, onDescriptors }: RequestOptions = {},
   ): Promise<Reply<N>> {
     if (this.#closed !== undefined) return Promise.reject(this.#closed);
     const id = this.#nextRequest++;
@@ -136,6 +138,7 @@ export class Connection {
       const settle = (reply: unknown, received: readonly number[]): void => {
         if (onDescriptors !== undefined) onDescriptors(received);
         else for (const fd of received) native.closeDescriptor(fd);
+        onReply?.(reply);
         resolve(reply as Reply<N>);
       };
       // Before it is queued: a queue that overflows closes the connection, and rejects who waits.

@@ -10,6 +10,7 @@
  * Remaps that arrive together are applied as one: after a pause (SIGSTOP) no view passes through places that
  * the file has left again.
  */
+import { fstatSync } from 'node:fs';
 import { parentPort, workerData } from 'node:worker_threads';
 import {
   assert,
@@ -19,6 +20,7 @@ import {
   FsError,
   native,
   protocolVersion,
+  type Reply,
 } from '@cluster-fs/transport';
 import { pageSize } from '../segment/layout.ts';
 import {
@@ -205,17 +207,25 @@ async function resume(): Promise<void> {
     if (Buffer.compare(before.segmentId, now.segmentId) !== 0) {
       throw giveUp('the node that came back has another segment');
     }
-    facts = now;
-    const stale = await presentAll(now);
+    // The old descriptor stays: the application's thread, and the pool, may be in the middle of a call with
+    // its number.
+    if (!isSameFile(before.dataFd, now.dataFd)) throw giveUp('the node that came back has other data');
+    facts = { ...now, dataFd: before.dataFd };
+    const stale = await presentAll(facts);
     if (connection === undefined) throw new FsError('ECONNRESET', 'mount');
-    native.closeDescriptor(before.dataFd);
-    tell({ type: 'back', facts: now, stale });
+    native.closeDescriptor(now.dataFd);
+    tell({ type: 'back', facts, stale });
   } catch (error) {
     facts = before;
     native.closeDescriptor(now.metaFd);
     native.closeDescriptor(now.dataFd);
     throw error;
   }
+}
+
+function isSameFile(a: number, b: number): boolean {
+  const [one, other] = [fstatSync(a), fstatSync(b)];
+  return one.dev === other.dev && one.ino === other.ino;
 }
 
 const giveUp = (why: string): FsError => new FsError('ESTALE', 'mount', { why });
@@ -384,12 +394,22 @@ function unmap(key: number, keepAddresses: boolean): void {
 async function advance(key: number): Promise<{ size: number; layoutVersion: number }> {
   const view = views.get(key);
   if (view === undefined) throw new FsError('EBADF', 'advance', { why: 'the view is closed' });
-  const { serial, size, layoutVersion, extents } = await control().request('advance', { view: view.id });
+  const { size, layoutVersion } = await control().request(
+    'advance',
+    { view: view.id },
+    { onReply: (reply) => onAdvanced(view, reply as Reply<'advance'>) },
+  );
+  return { size, layoutVersion };
+}
+
+/** Between the remaps that came before it and those that come behind. */
+function onAdvanced(view: OpenView, { serial, size, layoutVersion, extents }: Reply<'advance'>): void {
+  applyWaiting();
+  if (!views.has(view.key)) return;
   show(view, { from: view.mapping.from, count: view.mapping.pages, extents });
   view.extents = extents;
   setState(view, { size, layoutVersion });
   connection?.event('ack', { view: view.id, serial });
-  return { size, layoutVersion };
 }
 
 function answer(id: number, result: Promise<unknown>): void {

@@ -72,7 +72,10 @@ export class Session implements Backend {
   readonly #views = new Map<number, ViewListener>();
   readonly #pending = new Map<number, Pending>();
   readonly #progress = new Map<number, (p: Event<'progress'>) => void>();
-  readonly #subscriptions = new Map<number, (event: Event<'event'>) => void>();
+  readonly #subscriptions = new Map<
+    number,
+    { readonly path: string | undefined; readonly listener: (event: Event<'event'>) => void }
+  >();
   readonly #stock: PageStock;
   /** Stores into the segment that are under way on the thread pool. */
   readonly #stores = new Set<Promise<void>>();
@@ -226,7 +229,7 @@ export class Session implements Backend {
 
   async subscribe(path: string | undefined, listener: (event: Event<'event'>) => void): Promise<() => void> {
     const subscription = this.#nextId++;
-    this.#subscriptions.set(subscription, listener);
+    this.#subscriptions.set(subscription, { path, listener });
     try {
       await this.#ask({ type: 'request', name: 'subscribe', fields: { subscription, path } });
     } catch (error) {
@@ -323,7 +326,7 @@ export class Session implements Backend {
         this.#views.get(message.key)?.onChanged(message);
         return;
       case 'event':
-        this.#subscriptions.get(message.event.subscription)?.(message.event);
+        this.#subscriptions.get(message.event.subscription)?.listener(message.event);
         return;
       case 'away':
         if (this.#setPresent === undefined) this.#goAway();
@@ -377,8 +380,8 @@ export class Session implements Backend {
   }
 
   async #resubscribe(): Promise<void> {
-    for (const subscription of this.#subscriptions.keys()) {
-      await this.#ask({ type: 'request', name: 'subscribe', fields: { subscription, path: undefined } });
+    for (const [subscription, { path }] of this.#subscriptions) {
+      await this.#ask({ type: 'request', name: 'subscribe', fields: { subscription, path } });
     }
   }
 

@@ -17,12 +17,24 @@ import type { Grant, Handle, Session } from './session.ts';
 
 export const pagesFor = (size: number): number => Math.ceil(size / pageSize);
 
-export function reserve(
+/**
+ * Commits that a reservation waits for: one that frees a file, and the one that frees its pages behind it.
+ */
+const commitsToWaitFor = 3;
+
+export async function reserve(
   c: Coordinator,
   session: Session,
   { pages }: Request<'reserve'>,
 ): Promise<Reply<'reserve'>> {
   assertMayChange(session, 'write');
+  for (let waited = 0; ; waited++) {
+    // What was removed or given back just now is free with the next commit.
+    const next = pages > c.writer.pages.free && waited < commitsToWaitFor ? c.journal.nextFlush() : undefined;
+    if (next === undefined) break;
+    await next;
+  }
+  if (c.store.isTight()) throw new FsError('ENOSPC', 'write', { why: 'tmpfs is full' });
   return c.journal.mutate(() => ({
     runs: takePages(c, pages, session.reservations).left.map((r) => ({ ...r })),
   }));

@@ -41,7 +41,7 @@ export async function defrag(c: Coordinator, { onProgress, signal }: MoveOptions
     const pages = pagesOf(c, ino);
     if (pages === 0) continue;
     frontier = await place(c, { ino, pages, frontier, result });
-    if (stillThere(c, ino) && c.extents(ino).length > 1) result.fragmented++;
+    if (stillThere(c, ino) && pieces(c.extents(ino)) > 1) result.fragmented++;
     done += pages;
     onProgress?.(Math.min(done, total), total);
   }
@@ -65,6 +65,13 @@ function filesByPlace(c: Coordinator): number[] {
   return placed.sort((a, b) => a.page - b.page).map(({ ino }) => ino);
 }
 
+/** In how many runs of pages a file lies: a hole in the file is no gap in the segment. */
+const pieces = (extents: readonly Extent[]): number =>
+  extents.filter((e, i) => {
+    const before = extents[i - 1];
+    return before === undefined || before.page + before.count !== e.page;
+  }).length;
+
 interface Placing {
   readonly ino: number;
   readonly pages: number;
@@ -81,7 +88,7 @@ async function place(c: Coordinator, { ino, pages, frontier, result }: Placing):
     blocked = firstImmovable(c, { page: at, count: pages });
   }
   const extents = c.extents(ino);
-  if (extents.length === 1 && extents[0]?.page === at) return at + pages;
+  if (pieces(extents) === 1 && extents[0]?.page === at) return at + pages;
   try {
     await slide(c, { ino, at, pages, result });
     result.moved++;
@@ -178,7 +185,9 @@ async function clear(c: Coordinator, run: Run, behind: number, result: Run1): Pr
 /** A free run behind the place, of at most `count` pages. */
 function takeAside(c: Coordinator, count: number, behind: number): Run {
   for (let wanted = count; wanted > 0; wanted >>= 1) {
-    const found = [...c.writer.pages.freeRuns()].findLast((r) => r.page >= behind && r.count >= wanted);
+    const found = [...c.writer.pages.freeRuns()].findLast(
+      (r) => r.page + r.count - Math.max(r.page, behind) >= wanted,
+    );
     if (found !== undefined) return { page: found.page + found.count - wanted, count: wanted };
   }
   throw new FsError('ENOSPC', 'defrag', { why: 'no free page to step aside to' });

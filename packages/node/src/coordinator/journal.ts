@@ -39,6 +39,7 @@ export class Journal {
   #scheduled = false;
   #commits = 0;
   #closed = false;
+  readonly #flushWaiters: (() => void)[] = [];
 
   constructor(
     { writer, published, store }: { writer: SegmentWriter; published: Segment; store: MetadataStore },
@@ -95,7 +96,13 @@ export class Journal {
     setImmediate(() => {
       this.#scheduled = false;
       this.flush();
+      for (const wake of this.#flushWaiters.splice(0)) wake();
     });
+  }
+
+  /** Resolves after the commit that is on its way; undefined when none is. */
+  nextFlush(): Promise<void> | undefined {
+    return this.#scheduled ? new Promise((resolve) => this.#flushWaiters.push(resolve)) : undefined;
   }
 
   /** Commits and publishes the last, and nothing after it: the memory of the segment goes next. */

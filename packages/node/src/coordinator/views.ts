@@ -128,19 +128,27 @@ export function release(c: Coordinator, view: View): void {
 /**
  * Brings a view that follows by hand to the newest content. What it leaves is let go with the `ack` of this
  * serial.
+ * The layout stands still meanwhile: pages that are being moved just now cannot be mapped before they are
+ * armed.
  */
-export function advance(
+export async function advance(
   c: Coordinator,
   session: Session,
   { view: id }: Request<'advance'>,
-): Reply<'advance'> {
-  const view = viewOf(session, id, 'advance');
-  const { size, layoutVersion } = c.inode(view.ino);
-  view.extents = clip(c.extents(view.ino), view.from, view.pages);
-  Object.assign(view, { behind: false, size, layoutVersion });
-  view.sentSerial += 1;
-  expectAnswer(c, view, { from: view.from, count: view.pages });
-  return { serial: view.sentSerial, size, layoutVersion, extents: view.extents };
+): Promise<Reply<'advance'>> {
+  const { ino } = viewOf(session, id, 'advance');
+  return c.gate.exclusive(ino, () =>
+    // Inside mutate: what others changed in this turn is told only when it is committed.
+    c.journal.mutate(() => {
+      const view = viewOf(session, id, 'advance');
+      const { size, layoutVersion } = c.inode(ino);
+      view.extents = clip(c.extents(ino), view.from, view.pages);
+      Object.assign(view, { behind: false, size, layoutVersion });
+      view.sentSerial += 1;
+      expectAnswer(c, view, { from: view.from, count: view.pages });
+      return { serial: view.sentSerial, size, layoutVersion, extents: view.extents };
+    }),
+  );
 }
 
 /**

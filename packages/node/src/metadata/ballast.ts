@@ -9,13 +9,9 @@ import { FsError, native } from '@cluster-fs/transport';
 
 /** As much as the log of SQLite needs for some thousand removals. */
 const ballastBytes = 2 * 2 ** 20;
-/** Commits between two attempts to take it again. */
-const retryEvery = 64;
-
 export class Ballast {
   readonly #fd: number;
   #held = false;
-  #sinceTry = 0;
 
   constructor(path: string) {
     this.#fd = openSync(path, 'a', 0o600);
@@ -27,13 +23,13 @@ export class Ballast {
     if (!this.#held) return false;
     ftruncateSync(this.#fd, 0);
     this.#held = false;
-    this.#sinceTry = 0;
     return true;
   }
 
-  /** After a commit that went well. */
-  restore(): void {
-    if (!this.#held && ++this.#sinceTry % retryEvery === 0) this.#take();
+  /** Takes the space again if there is any; whether it is held. */
+  restore(): boolean {
+    if (!this.#held) this.#take();
+    return this.#held;
   }
 
   close(): void {

@@ -93,13 +93,13 @@ function storeOn(db: Database.Database, path: string, ballast: Ballast): Metadat
       throw sqliteError(error, path);
     }
   };
-  /** The ballast is for what makes room: what takes room must not have it. */
-  const inTransaction = (write: () => void, { makesRoom }: { makesRoom: boolean }): void => {
+  /** The ballast is not for what takes room. */
+  const inTransaction = (write: () => void, { mayUseBallast }: { mayUseBallast: boolean }): void => {
     try {
       attempt(write);
     } catch (error) {
-      if (!(error instanceof FsError) || error.code !== 'ENOSPC' || !makesRoom || !ballast.drop())
-        throw error;
+      const full = error instanceof FsError && error.code === 'ENOSPC';
+      if (!full || !mayUseBallast || !ballast.drop()) throw error;
       attempt(write);
     }
     ballast.restore();
@@ -111,7 +111,7 @@ function storeOn(db: Database.Database, path: string, ballast: Ballast): Metadat
         () => {
           for (const [key, value] of Object.entries(values)) set.run(key, value);
         },
-        { makesRoom: true },
+        { mayUseBallast: true },
       );
     },
     commit(changes) {
@@ -119,9 +119,10 @@ function storeOn(db: Database.Database, path: string, ballast: Ballast): Metadat
         () => {
           for (const change of changes) apply(change);
         },
-        { makesRoom: changes.some(removes) },
+        { mayUseBallast: changes.some(removes) || !changes.some(takesRoom) },
       );
     },
+    isTight: () => !ballast.restore(),
     *inodes() {
       for (const raw of db.prepare<[], RawInode>('SELECT * FROM inode ORDER BY ino').iterate())
         yield inodeOf(raw);
@@ -137,6 +138,8 @@ function storeOn(db: Database.Database, path: string, ballast: Ballast): Metadat
 }
 
 const removes = ({ type }: Change): boolean => type === 'deleteDirent' || type === 'deleteInode';
+const takesRoom = (change: Change): boolean =>
+  change.type === 'putDirent' || (change.type === 'hold' && change.row.reason === 'reserved');
 
 function changeWriter(db: Database.Database): (change: Change) => void {
   const putInode = db.prepare(`INSERT OR REPLACE INTO inode VALUES (${Array(15).fill('?').join(', ')})`);

@@ -72,6 +72,8 @@ export interface MetadataStore {
   setSuperblock(values: Readonly<Record<string, string>>): void;
   /** Makes all changes true, or throws and makes none. Survives the death of this process when it returns. */
   commit(changes: readonly Change[]): void;
+  /** Whether so little space is left that what there is must be kept for removals. */
+  isTight(): boolean;
   inodes(): Iterable<InodeRow>;
   dirents(): Iterable<DirentRow>;
   sessions(): SessionRow[];

@@ -54,6 +54,12 @@ export class DataFile {
     }
   }
 
+  /** What the tmpfs under it has left; without limit when it has none. */
+  freeBytes(): number {
+    const { blocks, blockSize, available } = native.fileSystemStats(this.fd);
+    return blocks === 0 ? Number.POSITIVE_INFINITY : available * blockSize;
+  }
+
   zero(offset: number, length: number): void {
     writeSync(this.fd, Buffer.alloc(length), 0, length, offset);
   }

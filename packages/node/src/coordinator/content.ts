@@ -11,7 +11,7 @@ import type { Coordinator } from './coordinator.ts';
 import type { Hold } from './gate.ts';
 import { assertMayChange, createFile, openTarget } from './open.ts';
 import { changeExtents } from './remap.ts';
-import { consume, giveBack, noSpace, takePages } from './reserve.ts';
+import { assertMemory, consume, giveBack, noSpace, takePages } from './reserve.ts';
 import { clip, layOut, merge, pageCountOf, splice } from './runs.ts';
 import type { Grant, Handle, Session } from './session.ts';
 
@@ -34,7 +34,6 @@ export async function reserve(
     if (next === undefined) break;
     await next;
   }
-  if (c.store.isTight()) throw new FsError('ENOSPC', 'write', { why: 'tmpfs is full' });
   return c.journal.mutate(() => ({
     runs: takePages(c, pages, session.reservations).left.map((r) => ({ ...r })),
   }));
@@ -167,6 +166,7 @@ export function fillHoles(c: Coordinator, extents: readonly Extent[], size: numb
   const missing = gaps(extents, 0, pagesFor(size));
   const count = missing.reduce((sum, m) => sum + m.count, 0);
   if (count === 0) return [...extents];
+  assertMemory(c, count);
   const runs = c.writer.pages.allocate(count);
   if (runs === undefined) throw noSpace(c, count);
   c.writer.onRollback(() => {

@@ -14,7 +14,7 @@ import { isFile, walk } from 'cluster-fs/segment';
 import type { Coordinator } from './coordinator.ts';
 import { assertMayChange } from './open.ts';
 import { addressRange, arm, movePages, unsettledView } from './remap.ts';
-import { consume, giveBack, noSpace, recordOwn } from './reserve.ts';
+import { assertMemory, consume, giveBack, noSpace, recordOwn } from './reserve.ts';
 import { clip, coalesce, type Moved, overlap, pageCountOf } from './runs.ts';
 import type { Reservation, Session, View } from './session.ts';
 
@@ -66,6 +66,7 @@ export async function moveFile(
 async function reserveRun(c: Coordinator, pages: number, path: string): Promise<Reservation | undefined> {
   if (pages === 0) return undefined;
   return c.journal.mutate(() => {
+    assertMemory(c, Math.min(pages, idlePiecePages));
     const run = c.writer.pages.allocateRun(pages);
     if (run !== undefined) return recordOwn(c, [run]);
     const { why } = noSpace(c, pages);

@@ -3,6 +3,7 @@
  * after a crash nobody gets pages into which a client may still be storing.
  */
 import { FsError, type Run } from '@cluster-fs/transport';
+import { counter, pageSize } from 'cluster-fs/segment';
 import type { Coordinator } from './coordinator.ts';
 import { pageCountOf, subtract } from './runs.ts';
 import type { Reservation, Session } from './session.ts';
@@ -14,6 +15,7 @@ const maxReservations = 4096;
 export function takePages(c: Coordinator, count: number, owner: Set<Reservation>): Reservation {
   if (owner.size >= maxReservations)
     throw new FsError('EDQUOT', 'write', { why: 'too many writes under way' });
+  assertMemory(c, count);
   const runs = c.writer.pages.allocate(count);
   if (runs === undefined) throw noSpace(c, count);
   return record(c, runs, owner);
@@ -23,6 +25,16 @@ export const noSpace = (c: Coordinator, count: number): FsError =>
   new FsError('ENOSPC', 'write', {
     why: `${count} pages wanted, ${c.writer.pages.free} of ${c.segment.pageCount} free`,
   });
+
+/**
+ * ENOSPC when tmpfs has no memory for `count` pages more, on top of what is set aside and may not be filled
+ * yet: a segment may be larger than its tmpfs, and metadata must have its room, or nothing could be removed.
+ */
+export function assertMemory(c: Coordinator, count: number): void {
+  const wanted = (counter(c.segment, 'reservedPages') + count) * pageSize;
+  if (c.data.freeBytes() < wanted + c.store.growthBytes())
+    throw new FsError('ENOSPC', 'write', { why: 'tmpfs is full' });
+}
 
 /** Takes runs that the caller has found free, for a session. Requires: inside mutate. */
 export function record(c: Coordinator, runs: Run[], owner: Set<Reservation>): Reservation {

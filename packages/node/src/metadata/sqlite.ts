@@ -4,11 +4,19 @@
  * `synchronous = NORMAL`: a commit survives the death of the process at once and the loss of power after the
  * next checkpoint; the order of commits is kept in either case (sqlite.org/wal.html).
  */
+import { statSync } from 'node:fs';
 import { assert, type Extent, FsError } from '@cluster-fs/transport';
 import Database from 'better-sqlite3';
 import { layout } from 'cluster-fs/segment';
 import { Ballast } from './ballast.ts';
 import type { Change, DirentRow, HeldRow, InodeRow, MetadataStore, SessionRow } from './store.ts';
+
+/** The log goes back into the database when it has this many pages. */
+const checkpointPages = 4000;
+/** A page and its frame header, and a transaction that goes beyond the checkpoint. */
+const longestLogBytes = checkpointPages * (1024 + 24) + 2 ** 20;
+/** What the tables may grow by, from one checkpoint to the next, while data has the rest. */
+const tableGrowthBytes = 2 * 2 ** 20;
 
 /** History: 1, the first. */
 const schemaVersion = 1;
@@ -60,7 +68,7 @@ export function openSqliteStore(path: string): MetadataStore {
     db.pragma('locking_mode = EXCLUSIVE');
     db.pragma('journal_mode = WAL');
     db.pragma('synchronous = NORMAL');
-    db.pragma('wal_autocheckpoint = 4000');
+    db.pragma(`wal_autocheckpoint = ${checkpointPages}`);
   } catch (error) {
     throw sqliteError(error, path);
   }
@@ -122,7 +130,11 @@ function storeOn(db: Database.Database, path: string, ballast: Ballast): Metadat
         { mayUseBallast: changes.some(removes) || !changes.some(takesRoom) },
       );
     },
-    isTight: () => !ballast.restore(),
+    growthBytes() {
+      if (!ballast.restore()) return Number.POSITIVE_INFINITY;
+      const log = statSync(`${path}-wal`, { throwIfNoEntry: false })?.size ?? 0;
+      return Math.max(0, longestLogBytes - log) + tableGrowthBytes;
+    },
     *inodes() {
       for (const raw of db.prepare<[], RawInode>('SELECT * FROM inode ORDER BY ino').iterate())
         yield inodeOf(raw);

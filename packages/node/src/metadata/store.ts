@@ -72,8 +72,8 @@ export interface MetadataStore {
   setSuperblock(values: Readonly<Record<string, string>>): void;
   /** Makes all changes true, or throws and makes none. Survives the death of this process when it returns. */
   commit(changes: readonly Change[]): void;
-  /** Whether so little space is left that what there is must be kept for removals. */
-  isTight(): boolean;
+  /** What must stay free for its own growth; infinite while it lacks even what removals need. */
+  growthBytes(): number;
   inodes(): Iterable<InodeRow>;
   dirents(): Iterable<DirentRow>;
   sessions(): SessionRow[];

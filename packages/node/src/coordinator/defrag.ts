@@ -23,17 +23,19 @@ import { overlap } from './runs.ts';
 /** How long freed pages may wait for their holders before they are stepped over. */
 const settleMs = 1000;
 
-interface Run1 {
+interface Outcome {
   moved: number;
   pages: number;
   fragmented: number;
+  /** Somebody does not let go of pages: they are stepped over, and not waited for again. */
+  stuck: boolean;
 }
 
 export async function defrag(c: Coordinator, { onProgress, signal }: MoveOptions): Promise<Reply<'defrag'>> {
   const started = performance.now();
   const files = filesByPlace(c);
   const total = files.reduce((sum, ino) => sum + c.inode(ino).pages, 0);
-  const result: Run1 = { moved: 0, pages: 0, fragmented: 0 };
+  const result: Outcome = { moved: 0, pages: 0, fragmented: 0, stuck: false };
   let frontier = 0;
   let done = 0;
   for (const ino of files) {
@@ -46,9 +48,11 @@ export async function defrag(c: Coordinator, { onProgress, signal }: MoveOptions
     onProgress?.(Math.min(done, total), total);
   }
   await c.quarantine.settled(settleMs);
-  c.hub.emit('defrag', undefined, { ...result });
+  const { moved, pages, fragmented } = result;
+  c.hub.emit('defrag', undefined, { moved, pages, fragmented });
   const freeRuns = [...c.writer.pages.freeRuns()].length;
-  return { files: files.length, ...result, freeRuns, elapsedMs: performance.now() - started };
+  const elapsedMs = performance.now() - started;
+  return { files: files.length, moved, pages, fragmented, freeRuns, elapsedMs };
 }
 
 const stillThere = (c: Coordinator, ino: number): boolean => readInode(c.segment, ino, new InodeCopy());
@@ -76,12 +80,16 @@ interface Placing {
   readonly ino: number;
   readonly pages: number;
   readonly frontier: number;
-  readonly result: Run1;
+  readonly result: Outcome;
 }
 
 /** Brings one file to the frontier, or as near as it can; the new frontier. */
 async function place(c: Coordinator, { ino, pages, frontier, result }: Placing): Promise<number> {
   let at = frontier;
+  // What the last moves freed may only wait for its holders' answers.
+  if (!result.stuck && firstImmovable(c, { page: at, count: pages }) !== undefined) {
+    result.stuck = !(await c.quarantine.settled(settleMs));
+  }
   for (let blocked = firstImmovable(c, { page: at, count: pages }); blocked !== undefined; ) {
     at = blocked.page + blocked.count;
     if (at + pages > c.segment.pageCount) return frontier;
@@ -117,7 +125,7 @@ function firstImmovable(c: Coordinator, range: Run): Run | undefined {
 /** Moves the pages of a file to `at`, one piece after the other, each after its place was cleared. */
 async function slide(
   c: Coordinator,
-  { ino, at, pages, result }: { ino: number; at: number; pages: number; result: Run1 },
+  { ino, at, pages, result }: { ino: number; at: number; pages: number; result: Outcome },
 ): Promise<void> {
   let filePage = 0;
   for (let done = 0; done < pages; ) {
@@ -147,7 +155,7 @@ function nextExtent(extents: readonly Extent[], filePage: number, page: number):
 
 async function moveInto(
   c: Coordinator,
-  { ino, filePage, run, result }: { ino: number; filePage: number; run: Run; result: Run1 },
+  { ino, filePage, run, result }: { ino: number; filePage: number; run: Run; result: Outcome },
 ): Promise<number> {
   const reservation = await c.journal.mutate(() => {
     // Files change while this runs: what was cleared may be taken again, and the file may have grown.
@@ -167,7 +175,7 @@ async function moveInto(
 }
 
 /** Makes `run` free: whoever has pages there gets others, behind `behind` if there are. */
-async function clear(c: Coordinator, run: Run, behind: number, result: Run1): Promise<void> {
+async function clear(c: Coordinator, run: Run, behind: number, result: Outcome): Promise<void> {
   for (const { ino, filePage, count } of ownersOf(c, run)) {
     for (let left = count, at = filePage; left > 0; ) {
       const target = takeAside(c, Math.min(left, piecePages), behind);

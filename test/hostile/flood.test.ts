@@ -57,6 +57,22 @@ describe('too much', () => {
     await scene.expectUndisturbed();
   });
 
+  test('twenty thousand requests at once: others are served between them', async () => {
+    const scene = await startScene();
+    const { connection, close } = await openRawSession(scene.node.socketPath);
+    let answers = 0;
+    const flood = Array.from({ length: 20_000 }, () =>
+      connection.request('mkdir', { path: '/flood', mode: 0o755, recursive: true }).then(() => {
+        answers++;
+      }),
+    );
+    await scene.fs.promises.chmod('/witness', 0o700);
+    expect(answers).toBeLessThan(flood.length / 2);
+    await Promise.all(flood);
+    close();
+    await scene.expectUndisturbed();
+  });
+
   test('a hundred thousand requests of one who never reads the answers', async () => {
     const scene = await startScene();
     const peer = await connectRaw(scene.node.socketPath);

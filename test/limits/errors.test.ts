@@ -1,11 +1,14 @@
 /** Mistakes of callers: each is one clear error with its POSIX code. */
+
+import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { chmodSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { native } from '@cluster-fs/transport';
 import { type ClusterFs, mount } from 'cluster-fs';
-import { describe, expect, onTestFinished, test } from 'vitest';
+import { describe, expect, onTestFinished, test, vi } from 'vitest';
 import { startNodeProcess } from '../chaos/node-process.ts';
 import { frame, pack } from '../hostile/message-pack.ts';
 
@@ -31,6 +34,49 @@ describe('a URL', () => {
     ['is a node of another version', refuseVersion, 'EPROTONOSUPPORT'],
   ])('of a peer that %s', async (_, behave, code) => {
     expect(await rejection(mount(await serve(behave)))).toMatchObject({ code });
+  });
+
+  test('of a peer that says nothing', async () => {
+    const url = await serve(() => undefined);
+    const error = await rejection(mount(url, { timeoutMs: 200 }));
+    expect(error).toMatchObject({ code: 'ETIMEDOUT', path: url.slice('unix:'.length) });
+  });
+
+  test('of a peer that says nothing any more', async () => {
+    const node = await startNodeProcess();
+    process.kill(node.pid, 'SIGSTOP');
+    onTestFinished(() => void process.kill(node.pid, 'SIGCONT'));
+    expect(await rejection(mount(node.url, { timeoutMs: 200 }))).toMatchObject({ code: 'ETIMEDOUT' });
+  });
+
+  test('with a queue of clients that is full for a while', async () => {
+    const node = await startNodeProcess();
+    process.kill(node.pid, 'SIGSTOP');
+    const waiting = Array.from({ length: 600 }, () => connectOrFull(node.url.slice('unix:'.length)));
+    expect(waiting).toContain(undefined);
+    const mounting = mount(node.url);
+    for (const fd of waiting) if (fd !== undefined) native.closeDescriptor(fd);
+    process.kill(node.pid, 'SIGCONT');
+    const fs = await mounting;
+    expect(fs.readdirSync('/')).toEqual([]);
+    await fs.unmount();
+  });
+
+  test.runIf(process.getuid?.() === 0)('of another user, at the default place (needs root)', async () => {
+    const directory = temporaryDirectory();
+    chmodSync(directory, 0o777);
+    const script = `require('net').createServer().listen('${directory}/clusterfs.sock', () => console.log('up'))`;
+    const other = spawn(process.execPath, ['-e', script], {
+      uid: 65_534,
+      stdio: ['ignore', 'pipe', 'inherit'],
+    });
+    onTestFinished(() => void other.kill());
+    await once(other.stdout, 'data');
+    vi.stubEnv('XDG_RUNTIME_DIR', directory);
+    vi.stubEnv('CLUSTERFS_URL', undefined);
+    onTestFinished(() => void vi.unstubAllEnvs());
+    // Root trusts what is named, and what is at the default place only of its own.
+    expect(await rejection(mount())).toMatchObject({ code: 'EACCES', path: `${directory}/clusterfs.sock` });
   });
 });
 
@@ -205,4 +251,14 @@ async function start(): Promise<{ fs: ClusterFs }> {
   const fs = await mount(node.url);
   onTestFinished(() => fs.unmount());
   return { fs };
+}
+
+/** A connection that nobody accepts yet; undefined when no more may wait. */
+function connectOrFull(path: string): number | undefined {
+  try {
+    return native.connectUnix(path);
+  } catch (error) {
+    expect(error).toMatchObject({ code: 'EAGAIN' });
+    return undefined;
+  }
 }

@@ -7,7 +7,7 @@
  */
 import { mkdirSync, realpathSync, statSync } from 'node:fs';
 import { FsError } from '@cluster-fs/transport';
-import { defaultUrl, socketFor } from './address.ts';
+import { defaultSocket, defaultUrl, socketFor } from './address.ts';
 import { startEmbedded } from './client/embedded.ts';
 import { ClusterFs } from './cluster-fs.ts';
 
@@ -23,6 +23,8 @@ export interface MountOptions {
   readonly label?: string;
   /** How long a node that went away is looked for, in milliseconds; default 60,000. */
   readonly reconnectMs?: number;
+  /** How long a node may take to answer, in milliseconds, before it is ETIMEDOUT; default 10,000. */
+  readonly timeoutMs?: number;
   /** Bytes of the segment when a directory is mounted and no node serves it yet; default 256 MiB. */
   readonly memory?: number;
 }
@@ -30,9 +32,9 @@ export interface MountOptions {
 /**
  * Mounts a file system.
  *
- * @throws FsError ENOENT or ECONNREFUSED: no node there; EACCES: not for this user; EPROTONOSUPPORT: the node
- * is of
- *   another version; EINVAL: not a URL that this version knows
+ * @throws FsError ENOENT or ECONNREFUSED: no node there; EACCES: not for this user, or the default socket is
+ *   another user's; ETIMEDOUT: no answer; EPROTONOSUPPORT: the node is of another version; EINVAL: not a URL
+ *   that this version knows
  */
 export async function mount(url: string = defaultUrl(), options: MountOptions = {}): Promise<ClusterFs> {
   const {
@@ -40,13 +42,15 @@ export async function mount(url: string = defaultUrl(), options: MountOptions = 
     mode = 'on-demand',
     label = process.argv[1] ?? 'node',
     reconnectMs = 60_000,
+    timeoutMs = 10_000,
     memory,
   } = options;
-  const open = (socketPath: string, stop?: () => Promise<void>) =>
-    ClusterFs.open(
-      { socketPath, access, label: label.slice(-256), pinned: mode === 'pinned', reconnectMs },
-      { url, stop },
-    );
+  const pinned = mode === 'pinned';
+  const open = (socketPath: string, stop?: () => Promise<void>) => {
+    const owner = socketPath === defaultSocket() ? process.geteuid?.() : undefined;
+    const session = { access, label: label.slice(-256), pinned, reconnectMs };
+    return ClusterFs.open({ socketPath, owner, timeoutMs, ...session }, { url, stop });
+  };
   if (url.startsWith('unix:')) return open(url.slice('unix:'.length).replace(/^\/\/(?=\/)/, ''));
   if (/^[a-z][a-z0-9+.-]*:/i.test(url)) {
     throw new FsError('EINVAL', 'mount', { path: url, why: 'give unix:PATH or a directory' });

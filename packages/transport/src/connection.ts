@@ -69,9 +69,10 @@ interface Outgoing {
   readonly closeAfter: boolean;
 }
 
-const receiveBytes = 64 * 1024;
-/** Reads per wake-up: a peer that floods us does not keep the others waiting. */
-const readsPerWakeup = 16;
+/** Some hundred small requests. */
+const receiveBytes = 16 * 1024;
+/** After this long others have their turn: a peer that floods us keeps nobody waiting. */
+const wakeUpMs = 2;
 
 export class Connection {
   readonly fd: number;
@@ -211,8 +212,9 @@ export class Connection {
   }
 
   #receive(): void {
+    const end = performance.now() + wakeUpMs;
     try {
-      for (let i = 0; i < readsPerWakeup && this.#closed === undefined; i++) {
+      while (this.#closed === undefined) {
         const count = native.receiveMessage(this.fd, this.#buffer, this.#received);
         if (count === undefined) break;
         if (count === 0) {
@@ -225,7 +227,7 @@ export class Connection {
         this.#reader.push(this.#buffer.subarray(0, count), (frame) =>
           this.#deliver(frame.body, frame.descriptorCount),
         );
-        if (count < this.#buffer.length) break;
+        if (count < this.#buffer.length || performance.now() > end) break;
       }
       if (this.#closed === undefined) this.#handlers.onBatchEnd?.();
     } catch (error) {
@@ -329,11 +331,9 @@ export class Connection {
       }
     } catch (error) {
       if (!(error instanceof FsError)) throw error;
-      // Whoever notices first, the write or the read: the peer is gone.
-      const gone = error.code === 'EPIPE';
-      this.close(
-        gone ? new FsError('ECONNRESET', 'write', { why: 'the peer closed the connection' }) : error,
-      );
+      if (error.code !== 'EPIPE') this.close(error);
+      // The peer is gone; what it said before that is still to be read.
+      else queueMicrotask(() => this.#receive());
     }
   }
 

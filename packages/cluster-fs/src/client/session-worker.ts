@@ -14,15 +14,15 @@ import { fstatSync } from 'node:fs';
 import { parentPort, workerData } from 'node:worker_threads';
 import {
   assert,
-  Connection,
+  type Connection,
   type Event,
   type Extent,
   FsError,
   native,
-  protocolVersion,
   type Reply,
 } from '@cluster-fs/transport';
 import { pageSize } from '../segment/layout.ts';
+import { dial, sayHello } from './handshake.ts';
 import {
   abandonMapping,
   applyExtents,
@@ -93,7 +93,7 @@ function createUserfault(): { fd: number; kernelFaults: boolean } | undefined {
 
 /** Connects and says hello; sessions of before are resumed. */
 async function connect(): Promise<SessionFacts> {
-  const opening = new Connection(native.connectUnix(options.socketPath), {
+  const opening: Connection = await dial(options, {
     onEvent: (event) => {
       if (event.name === 'remap') waiting.push(event.fields);
       else if (event.name === 'changed') onChanged(event.fields);
@@ -104,7 +104,14 @@ async function connect(): Promise<SessionFacts> {
     onClose: (reason) => onLost(opening, reason),
   });
   try {
-    const opened = await sayHello(opening);
+    const { layoutHash, access, label } = options;
+    const opened = await sayHello(options, opening, {
+      layoutHash,
+      access,
+      label,
+      resume: unresumed,
+      userfault,
+    });
     if (ended) {
       // Unmounted meanwhile: nobody else would close this.
       native.closeDescriptor(opened.metaFd);
@@ -119,43 +126,6 @@ async function connect(): Promise<SessionFacts> {
     opening.close();
     throw error;
   }
-}
-
-async function sayHello(opening: Connection): Promise<SessionFacts> {
-  let donated: readonly number[] = [];
-  const { session, token, epoch, segmentId, metaSize, nodePid } = await opening.request(
-    'hello',
-    {
-      protocol: protocolVersion,
-      layoutHash: options.layoutHash,
-      pid: process.pid,
-      access: options.access,
-      label: options.label,
-      resume: unresumed,
-      kernelFaults: userfault?.kernelFaults ?? false,
-    },
-    {
-      descriptors: userfault === undefined ? [] : [userfault.fd],
-      onDescriptors: (descriptors) => {
-        donated = descriptors;
-      },
-    },
-  );
-  const [metaFd, dataFd] = donated;
-  if (metaFd === undefined || dataFd === undefined) {
-    throw new FsError('EPROTO', 'mount', { why: 'no descriptors in welcome' });
-  }
-  return {
-    session,
-    token,
-    epoch,
-    segmentId,
-    metaFd,
-    metaSize,
-    dataFd,
-    nodePid,
-    onDemand: userfault !== undefined,
-  };
 }
 
 function onBye(control: Connection, { code, why }: Event<'bye'>): void {

@@ -7,7 +7,7 @@
  */
 import { Worker } from 'node:worker_threads';
 import {
-  Connection,
+  type Connection,
   type Event,
   type EventName,
   type events,
@@ -21,6 +21,7 @@ import {
 } from '@cluster-fs/transport';
 import type { Backend } from '../fs/backend.ts';
 import { type Credentials, layoutHash, openSegment, type Segment } from '../segment/index.ts';
+import { answered, dial, type Endpoint } from './handshake.ts';
 import { PageStock } from './page-stock.ts';
 import {
   fromPlain,
@@ -32,8 +33,7 @@ import {
   type WorkerOptions,
 } from './worker-protocol.ts';
 
-export interface SessionOptions {
-  readonly socketPath: string;
+export interface SessionOptions extends Endpoint {
   readonly access: 'r' | 'rw';
   readonly label: string;
   readonly pinned: boolean;
@@ -282,7 +282,7 @@ export class Session implements Backend {
   /** Opens the request connection of this thread. */
   async #attach(): Promise<void> {
     const { session, token } = this.#facts;
-    const connection = new Connection(native.connectUnix(this.#options.socketPath), {
+    const connection: Connection = await dial(this.#options, {
       onEvent: ({ name, fields }) => {
         if (name === 'progress') this.#progress.get(fields.request)?.(fields);
       },
@@ -290,7 +290,7 @@ export class Session implements Backend {
         if (this.#connection === connection) this.#connection = undefined;
       },
     });
-    await connection.request('attach', { session, token });
+    await answered(this.#options, connection, connection.request('attach', { session, token }));
     connection.unref();
     this.#connection = connection;
     this.#setPresent?.();

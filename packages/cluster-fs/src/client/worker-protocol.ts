@@ -6,11 +6,11 @@
  */
 import type { Event, FieldsOf, RequestName, Requests } from '@cluster-fs/transport';
 import { FsError } from '@cluster-fs/transport';
+import type { Endpoint } from './handshake.ts';
 
-export interface WorkerOptions {
+export interface WorkerOptions extends Endpoint {
   /** Of the segment format; given and not computed again, since the worker needs nothing else of it. */
   readonly layoutHash: number;
-  readonly socketPath: string;
   readonly access: 'r' | 'rw';
   readonly label: string;
   /** Never use a userfaultfd, as where the kernel has none. */

@@ -81,7 +81,7 @@ export function status(
     quarantinedBytes: held * pageSize,
     reservedBytes: reserved * pageSize,
     freeRuns: runs.length,
-    largestFreeBytes: Math.max(0, ...runs.map((r) => r.count)) * pageSize,
+    largestFreeBytes: runs.reduce((most, { count }) => Math.max(most, count), 0) * pageSize,
     inodes: s.inodeCount - 1,
     freeInodes: counter(s, 'freeInodes'),
     commits: c.journal.commits,

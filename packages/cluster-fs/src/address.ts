@@ -1,5 +1,7 @@
 /** Where nodes are found: sockets and run directories, by user and by name. */
-import { createHash } from 'node:crypto';
+/** Loaded when a directory is mounted: a client of a socket does without those megabytes. */
+const sha256 = (text: string): string =>
+  process.getBuiltinModule('node:crypto').createHash('sha256').update(text).digest('hex');
 
 const uid = (): number => process.getuid?.() ?? 0;
 
@@ -22,7 +24,7 @@ export const defaultUrl = (): string => process.env.CLUSTERFS_URL ?? `unix:${def
  * left.
  */
 export const runDirectory = (name: string, base = '/dev/shm'): string =>
-  `${base}/clusterfs-${uid()}-${createHash('sha256').update(name).digest('hex').slice(0, 16)}`;
+  `${base}/clusterfs-${uid()}-${sha256(name).slice(0, 16)}`;
 
 /** The socket of the node that serves a directory. */
 export const socketFor = (directory: string): string => `${runDirectory(directory)}/clusterfs.sock`;

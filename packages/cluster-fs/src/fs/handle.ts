@@ -9,7 +9,7 @@
  */
 import { EventEmitter } from 'node:events';
 import { constants, type ReadStream, type WriteStream } from 'node:fs';
-import { createInterface, type Interface } from 'node:readline';
+import type { Interface } from 'node:readline';
 import { FsError } from '@cluster-fs/transport';
 import { InodeCopy, isDirectory, readInode } from '../segment/index.ts';
 import { throwIfAborted } from './argument-errors.ts';
@@ -198,6 +198,7 @@ export class FileHandle extends EventEmitter {
   }
 
   readLines(options?: StreamOptions | BufferEncoding): Interface {
+    const { createInterface } = process.getBuiltinModule('node:readline');
     return createInterface({ input: this.createReadStream(options), crlfDelay: Number.POSITIVE_INFINITY });
   }
 

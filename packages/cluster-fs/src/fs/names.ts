@@ -1,5 +1,4 @@
 /** The methods of node:fs/promises that make, remove and rename names. */
-import { randomBytes } from 'node:crypto';
 import { FsError } from '@cluster-fs/transport';
 import { InodeCopy, isDirectory } from '../segment/index.ts';
 import { nodeError } from './argument-errors.ts';
@@ -142,4 +141,7 @@ export async function mkdtemp(context: Context, prefix: unknown, options: unknow
 }
 
 const randomSuffix = (): string =>
-  Array.from(randomBytes(suffixLength), (byte) => letters[byte % letters.length]).join('');
+  Array.from(
+    process.getBuiltinModule('node:crypto').randomBytes(suffixLength),
+    (byte) => letters[byte % letters.length],
+  ).join('');

@@ -65,7 +65,8 @@ describe('a URL', () => {
   test.runIf(process.getuid?.() === 0)('of another user, at the default place (needs root)', async () => {
     const directory = temporaryDirectory();
     chmodSync(directory, 0o777);
-    const script = `require('net').createServer().listen('${directory}/clusterfs.sock', () => console.log('up'))`;
+    const path = `${directory}/clusterfs.sock`;
+    const script = `require('net').createServer().listen('${path}', () => console.log('up'))`;
     const other = spawn(process.execPath, ['-e', script], {
       uid: 65_534,
       stdio: ['ignore', 'pipe', 'inherit'],
@@ -76,7 +77,7 @@ describe('a URL', () => {
     vi.stubEnv('CLUSTERFS_URL', undefined);
     onTestFinished(() => void vi.unstubAllEnvs());
     // Root trusts what is named, and what is at the default place only of its own.
-    expect(await rejection(mount())).toMatchObject({ code: 'EACCES', path: `${directory}/clusterfs.sock` });
+    expect(await rejection(mount())).toMatchObject({ code: 'EACCES', path });
   });
 });
 

@@ -45,7 +45,7 @@ export async function startScene(options: NodeOptions = {}): Promise<Scene> {
 }
 
 /** The node tells its operator when a client gives back what it never had. */
-const isFaultOfPeer = (error: string): boolean => error.includes('not reserved by this session');
+const isFaultOfPeer = (error: string): boolean => error.includes('not reserved by their session');
 
 function startWork(fs: ClusterFs) {
   let stopped = false;

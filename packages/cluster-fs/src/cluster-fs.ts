@@ -61,7 +61,7 @@ export class ClusterFs extends EventEmitter<ClusterFsEvents> {
     return Object.assign(fs, createFileApi(fs.#session));
   }
 
-  /** Numbers of this session as the node lists it, and of the node. */
+  /** Numbers of the mount, as the node lists its sessions, and of the node. */
   get session(): { readonly id: number; readonly nodePid: number; readonly onDemand: boolean } {
     const { session, nodePid, onDemand } = this.#session.facts;
     return { id: session, nodePid, onDemand };

@@ -156,7 +156,7 @@ export const requests = {
   reserve: {
     id: 33,
     connection: 'request',
-    doc: 'Sets free pages aside for this session, to be filled and then given to a file.',
+    doc: 'Sets free pages aside for the client, to be filled and then given to a file.',
     fields: { pages: u32 },
     reply: { runs },
   },

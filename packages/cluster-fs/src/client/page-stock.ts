@@ -1,5 +1,5 @@
 /**
- * Pages that this session has set aside, so that a small write needs no round trip to get its page.
+ * Pages that the client has set aside, so that a small write needs no round trip to get its page.
  *
  * Small requests are served from a stock that is filled ahead; large ones ask for what they need. What is in
  * the stock is memory that nobody else can have, so it is small, and grows only while it is used.

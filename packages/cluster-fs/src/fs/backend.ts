@@ -2,7 +2,7 @@
  * What the file API needs of a session, and nothing more: shared memory to read, a coordinator to ask, pages
  * to fill.
  *
- * Reads go by `segment` and `dataFd` alone. Writes fill pages that are this session's own (`takePages`), or
+ * Reads go by `segment` and `dataFd` alone. Writes fill pages that are the client's own (`takePages`), or
  * pages of the file while a grant keeps its layout still (`writeBegin` .. `writeEnd`), and the coordinator
  * commits them.
  */
@@ -44,7 +44,7 @@ export interface Backend {
   ): Promise<Reply<N>>;
   event<N extends EventName>(name: N, fields: FieldsOf<(typeof events)[N]['fields']>): void;
   /**
-   * Free pages set aside for this session, all zeros; ENOSPC. Synchronous when the session still has enough.
+   * Free pages set aside for the client, all zeros; ENOSPC. Synchronous when it still has enough.
    */
   takePages(count: number): Run[] | Promise<Run[]>;
   /** Gives pages back that were taken and not committed, whatever was stored in them. */

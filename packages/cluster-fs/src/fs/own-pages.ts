@@ -1,5 +1,5 @@
 /**
- * Pages that are this session's own until the coordinator gives them to a file: filled here, seen by nobody
+ * Pages that are the client's own until the coordinator gives them to a file: filled here, seen by nobody
  * else.
  *
  * INVARIANT: pages taken are given back or committed, whatever fails.

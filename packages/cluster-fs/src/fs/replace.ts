@@ -1,7 +1,7 @@
 /**
  * New content for a file, in one step, from memory or from a source that yields it.
  *
- *   source ──chunks──▶ pages of this session, filled ──put──▶ the file: old before, new after
+ *   source ──chunks──▶ pages of the client, filled ──put──▶ the file: old before, new after
  *                                    └──the source fails, abort──▶ given back, nothing has changed
  */
 import { constants } from 'node:fs';

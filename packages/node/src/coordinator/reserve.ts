@@ -91,7 +91,7 @@ export function consume(c: Coordinator, runs: readonly Run[], owner: Set<Reserva
 }
 
 const notReserved = (): FsError =>
-  new FsError('EINVAL', 'write', { why: 'some of the pages are not reserved by this session' });
+  new FsError('EINVAL', 'write', { why: 'some of the pages are not reserved by their session' });
 
 function hasDuplicates(runs: readonly Run[]): boolean {
   const sorted = [...runs].sort((a, b) => a.page - b.page);

@@ -45,18 +45,30 @@ export interface Frame {
   readonly descriptorCount: number;
 }
 
+/** This many parts of a frame are joined: a peer that sends byte by byte makes no list of bytes here. */
+const mostParts = 128;
+
 /** Cuts a byte stream into frames. */
 export class FrameReader {
-  #rest: Buffer = Buffer.alloc(0);
+  /** The beginning of a frame that is not complete. */
+  #parts: Buffer[] = [];
+  #length = 0;
+  /** How long they have to be before there is anything to do. */
+  #wanted: number = header.size;
 
   /**
    * Takes what arrived and calls `deliver` for each frame that is complete. Throws EPROTO on anything else.
    */
   push(chunk: Uint8Array, deliver: (frame: Frame) => void): void {
+    if (this.#length + chunk.length < this.#wanted) {
+      this.#keep(chunk);
+      return;
+    }
     const arrived = Buffer.from(chunk.buffer, chunk.byteOffset, chunk.length);
-    const input = this.#rest.length === 0 ? arrived : Buffer.concat([this.#rest, arrived]);
+    const input = this.#parts.length === 0 ? arrived : Buffer.concat([...this.#parts, arrived]);
     const cursor = header.bind(viewOf(input));
     let at = 0;
+    this.#wanted = header.size;
     while (input.length - at >= header.size) {
       const { length, descriptorCount } = cursor.at(at);
       if (length > limits.frameBytes || descriptorCount > limits.frameDescriptors) {
@@ -64,13 +76,23 @@ export class FrameReader {
           why: `a frame of ${length} bytes and ${descriptorCount} descriptors`,
         });
       }
-      if (input.length - at < header.size + length) break;
-      const body = decodeBody(input.subarray(at + header.size, at + header.size + length));
-      at += header.size + length;
+      this.#wanted = header.size + length;
+      if (input.length - at < this.#wanted) break;
+      const body = decodeBody(input.subarray(at + header.size, at + this.#wanted));
+      at += this.#wanted;
+      this.#wanted = header.size;
       deliver({ body, descriptorCount });
     }
-    // The chunk's memory is reused by the next read, so what is left over is copied.
-    this.#rest = at === input.length ? Buffer.alloc(0) : Buffer.from(input.subarray(at));
+    this.#parts = [];
+    this.#length = 0;
+    if (at < input.length) this.#keep(input.subarray(at));
+  }
+
+  /** The memory of what arrived is used again by the next read, so it is copied. */
+  #keep(chunk: Uint8Array): void {
+    if (this.#parts.length === mostParts) this.#parts = [Buffer.concat(this.#parts)];
+    this.#parts.push(Buffer.from(chunk));
+    this.#length += chunk.length;
   }
 }
 

@@ -54,6 +54,13 @@ describe('frames', () => {
     expect(plain(frame?.body ?? [])).toEqual(plain([Buffer.from('bytes'), 'text']));
   });
 
+  test('arrive byte by byte', () => {
+    const messages = [['x'.repeat(1000)], [Buffer.alloc(70_000, 7)], [3]];
+    const stream = Buffer.concat(messages.map((content) => encodeFrame(content, 0)));
+    const frames = readAll(Array.from(stream, (_, i) => stream.subarray(i, i + 1)));
+    expect(frames.map(({ body: content }) => plain(content))).toEqual(messages.map(plain));
+  });
+
   test('wait for their end', () => {
     const stream = encodeFrame([1, 'two', [3]], 1);
     for (let length = 0; length < stream.length; length++)

@@ -236,6 +236,12 @@ export class Connection {
     }
   }
 
+  /** Of a peer that takes nothing any more. */
+  #receiveLast(): void {
+    if (this.#closed === undefined) this.#receive();
+    this.close(new FsError('ECONNRESET', 'write', { why: 'the peer closed the connection' }));
+  }
+
   #deliver(body: readonly unknown[], descriptorCount: number): void {
     if (this.#closed !== undefined) return;
     if (descriptorCount > this.#received.length) {
@@ -333,7 +339,7 @@ export class Connection {
       if (!(error instanceof FsError)) throw error;
       if (error.code !== 'EPIPE') this.close(error);
       // The peer is gone; what it said before that is still to be read.
-      else queueMicrotask(() => this.#receive());
+      else queueMicrotask(() => this.#receiveLast());
     }
   }
 

@@ -4,8 +4,8 @@
  */
 import { type ClusterFs, mount } from 'cluster-fs';
 import fc from 'fast-check';
-import { expect, onTestFinished, test } from 'vitest';
-import { type NodeProcess, startNodeProcess } from './node-process.ts';
+import { expect, test } from 'vitest';
+import { mountForTest, type NodeProcess, startNodeProcess } from './node-process.ts';
 
 const MiB = 2 ** 20;
 const pageSize = 4096;
@@ -151,10 +151,4 @@ function piecesOf(fs: ClusterFs, file: number): number {
 async function start(): Promise<{ node: NodeProcess; fs: ClusterFs }> {
   const node = await startNodeProcess({ memory: 64 * MiB });
   return { node, fs: await mountForTest(node) };
-}
-
-async function mountForTest(node: NodeProcess): Promise<ClusterFs> {
-  const fs = await mount(node.url);
-  onTestFinished(() => fs.unmount());
-  return fs;
 }

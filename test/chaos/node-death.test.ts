@@ -2,12 +2,12 @@
  * kill -9 of the node in the middle of everything: what was acknowledged is there, views read and store on,
  * and clients go on without being started again.
  */
-import { type ClusterFs, mount } from 'cluster-fs';
-import { expect, onTestFinished, test } from 'vitest';
+import type { ClusterFs } from 'cluster-fs';
+import { expect, test } from 'vitest';
 import { type Child, startChild } from './children.ts';
 import { bytesOf, randomOf, type State } from './content.mjs';
 import { initialContent, lostIncrements, Observer } from './counters.mjs';
-import { type NodeProcess, startNodeProcess } from './node-process.ts';
+import { mountForTest, startNodeProcess } from './node-process.ts';
 
 interface Acknowledged {
   readonly kind: 'acknowledged';
@@ -120,12 +120,6 @@ test('a large write that is under way when the node dies is whole, or fails as i
   expect(node.errors).toEqual([]);
   await expectNothingHeldBack(fs);
 }, 60_000);
-
-async function mountForTest(node: NodeProcess): Promise<ClusterFs> {
-  const fs = await mount(node.url);
-  onTestFinished(() => fs.unmount());
-  return fs;
-}
 
 /** Every acknowledged state, as the survivors tell it. */
 function keepManifest(survivors: readonly Child[]) {

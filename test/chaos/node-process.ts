@@ -7,7 +7,7 @@ import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { runDirectory } from 'cluster-fs';
+import { type ClusterFs, mount, runDirectory } from 'cluster-fs';
 import { onTestFinished } from 'vitest';
 
 const MiB = 2 ** 20;
@@ -123,4 +123,11 @@ async function firstAnswer(child: ChildProcess): Promise<Message> {
 export function memoryOf(pid: number): number {
   const kib = /^VmRSS:\s+(\d+) kB$/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1];
   return Number(kib) * 1024;
+}
+
+/** A mount that ends with the test. */
+export async function mountForTest(node: Pick<NodeProcess, 'url'>): Promise<ClusterFs> {
+  const fs = await mount(node.url);
+  onTestFinished(() => fs.unmount());
+  return fs;
 }

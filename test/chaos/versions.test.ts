@@ -5,7 +5,7 @@
 import { type ClusterFs, mount } from 'cluster-fs';
 import { expect, onTestFinished, test } from 'vitest';
 import { startChild } from './children.ts';
-import { type NodeProcess, startNodeProcess } from './node-process.ts';
+import { mountForTest, type NodeProcess, startNodeProcess } from './node-process.ts';
 
 const MiB = 2 ** 20;
 const versions = 250;
@@ -101,12 +101,6 @@ test('a client without a userfaultfd sees every version, and keeps a file that i
 async function start(): Promise<{ node: NodeProcess; fs: ClusterFs }> {
   const node = await startNodeProcess({ memory: 32 * MiB });
   return { node, fs: await mountForTest(node) };
-}
-
-async function mountForTest(node: NodeProcess): Promise<ClusterFs> {
-  const fs = await mount(node.url);
-  onTestFinished(() => fs.unmount());
-  return fs;
 }
 
 async function expectTidy(node: NodeProcess, fs: ClusterFs): Promise<void> {

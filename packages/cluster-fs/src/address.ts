@@ -1,4 +1,5 @@
 /** Where nodes are found: sockets and run directories, by user and by name. */
+
 /** Loaded when a directory is mounted: a client of a socket does without those megabytes. */
 const sha256 = (text: string): string =>
   process.getBuiltinModule('node:crypto').createHash('sha256').update(text).digest('hex');

@@ -38,11 +38,9 @@ export function assertMemory(c: Coordinator, count: number): void {
 
 /** Takes runs that the caller has found free, for a session. Requires: inside mutate. */
 export function record(c: Coordinator, runs: Run[], owner: Set<Reservation>): Reservation {
-  const reservation = take(c, runs, owner, c.nextHeldId());
-  for (const run of runs) {
-    c.journal.change({ type: 'hold', row: { id: reservation.heldId as number, ...run, reason: 'reserved' } });
-  }
-  return reservation;
+  const id = c.nextHeldId();
+  for (const run of runs) c.journal.change({ type: 'hold', row: { id, ...run, reason: 'reserved' } });
+  return take(c, runs, owner, id);
 }
 
 /**

@@ -9,6 +9,7 @@ import { FsError, native } from '@cluster-fs/transport';
 
 /** As much as the log of SQLite needs for some thousand removals. */
 const ballastBytes = 2 * 2 ** 20;
+
 export class Ballast {
   readonly #fd: number;
   #held = false;

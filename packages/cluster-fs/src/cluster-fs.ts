@@ -82,7 +82,8 @@ export class ClusterFs extends EventEmitter<ClusterFsEvents> {
 
   /**
    * Moves a file to one new run of pages while it is in use. ENOSPC when no run is long enough, EBUSY when a
-   * holder does not answer.
+   * holder does not answer. Of `elapsedMs`, `copyMs` was copying, with writers to the piece in hand waiting;
+   * `swapMs` is from the commit of the last piece until every holder had it in place.
    */
   move(path: string, { onProgress, signal }: LongOptions = {}): Promise<Reply<'move'>> {
     return this.#session.request(

@@ -8,8 +8,12 @@ import { closeSync, constants, fstatSync, ftruncateSync, openSync, writeSync } f
 import { FsError, native, type Run } from '@cluster-fs/transport';
 import { pageSize } from 'cluster-fs/segment';
 
-/** From this many pages on, two threads copy: taking fresh pages is what costs, and that goes in parallel. */
-const parallelPages = 128;
+/** Pages `from`, as many as `count`, to pages `to`. */
+export interface PageCopy {
+  readonly from: number;
+  readonly to: number;
+  readonly count: number;
+}
 
 /** Up to this many are copied at once: the way to the pool and back takes longer. */
 const syncPages = 16;
@@ -65,29 +69,24 @@ export class DataFile {
   }
 
   /**
-   * Copies pages, off the event loop. By pwrite and not memcpy: it takes fresh pages of tmpfs without zeroing
-   * them first, and a full tmpfs is ENOSPC.
+   * Takes the memory for a copy to come, off the event loop: most of what a copy into fresh pages costs, and
+   * nobody waits for it yet. ENOSPC when tmpfs is full.
    */
-  copy({ from, to, count }: { from: number; to: number; count: number }): Promise<unknown> {
-    if (count <= syncPages) {
-      native.writeMemorySync(this.#source({ from, to, count }));
-      return Promise.resolve();
-    }
-    if (count >= parallelPages) {
-      const half = count >>> 1;
-      return Promise.all([
-        this.#write({ from, to, count: half }),
-        this.#write({ from: from + half, to: to + half, count: count - half }),
-      ]);
-    }
-    return this.#write({ from, to, count });
+  async prepareCopy(copy: PageCopy): Promise<void> {
+    if (copy.count <= syncPages) native.prepareWriteSync(this.#write(copy));
+    else await native.prepareWrite(this.#write(copy));
   }
 
-  #write(pages: { from: number; to: number; count: number }): Promise<void> {
-    return native.writeMemory(this.#source(pages));
+  /**
+   * Copies pages, off the event loop. By pwrite and not memcpy: it needs no mapping of the target, and does
+   * not zero allocated pages that nobody has touched before it fills them.
+   */
+  async copy(copy: PageCopy): Promise<void> {
+    if (copy.count <= syncPages) native.writeMemorySync(this.#write(copy));
+    else await native.writeMemory(this.#write(copy));
   }
 
-  #source({ from, to, count }: { from: number; to: number; count: number }) {
+  #write({ from, to, count }: PageCopy): native.MemoryWrite {
     const address = this.#address + from * pageSize;
     return { fd: this.fd, offset: to * pageSize, address, length: count * pageSize };
   }

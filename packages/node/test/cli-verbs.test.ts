@@ -214,6 +214,10 @@ describe('memory', () => {
       /^moved \/moved: 1 extent before, 1 after; 980 KiB copied in /,
     );
     expect((await node.json('extents', '/moved')).extents).not.toEqual(extents);
+    const moved = await fs.move('/moved');
+    expect(moved).toMatchObject({ pages: 245, pieces: 1, bytesCopied: 245 * 4096 });
+    expect(moved.copyMs).toBeGreaterThan(0);
+    expect(moved.copyMs + moved.swapMs).toBeLessThan(moved.elapsedMs);
     expect(await node.json('move', '/moved')).toMatchObject({ path: '/moved', pages: 245, after: 1 });
     expect(await node.text('defrag')).toMatch(/^moved \d+ of \d+ files, .*free memory in \d+ runs?\n$/);
     expect(await node.json('defrag')).toMatchObject({ fragmented: 0 });

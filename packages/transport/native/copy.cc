@@ -1,5 +1,12 @@
 // Copies off the event loop, on the libuv pool: between addresses, and from an address into a file.
+#include <sys/mman.h>
+
 #include "arguments.h"
+#include "file.h"
+
+#ifndef MADV_POPULATE_READ
+#define MADV_POPULATE_READ 22
+#endif
 
 namespace cluster_fs {
 namespace {
@@ -19,7 +26,17 @@ int write_all(int fd, const uint8_t* from, uint64_t length, uint64_t offset) {
   return 0;
 }
 
+// The memory for a copy to come: its pages in the file, and the source in this process's page tables. The
+// latter is a hint: what is not mapped is told by the copy.
+int prepare(int fd, const uint8_t* from, uint64_t length, uint64_t offset) {
+  int result = uninterrupted_fallocate(fd, FALLOC_FL_KEEP_SIZE, offset, length);
+  if (result != 0) return -errno;
+  madvise(const_cast<uint8_t*>(from), length, MADV_POPULATE_READ);
+  return 0;
+}
+
 struct Copy {
+  bool only_prepare;
   const uint8_t* from;
   uint8_t* to;  // memory, or nullptr: the file
   int fd;
@@ -32,7 +49,8 @@ struct Copy {
 
 // The ranges may overlap: both are windows on memory that the caller laid out, and memmove costs the same.
 void run(Copy* c) {
-  if (c->to != nullptr) memmove(c->to, c->from, c->length);
+  if (c->only_prepare) c->result = prepare(c->fd, c->from, c->length, c->offset);
+  else if (c->to != nullptr) memmove(c->to, c->from, c->length);
   else c->result = write_all(c->fd, c->from, c->length, c->offset);
 }
 
@@ -105,6 +123,20 @@ napi_value write_memory_sync(napi_env env, napi_callback_info info) {
   return a.ok ? run_now(env, c) : nullptr;
 }
 
+napi_value prepare_write(napi_env env, napi_callback_info info) {
+  Arguments a(env, info);
+  Copy c = file_copy(&a);
+  c.only_prepare = true;
+  return a.ok ? run_on_pool(env, c) : nullptr;
+}
+
+napi_value prepare_write_sync(napi_env env, napi_callback_info info) {
+  Arguments a(env, info);
+  Copy c = file_copy(&a);
+  c.only_prepare = true;
+  return a.ok ? run_now(env, c) : nullptr;
+}
+
 }  // namespace
 
 void define_copy(napi_env env, napi_value exports) {
@@ -112,6 +144,8 @@ void define_copy(napi_env env, napi_value exports) {
   define(env, exports, "copyMemorySync", copy_memory_sync);
   define(env, exports, "writeMemory", write_memory);
   define(env, exports, "writeMemorySync", write_memory_sync);
+  define(env, exports, "prepareWrite", prepare_write);
+  define(env, exports, "prepareWriteSync", prepare_write_sync);
 }
 
 }  // namespace cluster_fs

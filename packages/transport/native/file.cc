@@ -1,19 +1,30 @@
 // Files: memfd_create(2), fcntl(2) seals, fallocate(2), lseek(2) SEEK_DATA and SEEK_HOLE, fstatfs(2),
 // flock(2).
-#include <fcntl.h>
-#include <linux/falloc.h>
 #include <signal.h>
 #include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/vfs.h>
 
 #include "arguments.h"
+#include "file.h"
 
 #ifndef F_SEAL_FUTURE_WRITE
 #define F_SEAL_FUTURE_WRITE 0x0010
 #endif
 
 namespace cluster_fs {
+
+int uninterrupted_fallocate(int fd, int mode, uint64_t offset, uint64_t length) {
+  sigset_t all, before;
+  sigfillset(&all);
+  pthread_sigmask(SIG_SETMASK, &all, &before);
+  int result = fallocate(fd, mode, static_cast<off_t>(offset), static_cast<off_t>(length));
+  int error = errno;
+  pthread_sigmask(SIG_SETMASK, &before, nullptr);
+  errno = error;
+  return result;
+}
+
 namespace {
 
 // createMemfd(name, size)
@@ -35,19 +46,6 @@ napi_value seal_future_writes(napi_env env, napi_callback_info info) {
   if (!a.ok) return nullptr;
   constexpr int seals = F_SEAL_FUTURE_WRITE | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL;
   return outcome(env, fcntl(fd, F_ADD_SEALS, seals));
-}
-
-// On tmpfs, a signal undoes all that fallocate did so far (EINTR). Repeating it would never end under a
-// profiler that sends signals faster than a large range is allocated, so they wait until it is done.
-int uninterrupted_fallocate(int fd, int mode, uint64_t offset, uint64_t length) {
-  sigset_t all, before;
-  sigfillset(&all);
-  pthread_sigmask(SIG_SETMASK, &all, &before);
-  int result = fallocate(fd, mode, static_cast<off_t>(offset), static_cast<off_t>(length));
-  int error = errno;
-  pthread_sigmask(SIG_SETMASK, &before, nullptr);
-  errno = error;
-  return result;
 }
 
 napi_value allocate(napi_env env, napi_callback_info info, int mode) {

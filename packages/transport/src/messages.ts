@@ -262,7 +262,16 @@ export const requests = {
     connection: 'request',
     doc: 'Moves a file to one new run of pages, under every view, reader and writer.',
     fields: { path, progress: bool },
-    reply: { pages: u53, pieces: u53, before: u32, after: u32, bytesCopied: u53, elapsedMs: f64 },
+    reply: {
+      pages: u53,
+      pieces: u53,
+      before: u32,
+      after: u32,
+      bytesCopied: u53,
+      elapsedMs: f64,
+      copyMs: f64,
+      swapMs: f64,
+    },
   },
   defrag: {
     id: 57,

@@ -58,6 +58,8 @@ const functions: Readonly<Record<Exclude<keyof Addon, 'pageSize'>, readonly Kind
   copyMemorySync: ['address', 'address', 'address'],
   writeMemory: ['int', 'address', 'address', 'address'],
   writeMemorySync: ['int', 'address', 'address', 'address'],
+  prepareWrite: ['int', 'address', 'address', 'address'],
+  prepareWriteSync: ['int', 'address', 'address', 'address'],
   guardRange: ['address', 'address', 'text'],
   unguardRange: ['address'],
 };

@@ -1,4 +1,4 @@
-import { closeSync, openSync, readFileSync } from 'node:fs';
+import { closeSync, fstatSync, openSync, readFileSync } from 'node:fs';
 import { describe, expect, onTestFinished, test } from 'vitest';
 import * as native from '../src/native.ts';
 import { inThread } from './native-elsewhere.ts';
@@ -19,9 +19,9 @@ const kept = (fd: number): number => {
 };
 
 describe.each([
-  ['on the pool', native.copyMemory, native.writeMemory],
-  ['at once', native.copyMemorySync, native.writeMemorySync],
-])('%s', (_, copyMemory, writeMemory) => {
+  ['on the pool', native.copyMemory, native.writeMemory, native.prepareWrite],
+  ['at once', native.copyMemorySync, native.writeMemorySync, native.prepareWriteSync],
+])('%s', (_, copyMemory, writeMemory, prepareWrite) => {
   test('memory is copied', async () => {
     const from = memory(2);
     const to = memory(2);
@@ -56,6 +56,19 @@ describe.each([
     const fd = kept(native.createMemfd('copy-test', 0));
     await expect(failing(fd, pageSize)).rejects.toMatchObject({ code: 'EFAULT' });
     await expect(failing(kept(openSync('/dev/null', 'r')), address)).rejects.toMatchObject({ code: 'EBADF' });
+  });
+
+  test('a write is prepared: its pages are allocated', async () => {
+    const { address, length } = memory(3);
+    const fd = kept(native.createMemfd('copy-test', 4 * pageSize));
+    const blocks = (): number => fstatSync(fd).blocks * 512;
+    expect(blocks()).toBe(0);
+    await prepareWrite({ fd, offset: pageSize, address, length });
+    expect(blocks()).toBe(length);
+    await prepareWrite({ fd, offset: 0, address: pageSize, length });
+    const none = kept(openSync('/dev/null', 'r'));
+    const refused = (async () => prepareWrite({ fd: none, offset: 0, address, length }))();
+    await expect(refused).rejects.toMatchObject({ code: 'EBADF', syscall: 'fallocate' });
   });
 
   test('wrong arguments are refused', async () => {

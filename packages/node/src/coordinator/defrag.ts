@@ -164,7 +164,13 @@ async function moveInto(
     return recordOwn(c, [c.writer.pages.take(run)]);
   });
   try {
-    const moved = await movePiece(c, { ino, path: '', filePage, target: run.page, limit: run.count });
+    const { pages: moved } = await movePiece(c, {
+      ino,
+      path: '',
+      filePage,
+      target: run.page,
+      limit: run.count,
+    });
     result.pages += moved;
     return moved;
   } finally {

@@ -2,15 +2,16 @@
  * Moving a file's pages to other pages, under everybody who reads and stores.
  *
  * Piece by piece, so that a writer never waits for more than one piece:
- *   1 hold the layout; wait until every view on the file has answered what it was sent before
- *   2 arm: register the piece in every client that maps it, and write-protect it; readers go on, writers wait
- *   3 copy, off the event loop
- *   4 commit; the old pages are punched and confined; remap events go out (remap.ts)
+ *   1 hold the layout; take memory for the target, which costs more than the copy, while writers still go on
+ *   2 wait until every view on the file has answered what it was sent before
+ *   3 arm: register the piece in every client that maps it, and write-protect it; readers go on, writers wait
+ *   4 copy, off the event loop
+ *   5 commit; the old pages are punched and confined; remap events go out (remap.ts)
  * An interrupted move needs no undoing after a crash: the file's extents still name the old pages, and what
  * is in no file is punched.
  */
 import { type Extent, FsError, native, type Reply, type Run } from '@cluster-fs/transport';
-import { isFile, walk } from 'cluster-fs/segment';
+import { isFile, pageSize, walk } from 'cluster-fs/segment';
 import type { Coordinator } from './coordinator.ts';
 import { assertMayChange } from './open.ts';
 import { addressRange, arm, movePages, unsettledView } from './remap.ts';
@@ -54,12 +55,22 @@ export async function moveFile(
   const before = c.extents(ino).length;
   const pages = inode.pages;
   const target = await reserveRun(c, pages, path);
-  const pieces = await moveTo(c, { ino, path, target }, options);
+  const { pieces, copyMs, committedMs } = await moveTo(c, { ino, path, target }, options);
   // The space is free again when every holder has let go, and what comes next may want it.
   await c.quarantine.settled(answerDeadlineMs, ino);
+  const ended = performance.now();
   const after = c.extents(ino).length;
   c.hub.emit('move', path, { pages, before, after });
-  return { pages, pieces, before, after, bytesCopied: pages * 4096, elapsedMs: performance.now() - started };
+  return {
+    pages,
+    pieces,
+    before,
+    after,
+    bytesCopied: pages * pageSize,
+    elapsedMs: ended - started,
+    copyMs,
+    swapMs: pieces === 0 ? 0 : ended - committedMs,
+  };
 }
 
 /** One run of `pages`, or ENOSPC. */
@@ -83,29 +94,39 @@ interface MoveTarget {
   readonly target: Reservation | undefined;
 }
 
+/** What moving took. */
+interface Outcome {
+  readonly pieces: number;
+  readonly copyMs: number;
+  /** When the last piece was committed, on the clock of performance.now(). */
+  readonly committedMs: number;
+}
+
 /** Moves all pages of a file into a reserved run, in file order; what is left of the run is given back. */
 async function moveTo(
   c: Coordinator,
   { ino, path, target }: MoveTarget,
   { onProgress, signal }: MoveOptions,
-): Promise<number> {
-  if (target === undefined) return 0;
+): Promise<Outcome> {
+  const outcome = { pieces: 0, copyMs: 0, committedMs: 0 };
+  if (target === undefined) return outcome;
   const [run] = target.left as [Run];
-  let pieces = 0;
   let done = 0;
   try {
     for (let filePage = 0; ; ) {
       signal?.throwIfAborted();
-      const moved: number = await movePiece(c, {
+      const moved = await movePiece(c, {
         ino,
         path,
         filePage,
         target: run.page + done,
         limit: run.count - done,
       });
-      if (moved === 0) break;
-      pieces++;
-      done += moved;
+      if (moved.pages === 0) break;
+      outcome.pieces++;
+      outcome.copyMs += moved.copyMs;
+      outcome.committedMs = moved.committedMs;
+      done += moved.pages;
       onProgress?.(done, run.count);
       const [next] = outside(c.extents(ino), run);
       if (next === undefined || done >= run.count) break;
@@ -116,7 +137,7 @@ async function moveTo(
       if (target.left.length > 0) giveBack(c, target.left, c.ownReservations);
     });
   }
-  return pieces;
+  return outcome;
 }
 
 /** The extents, or parts of them, that do not lie in `run`. */
@@ -134,22 +155,39 @@ interface Piece {
   readonly limit: number;
 }
 
-/** Moves up to one piece and returns how many pages it moved; 0 when the file has none there any more. */
-export function movePiece(c: Coordinator, { ino, path, filePage, target, limit }: Piece): Promise<number> {
+interface MovedPiece {
+  /** 0 when the file has none there any more. */
+  readonly pages: number;
+  readonly copyMs: number;
+  readonly committedMs: number;
+}
+
+/** Moves up to one piece. */
+export function movePiece(
+  c: Coordinator,
+  { ino, path, filePage, target, limit }: Piece,
+): Promise<MovedPiece> {
   return c.gate.exclusive(ino, async () => {
     const most = isStoredInto(c, ino) ? piecePages : idlePiecePages;
     const source = nextPiece(c, ino, filePage, Math.min(limit, most));
     const count = pageCountOf(source);
-    if (count === 0) return 0;
+    if (count === 0) return { pages: 0, copyMs: 0, committedMs: 0 };
     const from = (source[0] as Extent).filePage;
     const last = source.at(-1) as Extent;
     const range = { from, count: last.filePage + last.count - from };
+    const moved = pairUp(source, target);
+    for (const step of moved) await c.data.prepareCopy(step);
     await viewsSettled(c, ino, path, range);
     const armed = armViews(c, ino, source, range);
-    const moved = pairUp(source, target);
     try {
+      const copying = performance.now();
       for (const step of moved) await c.data.copy(step);
+      const copyMs = performance.now() - copying;
+      let committedMs = 0;
       await c.journal.mutate(() => {
+        c.journal.afterCommit(() => {
+          committedMs = performance.now();
+        });
         consume(
           c,
           moved.map(({ to, count: n }) => ({ page: to, count: n })),
@@ -157,11 +195,11 @@ export function movePiece(c: Coordinator, { ino, path, filePage, target, limit }
         );
         movePages(c, ino, moved, { cause: 'move', ...range });
       });
+      return { pages: count, copyMs, committedMs };
     } catch (error) {
       for (const { view, address, length } of armed) disarm(view, address, length);
       throw error;
     }
-    return count;
   });
 }
 

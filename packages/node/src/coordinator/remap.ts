@@ -53,13 +53,16 @@ export function changeExtents(c: Coordinator, ino: number, extents: readonly Ext
   }
   const size = change.size ?? c.inode(ino).size;
   for (const view of keepers) tellChanged(c, view, change, { version, size });
+  c.journal.afterCommit(() => {
+    for (const { view } of swaps) armForSwap(c, view, change);
+  });
   finish(c, { ino, left, swaps, keepers, change, version, size, path: pathOf(c, ino) });
 }
 
 /**
  * Gives a file other pages with the same content: `moved` says which became which. Every view swaps, also one
- * that follows by hand, since nothing it can see changes. Requires: inside mutate, with the pages copied and
- * the layout held exclusively.
+ * that follows by hand, since nothing it can see changes. Requires: inside mutate, with the pages copied, the
+ * layout held exclusively, and the range armed in every view that shows it.
  */
 export function movePages(c: Coordinator, ino: number, moved: readonly Moved[], change: Change): void {
   const extents = substitute(c.extents(ino), moved);
@@ -112,7 +115,6 @@ function finish(c: Coordinator, { ino, left, swaps, keepers, change, version, si
   const pinned = swaps.some(({ view }) => view.session.userfault === undefined);
   c.confine({ runs: left, ino, path, parties });
   c.journal.afterCommit(() => {
-    for (const { view } of swaps) armForSwap(c, view, change);
     if (kept.length === 0 && !pinned && swaps.length > 0) c.data.punch(left);
     for (const swap of swaps) sendRemap(c, swap, { change, version, size });
   });

@@ -155,11 +155,22 @@ export async function advance(
  * A client that outlived the node shows a lease of before. Its view goes on where the file is now; `stale`
  * says that what it maps is of no file any more, and it reads as zeros.
  */
-export function present(c: Coordinator, session: Session, request: Request<'present'>): Reply<'present'> {
-  const { ino, generation, path, mode, follow, offset, address, length } = request;
+export async function present(
+  c: Coordinator,
+  session: Session,
+  request: Request<'present'>,
+): Promise<Reply<'present'>> {
+  const { path, offset, address, length } = request;
   if (offset % pageSize !== 0 || address % pageSize !== 0 || length % pageSize !== 0) {
     throw new FsError('EINVAL', 'map', { path, why: 'not whole pages' });
   }
+  // What is being moved just now was armed in the views that were known when it began.
+  return c.gate.exclusive(request.ino, () => goOn(c, session, request));
+}
+
+function goOn(c: Coordinator, session: Session, request: Request<'present'>): Reply<'present'> {
+  if (session.ended) throw new FsError('ECONNRESET', 'map', { path: request.path });
+  const { ino, generation, path, mode, follow, offset, address, length } = request;
   const copy = new InodeCopy();
   const alive = readInode(c.segment, ino, copy) && copy.generation === generation;
   const from = offset / pageSize;

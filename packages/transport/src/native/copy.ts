@@ -43,3 +43,17 @@ export const writeMemory = async ({ fd, offset, address, length }: MemoryWrite):
 export const writeMemorySync = ({ fd, offset, address, length }: MemoryWrite): void => {
   checked(addon.writeMemorySync(fd, offset, address, length), 'write');
 };
+
+/**
+ * fallocate(2) of the pages that a write will fill, and madvise(2) MADV_POPULATE_READ of what it will read,
+ * on a pool thread: the write itself is then a copy and nothing else. ENOSPC when the file system is full;
+ * what was allocated until then may stay.
+ */
+export const prepareWrite = async ({ fd, offset, address, length }: MemoryWrite): Promise<void> => {
+  checked(await addon.prepareWrite(fd, offset, address, length), 'fallocate');
+};
+
+/** As `prepareWrite`, at once. */
+export const prepareWriteSync = ({ fd, offset, address, length }: MemoryWrite): void => {
+  checked(addon.prepareWriteSync(fd, offset, address, length), 'fallocate');
+};

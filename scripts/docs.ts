@@ -17,6 +17,7 @@ import {
   toMarkdown,
 } from '@cluster-fs/transport';
 import { layout } from 'cluster-fs/segment';
+import { storeHeader } from '../packages/node/src/store/store-file.ts';
 
 interface Message {
   readonly id: number;
@@ -65,13 +66,14 @@ const limitTable = (): string =>
 /** What each generated part says. */
 export const parts: Readonly<Record<string, () => string>> = {
   structs: () => layout.structs.map((s) => toMarkdown(s)).join('\n\n'),
+  storeStructs: () => toMarkdown(storeHeader),
   requests: requestTable,
   events: eventTable,
   limits: limitTable,
   errors: () => `An error carries: ${fieldsOf(errorReply.fields)}.`,
 };
 
-export const documents = ['docs/segment-format.md', 'docs/protocol.md'] as const;
+export const documents = ['docs/segment-format.md', 'docs/protocol.md', 'docs/store.md'] as const;
 
 /** The text of a document with its generated parts filled anew. */
 export function fill(text: string): string {

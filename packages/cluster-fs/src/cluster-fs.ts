@@ -106,16 +106,26 @@ export class ClusterFs extends EventEmitter<ClusterFsEvents> {
     );
   }
 
+  /**
+   * Makes a file durable, or everything: content, names and attributes that were answered before the call
+   * survive a loss of power when it resolves. `durable` is false when the node has no store.
+   */
+  async sync(path?: string): Promise<Reply<'sync'>> {
+    const ino = path === undefined ? undefined : this.#inoOf(path);
+    return this.#session.request('sync', { ino });
+  }
+
   /** Where a file lies, from shared memory. Holes are in no extent. */
   extents(path: string): readonly Extent[] {
+    return readExtents(this.#session.segment, this.#inoOf(path), new InodeCopy());
+  }
+
+  #inoOf(path: string): number {
+    const { segment, credentials } = this.#session;
     this.#session.assertUsable('open', path);
-    const { ino } = walk(this.#session.segment, path, {
-      follow: true,
-      syscall: 'open',
-      credentials: this.#session.credentials,
-    });
+    const { ino } = walk(segment, path, { follow: true, syscall: 'open', credentials });
     if (ino === 0) throw new FsError('ENOENT', 'open', { path });
-    return readExtents(this.#session.segment, ino, new InodeCopy());
+    return ino;
   }
 
   /** What the node is, has and does. */

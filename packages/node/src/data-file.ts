@@ -5,6 +5,7 @@
  * and no bytes of an old file show up in a new one.
  */
 import { closeSync, constants, fstatSync, ftruncateSync, openSync, writeSync } from 'node:fs';
+import { dirname } from 'node:path';
 import { FsError, native, type Run } from '@cluster-fs/transport';
 import { pageSize } from 'cluster-fs/segment';
 
@@ -20,6 +21,8 @@ const syncPages = 16;
 
 export class DataFile {
   readonly path: string;
+  /** The run directory of the node. */
+  readonly directory: string;
   readonly fd: number;
   /** For sessions that may only read. */
   readonly readOnlyFd: number;
@@ -32,6 +35,7 @@ export class DataFile {
 
   constructor(path: string, size: number) {
     this.path = path;
+    this.directory = dirname(path);
     this.size = size;
     this.fd = openSync(path, constants.O_RDWR | constants.O_CREAT, 0o600);
     this.readOnlyFd = openSync(path, constants.O_RDONLY);

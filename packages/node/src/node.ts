@@ -8,7 +8,7 @@ import { closeSync, mkdirSync, openSync, rmSync, statSync, unlinkSync } from 'no
 import { FsError, native } from '@cluster-fs/transport';
 import { runDirectory } from 'cluster-fs';
 import { pageSize } from 'cluster-fs/segment';
-import { Coordinator } from './coordinator/coordinator.ts';
+import { Coordinator, type CoordinatorOptions } from './coordinator/coordinator.ts';
 import { EventHub } from './coordinator/event-hub.ts';
 import { LayoutGate } from './coordinator/gate.ts';
 import { Journal } from './coordinator/journal.ts';
@@ -16,9 +16,9 @@ import { isAlive, type Recovered, recover, releaseTables } from './coordinator/r
 import type { NodeFacts } from './coordinator/report.ts';
 import { resolveSession } from './coordinator/sessions.ts';
 import { DataFile } from './data-file.ts';
-import { openSqliteStore } from './metadata/sqlite.ts';
 import type { MetadataStore } from './metadata/store.ts';
 import { Server } from './server.ts';
+import { beginWriteBack, openMetadata, openWriteBack, storePath } from './store/open-store.ts';
 import { version } from './version.ts';
 
 export interface NodeOptions {
@@ -33,6 +33,10 @@ export interface NodeOptions {
   /** Inodes; default 2^20. Tables are sparse: what is not used takes no memory. */
   readonly inodeCount?: number;
   readonly allowUids?: readonly number[];
+  /** A directory of a disk where files outlive memory and power; without it they live in tmpfs alone. */
+  readonly store?: string;
+  /** How old a change may become before it is in the store; default 5000. */
+  readonly writeBackMs?: number;
   /** Failures that no client waits for. */
   readonly onError?: (error: unknown) => void;
   /** Things the operator should know. */
@@ -76,8 +80,9 @@ export function startNode(options: NodeOptions): ClusterNode {
     for (const step of cleanup.splice(0).reverse()) step();
   };
   try {
-    const { removeFiles, ...node } = assemble(options, cleanup);
+    const { removeFiles, leave, ...node } = assemble(options, cleanup);
     const stop = async (): Promise<void> => {
+      await leave();
       // Before the lock goes, so that a node that starts just then does not find half of it.
       cleanup.splice(1, 0, removeFiles);
       cleanUp();
@@ -110,14 +115,14 @@ function assemble(options: NodeOptions, cleanup: (() => void)[]) {
   const onError = (error: unknown): void => {
     if (!stopped) options.onError?.(error);
   };
-  const directory = options.runDirectory ?? runDirectory(socketPath);
+  const directory = options.runDirectory ?? runDirectory(storePath(options) ?? socketPath);
   const removeFiles = (): void => rmSync(directory, { recursive: true, force: true });
   const { lock, isNew } = lockDirectory(directory, socketPath);
   cleanup.push(() => closeSync(lock));
   // What a killed node left is kept when this one cannot start; what we made is not.
   if (isNew) cleanup.push(removeFiles);
-  const store = openSqliteStore(`${directory}/metadata.db`);
-  cleanup.push(() => store.close());
+  const opened = openMetadata(options, directory, cleanup);
+  const { store } = opened;
   const recovered = recoverFrom(store, options, cleanup);
   const { dataSize } = recovered.writer.segment;
   if (dataSize !== wholePages(options.memory))
@@ -125,17 +130,21 @@ function assemble(options: NodeOptions, cleanup: (() => void)[]) {
   const data = new DataFile(`${directory}/data`, dataSize);
   cleanup.push(() => data.close());
   warnIfSmall(data, dataSize, onNotice);
-  const coordinator = createCoordinator(recovered, { store, data, onError });
+  const writeBack = openWriteBack(options, opened, recovered);
+  if (writeBack !== undefined) cleanup.push(() => writeBack.abandon());
+  const coordinator = createCoordinator(recovered, { store, data, writeBack, onError });
   adopt(coordinator, recovered);
+  if (writeBack !== undefined) beginWriteBack(coordinator, writeBack, opened, onNotice);
   cleanup.push(() => coordinator.journal.close());
   const facts: NodeFacts = {
     version,
     startedMs: now(),
     listening: [socketPath, ...alsoListen].map((path) => `unix:${path}`),
-    persistent: false,
+    persistent: writeBack !== undefined,
   };
   for (const path of [socketPath, ...alsoListen]) takeAddress(path);
   const { allowUids } = options;
+  const servers: Server[] = [];
   for (const path of [socketPath, ...alsoListen]) {
     const server = new Server({
       coordinator,
@@ -145,7 +154,8 @@ function assemble(options: NodeOptions, cleanup: (() => void)[]) {
       onError,
       ...(allowUids === undefined ? {} : { allowUids }),
     });
-    cleanup.push(() => server.close(new FsError('ECONNRESET', 'stop', { why: 'the node stopped' })));
+    servers.push(server);
+    cleanup.push(() => server.close(nodeStopped()));
   }
   const timer = setInterval(() => resolveDead(coordinator), resolveEveryMs);
   timer.unref();
@@ -153,8 +163,17 @@ function assemble(options: NodeOptions, cleanup: (() => void)[]) {
     stopped = true;
     clearInterval(timer);
   });
-  return { coordinator, socketPath, facts, recovered: !recovered.isNew, removeFiles };
+  /** Before everything else at the end: nobody changes anything any more, and what is dirty is stored. */
+  const leave = async (): Promise<void> => {
+    if (writeBack === undefined) return;
+    for (const server of servers) server.close(nodeStopped());
+    await writeBack.close();
+  };
+  const wentOn = opened.isSame && !recovered.isNew;
+  return { coordinator, socketPath, facts, recovered: wentOn, removeFiles, leave };
 }
+
+const nodeStopped = (): FsError => new FsError('ECONNRESET', 'stop', { why: 'the node stopped' });
 
 const wholePages = (bytes: number): number => Math.floor(bytes / pageSize) * pageSize;
 
@@ -208,16 +227,16 @@ function warnIfSmall(data: DataFile, dataSize: number, onNotice: (message: strin
 
 function createCoordinator(
   { writer, published, epoch, nextHeldId }: Recovered,
-  { store, data, onError }: { store: MetadataStore; data: DataFile; onError: (error: unknown) => void },
+  parts: Pick<CoordinatorOptions, 'store' | 'data' | 'writeBack'> & { onError: (error: unknown) => void },
 ): Coordinator {
+  const { store, onError } = parts;
   const journal = new Journal({ writer, published, store }, onError);
   const gate = new LayoutGate({ deadlineMs: holdDeadlineMs });
   const sessions = () => coordinator.sessions.values();
   const hub = new EventHub({ now, sessions, onError });
   const coordinator: Coordinator = new Coordinator({
+    ...parts,
     journal,
-    store,
-    data,
     gate,
     hub,
     epoch,

@@ -53,6 +53,7 @@ export class Server {
   readonly #poll: native.DescriptorPoll;
   readonly #clients = new Set<Client>();
   #strangers = 0;
+  #closed = false;
 
   constructor(options: ServerOptions) {
     this.#options = options;
@@ -61,7 +62,10 @@ export class Server {
     this.#poll.watch({ readable: true, writable: false });
   }
 
+  /** Safe to call twice. */
   close(reason: FsErrorType): void {
+    if (this.#closed) return;
+    this.#closed = true;
     this.#poll.close();
     native.closeDescriptor(this.#fd);
     // Somebody may have removed it already.

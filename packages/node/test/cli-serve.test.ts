@@ -34,6 +34,7 @@ test('with --json says it once, in one object', async () => {
     segmentBytes: 96 * 2 ** 20,
     runDirectory: node.directory,
     recovered: false,
+    persistent: false,
     published: [],
   });
 });

@@ -43,7 +43,7 @@ describe('the store', () => {
     fc.assert(
       fc.property(fc.array(fc.array(change, { maxLength: 8 }), { maxLength: 6 }), (batches) => {
         const path = temporaryPath();
-        const store = openSqliteStore(path);
+        const store = openSqliteStore(path, { besideData: true });
         const model = new Model();
         for (const batch of batches) {
           store.commit(batch);
@@ -51,7 +51,7 @@ describe('the store', () => {
         }
         model.expectSame(store);
         store.close();
-        const again = openSqliteStore(path);
+        const again = openSqliteStore(path, { besideData: true });
         model.expectSame(again);
         again.close();
       }),
@@ -60,7 +60,7 @@ describe('the store', () => {
   });
 
   test('makes all changes of a batch true, or none', () => {
-    const store = openSqliteStore(temporaryPath());
+    const store = openSqliteStore(temporaryPath(), { besideData: true });
     const held = { id: 1, page: 5, count: 1, reason: 'reserved' } as const;
     store.commit([{ type: 'hold', row: held }]);
     const put: Change = { type: 'putDirent', row: { parent: 1, name: 'a', ino: 2 } };
@@ -76,20 +76,20 @@ describe('the store', () => {
 
   test('leaves what was committed to whoever finds its files after a crash', () => {
     const path = temporaryPath();
-    const dying = openSqliteStore(path);
+    const dying = openSqliteStore(path, { besideData: true });
     dying.setSuperblock({ epoch: '4' });
     dying.commit([{ type: 'putDirent', row: { parent: 1, name: 'kept', ino: 2 } }]);
     const found = temporaryPath();
     cpSync(dirname(path), dirname(found), { recursive: true });
     dying.close();
-    const again = openSqliteStore(found);
+    const again = openSqliteStore(found, { besideData: true });
     expect(again.superblock('epoch')).toBe('4');
     expect([...again.dirents()]).toHaveLength(1);
     again.close();
   });
 
   test('tells a store that was never formatted by its lack of values', () => {
-    const store = openSqliteStore(temporaryPath());
+    const store = openSqliteStore(temporaryPath(), { besideData: true });
     expect(store.superblock('segmentId')).toBeUndefined();
     store.setSuperblock({ segmentId: 'x', epoch: '1' });
     store.setSuperblock({ epoch: '2' });
@@ -102,14 +102,18 @@ describe('the store', () => {
     const other = new Database(path);
     other.pragma('user_version = 99');
     other.close();
-    expect(() => openSqliteStore(path)).toThrow(expect.objectContaining({ code: 'EPROTONOSUPPORT' }));
+    expect(() => openSqliteStore(path, { besideData: true })).toThrow(
+      expect.objectContaining({ code: 'EPROTONOSUPPORT' }),
+    );
   });
 
   test('refuses what is no database, and a directory that is not there', () => {
     const path = temporaryPath();
     writeFileSync(path, 'this is no database, whatever its name is'.repeat(100));
-    expect(() => openSqliteStore(path)).toThrow(expect.objectContaining({ code: 'EIO' }));
-    expect(() => openSqliteStore(`${path}/below/db`)).toThrow();
+    expect(() => openSqliteStore(path, { besideData: true })).toThrow(
+      expect.objectContaining({ code: 'EIO' }),
+    );
+    expect(() => openSqliteStore(`${path}/below/db`, { besideData: true })).toThrow();
   });
 });
 

@@ -280,6 +280,13 @@ export const requests = {
     fields: { progress: bool },
     reply: { files: u53, moved: u53, pages: u53, fragmented: u53, freeRuns: u53, elapsedMs: f64 },
   },
+  sync: {
+    id: 62,
+    connection: 'request',
+    doc: 'Makes a file durable, or all; and what was answered before of names and attributes.',
+    fields: { ino: optional(u32) },
+    reply: { durable: bool, pages: u53 },
+  },
   status: {
     id: 64,
     connection: 'either',

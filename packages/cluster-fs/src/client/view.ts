@@ -198,11 +198,12 @@ export class View extends EventEmitter<ViewEvents> {
   }
 
   /**
-   * Resolves when what was stored so far is safe from the death of any process: shared memory is, at once.
+   * Resolves when what was stored so far would survive a loss of power. Without a store it is safe from the
+   * death of any process, at once, and of nothing else.
    */
   async sync(): Promise<void> {
     this.#assertOpen('msync');
-    await Promise.resolve();
+    await this.#session.request('sync', { ino: this.#mapped.ino });
   }
 
   /**

@@ -171,17 +171,23 @@ export class FileHandle extends EventEmitter {
     });
   }
 
-  /** Resolves when all earlier writes of this handle are in the file, where every process sees them. */
+  /**
+   * Resolves when all earlier writes of this handle are in the file, where every process sees them; and, when
+   * the node has a store, would survive a loss of power.
+   */
   sync(): Promise<void> {
-    return this.#use('fsync', async () => {
-      await this.#inTurn(() => undefined);
-    });
+    return this.#sync('fsync');
   }
 
   /** The same as `sync`. */
   datasync(): Promise<void> {
-    return this.#use('fdatasync', async () => {
+    return this.#sync('fdatasync');
+  }
+
+  #sync(syscall: 'fsync' | 'fdatasync'): Promise<void> {
+    return this.#use(syscall, async () => {
       await this.#inTurn(() => undefined);
+      await this.#context.requests.request('sync', { ino: this.#source.ino });
     });
   }
 

@@ -19,6 +19,7 @@ import { addRm } from './rm.ts';
 import { addServe } from './serve.ts';
 import { addStat } from './stat.ts';
 import { addStatus } from './status.ts';
+import { addSync } from './sync.ts';
 import { type Host, isCommonOption } from './verb.ts';
 
 /** In the order in which they are listed; each adds itself. */
@@ -36,6 +37,7 @@ const verbs: readonly ((program: Command, host: Host) => void)[] = [
   addExtents,
   addMove,
   addDefrag,
+  addSync,
   addStatus,
   addHolders,
   addRevoke,

@@ -8,7 +8,7 @@
  * next node on the same socket goes on with what it leaves.
  */
 import { resolve } from 'node:path';
-import { defaultSocket, runDirectory } from 'cluster-fs';
+import { defaultSocket } from 'cluster-fs';
 import { type Command, InvalidArgumentError } from 'commander';
 import { type ClusterNode, startNode } from '../node.ts';
 import { logEvents } from './event-log.ts';
@@ -22,6 +22,8 @@ interface Options {
   readonly listen?: readonly string[];
   readonly memory?: number;
   readonly inodes?: number;
+  readonly store?: string;
+  readonly writeBack?: number;
   readonly allowUid?: readonly number[];
   readonly publish?: readonly Publication[];
   readonly settle?: number;
@@ -34,15 +36,19 @@ export function addServe(program: Command, host: Host): void {
   verb(program, 'serve', {
     summary: 'start a node, and serve until Ctrl-C',
     description:
-      'The files live in shared memory and nowhere else: when the node is stopped, they are gone. A node ' +
-      'that ' +
-      'crashed, or was killed, loses nothing: start it again on the same socket, and it goes on.\n\n' +
+      'Without --store the files live in shared memory and nowhere else: when the node is stopped, they ' +
+      'are gone. A node that crashed, or was killed, loses nothing: start it again on the same socket, ' +
+      'and it goes on.\n\n' +
+      'With --store they outlive memory and power. What was synced (fsync, `clusterfs sync`) is there ' +
+      'after any crash; a loss of power takes at most what was changed in the last --write-back ' +
+      'milliseconds.\n\n' +
       'A published directory is followed: a file is replaced in one step once it has been left alone for ' +
       'a while, so that nobody sees half of it, and live views show the new content. Links that lead out ' +
       'of the directory, sockets and pipes are left out. What clients change there stays until the disk ' +
       'changes too.',
     examples: [
       'clusterfs serve --memory 4GiB',
+      'clusterfs serve --store /var/lib/clusterfs   # files outlive the node',
       'clusterfs serve --listen unix:/run/app/cluster.sock --allow-uid 1000',
       'clusterfs serve --publish ./models:/models   # /models follows the directory',
     ],
@@ -54,6 +60,12 @@ export function addServe(program: Command, host: Host): void {
     )
     .option('--memory <size>', 'of the segment: 64MiB, 1GiB, 512M, bytes (default: 1GiB)', parseSize)
     .option('--inodes <count>', 'how many files and directories there may be (default: 1048576)', parseCount)
+    .option('--store <dir>', 'a directory of a disk where files outlive memory; made if need be')
+    .option(
+      '--write-back <ms>',
+      'how old a change may become before it is stored (default: 5000)',
+      parseCount,
+    )
     .option(
       '--allow-uid <uid>',
       'let this user in, besides yourself and root; repeatable',
@@ -97,7 +109,7 @@ async function serve(run: Run, options: Options): Promise<void> {
 }
 
 function start(
-  { listen = [], memory = defaultMemory, inodes, allowUid = [] }: Options,
+  { listen = [], memory = defaultMemory, inodes, store, writeBack, allowUid = [] }: Options,
   log: Log,
 ): ClusterNode {
   const [first = resolve(defaultSocket()), ...alsoListen] = new Set(listen);
@@ -106,6 +118,8 @@ function start(
     alsoListen,
     memory,
     ...(inodes === undefined ? {} : { inodeCount: inodes }),
+    ...(store === undefined ? {} : { store }),
+    ...(writeBack === undefined ? {} : { writeBackMs: writeBack }),
     ...(allowUid.length === 0 ? {} : { allowUids: allowUid }),
     onError: (error) => log.error('a request failed by a fault of the node', error),
     onNotice: (message) => log.notice(message),
@@ -114,12 +128,12 @@ function start(
 
 function announce(
   { out }: Run,
-  { socketPath, facts, recovered, coordinator }: ClusterNode,
+  { facts, recovered, coordinator }: ClusterNode,
   published: readonly Published[],
 ): void {
   const { dataSize } = coordinator.segment;
-  const directory = runDirectory(socketPath);
-  const { listening } = facts;
+  const { listening, persistent } = facts;
+  const directory = coordinator.data.directory;
   out.result({
     ready: true,
     url: listening[0],
@@ -128,6 +142,7 @@ function announce(
     segmentBytes: dataSize,
     runDirectory: directory,
     recovered,
+    persistent,
     published,
   });
   if (recovered) out.say('clusterfs: went on with what a node that was not stopped had left');
@@ -137,7 +152,12 @@ function announce(
   }
   const segment = `segment ${formatSize(dataSize)} in ${directory}`;
   out.say(`clusterfs: ready on ${listening.join(', ')} (${segment}, pid ${process.pid})`);
-  out.say('clusterfs: files live in memory only; when this node is stopped (Ctrl-C) they are gone');
+  const where = coordinator.writeBack?.report.path;
+  out.say(
+    where === undefined
+      ? 'clusterfs: files live in memory only; when this node is stopped (Ctrl-C) they are gone'
+      : `clusterfs: files are stored in ${where}`,
+  );
 }
 
 const collect =

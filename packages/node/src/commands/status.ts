@@ -27,6 +27,7 @@ function show(out: Output, s: StatusReport, ownSession: number): void {
       ['listens', s.listening.join(', ')],
       ['segment', `${formatSize(s.totalBytes)}, id ${s.segment}`],
       ['memory', memoryText(s)],
+      ['store', storeText(s)],
       ['inodes', `${(s.inodes - s.freeInodes).toLocaleString('en')} of ${s.inodes.toLocaleString('en')}`],
       ['activity', `${s.commits.toLocaleString('en')} commits, ${s.events.toLocaleString('en')} events`],
       ['process', `${formatSize(s.rssBytes)} resident`],
@@ -68,6 +69,16 @@ function show(out: Output, s: StatusReport, ownSession: number): void {
   for (const { session, pid } of s.unresolvedSessions) {
     out.say(yellow(`session ${session} (pid ${pid}) of before has not come back yet`));
   }
+}
+
+function storeText({ store }: StatusReport): string {
+  if (store === null) return 'none: files live in memory only';
+  const { path, dirtyFiles, oldestDirtyMs, failure } = store;
+  const waiting =
+    dirtyFiles === 0
+      ? 'everything is written'
+      : `${count(dirtyFiles, 'file')} changed, the first ${formatDuration(oldestDirtyMs)} ago`;
+  return [path, waiting, ...(failure === null ? [] : [`NOT WRITTEN: ${failure}`])].join('; ');
 }
 
 function memoryText(s: StatusReport): string {

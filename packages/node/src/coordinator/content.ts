@@ -189,7 +189,9 @@ function touchModified(c: Coordinator, ino: number, path: string): void {
  * be zero, a view may have stored there.
  */
 function extendZeros(c: Coordinator, { ino, size }: InodeCopy, newEnd: number): void {
-  if (newEnd > size) wipeTail(c, c.extents(ino), size)();
+  if (newEnd <= size) return;
+  c.contentChanges(ino, { from: Math.floor(size / pageSize), count: 1 });
+  wipeTail(c, c.extents(ino), size)();
 }
 
 /** How to zero what lies in the page of byte `size` from there on. */
@@ -273,6 +275,7 @@ function beginHeld(
       broken: false,
     };
     session.grants.set(grantId, grant);
+    c.contentChanges(handle.ino, { from, count });
     // Before the client stores: what it stores behind the old end must stay.
     extendZeros(c, c.inode(handle.ino), at + length);
     c.writer.onRollback(() => endGrant(c, grant));

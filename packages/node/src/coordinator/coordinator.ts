@@ -18,6 +18,8 @@ import {
 } from 'cluster-fs/segment';
 import type { DataFile } from '../data-file.ts';
 import type { MetadataStore } from '../metadata/store.ts';
+import type { Range } from '../store/stored.ts';
+import type { WriteBack } from '../store/write-back.ts';
 import type { EventHub } from './event-hub.ts';
 import type { LayoutGate } from './gate.ts';
 import type { Journal } from './journal.ts';
@@ -32,6 +34,8 @@ export interface CoordinatorOptions {
   readonly data: DataFile;
   readonly gate: LayoutGate;
   readonly hub: EventHub;
+  /** Undefined when everything lives in tmpfs alone. */
+  readonly writeBack: WriteBack | undefined;
   readonly epoch: number;
   readonly nextHeldId: number;
   /** Milliseconds since 1970, with fractions. */
@@ -55,6 +59,7 @@ export class Coordinator {
   readonly data: DataFile;
   readonly gate: LayoutGate;
   readonly hub: EventHub;
+  readonly writeBack: WriteBack | undefined;
   readonly epoch: number;
   readonly now: () => number;
   readonly slots = new DirectorySlots();
@@ -90,6 +95,7 @@ export class Coordinator {
     this.data = options.data;
     this.gate = options.gate;
     this.hub = options.hub;
+    this.writeBack = options.writeBack;
     this.epoch = options.epoch;
     this.now = options.now;
     this.#nextHeldId = options.nextHeldId;
@@ -120,6 +126,11 @@ export class Coordinator {
     return this.views.get(ino) ?? [];
   }
 
+  /** The content of file pages changes, or may from now on. Requires: inside mutate. */
+  contentChanges(ino: number, range: Range | 'all'): void {
+    this.writeBack?.mark(this, ino, range);
+  }
+
   refer(ino: number): void {
     this.references.set(ino, (this.references.get(ino) ?? 0) + 1);
   }
@@ -142,6 +153,7 @@ export class Coordinator {
     const extents = isFile(mode) ? this.extents(ino) : [];
     freeChain(this.writer, ino);
     this.slots.forget(ino);
+    if (isFile(mode)) this.writeBack?.forget(this, ino);
     this.writer.freeInode(ino);
     if (extents.length > 0) this.freePages(extents);
   }

@@ -22,12 +22,17 @@ import { acknowledge, advance, lease, mapped, present, release } from './views.t
 
 type AnyReply = Reply<RequestName>;
 
+export interface DispatchContext {
+  readonly facts: NodeFacts;
+  readonly long: MoveOptions;
+}
+
 /** Answers one request of an open session. Throws or rejects with what the client is to be told. */
 export function dispatch(
   c: Coordinator,
   session: Session,
   request: AnyRequest,
-  { facts, long }: { facts: NodeFacts; long: MoveOptions },
+  context: DispatchContext,
 ): AnyReply | Promise<AnyReply> {
   const { name } = request;
   switch (name) {
@@ -71,10 +76,42 @@ export function dispatch(
       return setAttributes(c, session, request.fields);
     case 'remove':
       return remove(c, session, request.fields);
+    default:
+      return administer(c, session, request, context);
+  }
+}
+
+type AdministrativeRequest = Extract<
+  AnyRequest,
+  {
+    name:
+      | 'move'
+      | 'defrag'
+      | 'sync'
+      | 'status'
+      | 'holders'
+      | 'revoke'
+      | 'subscribe'
+      | 'unsubscribe'
+      | 'check';
+  }
+>;
+
+/** What is asked about the file system, and not of a file. */
+function administer(
+  c: Coordinator,
+  session: Session,
+  request: AdministrativeRequest,
+  { facts, long }: DispatchContext,
+): AnyReply | Promise<AnyReply> {
+  const { name } = request;
+  switch (name) {
     case 'move':
       return moveFile(c, session, request.fields.path, long);
     case 'defrag':
       return defragFor(c, session, long);
+    case 'sync':
+      return sync(c, request.fields.ino);
     case 'status':
       return { status: status(c, facts) };
     case 'holders':
@@ -91,6 +128,13 @@ export function dispatch(
     default:
       return unreachable(name);
   }
+}
+
+/** Without a store nothing is durable, and nobody is kept waiting for it. */
+async function sync(c: Coordinator, ino: number | undefined): Promise<Reply<'sync'>> {
+  if (c.writeBack === undefined) return { durable: false, pages: 0 };
+  const { pages } = await c.writeBack.sync(ino === undefined ? undefined : [ino]);
+  return { durable: true, pages };
 }
 
 /** What a client says without waiting for an answer. */

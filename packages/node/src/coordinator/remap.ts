@@ -42,6 +42,7 @@ interface Swap {
  */
 export function changeExtents(c: Coordinator, ino: number, extents: readonly Extent[], change: Change): void {
   const before = c.extents(ino);
+  c.contentChanges(ino, { from: change.from, count: change.count });
   const version = commitExtents(c, ino, extents, change);
   const left = subtract(before, extents);
   const swaps: Swap[] = [];

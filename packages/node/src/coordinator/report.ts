@@ -2,6 +2,7 @@
  * What the node says of itself: status, holders, the self-check. For people and scripts; nothing acts on it.
  */
 import { checkSegment, counter, pageSize } from 'cluster-fs/segment';
+import type { StoreReport } from '../store/write-back.ts';
 import type { Coordinator } from './coordinator.ts';
 import { reservedRuns } from './reserve.ts';
 import { pageCountOf } from './runs.ts';
@@ -29,6 +30,8 @@ export interface StatusReport {
   readonly unresolvedSessions: readonly { readonly session: number; readonly pid: number }[];
   readonly listening: readonly string[];
   readonly persistent: boolean;
+  /** Null when everything lives in tmpfs alone. */
+  readonly store: StoreReport | null;
   readonly rssBytes: number;
 }
 
@@ -91,6 +94,7 @@ export function status(
     unresolvedSessions: [...c.unresolved].map(([session, { pid }]) => ({ session, pid })),
     listening,
     persistent,
+    store: c.writeBack?.report ?? null,
     rssBytes: process.memoryUsage.rss(),
   };
 }

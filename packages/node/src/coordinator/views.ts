@@ -38,7 +38,10 @@ function grant(c: Coordinator, session: Session, ino: number, request: Request<'
   if (session.ended) throw new FsError('ECONNRESET', 'map', { path: request.path });
   const { path, mode, follow, offset } = request;
   const { size, generation } = c.inode(ino);
-  if (mode === 'rw') fillForWriter(c, ino, size);
+  if (mode === 'rw') {
+    fillForWriter(c, ino, size);
+    c.contentChanges(ino, 'all');
+  }
   const { layoutVersion } = c.inode(ino);
   const length = Math.max(request.length ?? Math.max(0, size - offset), request.reserve ?? 0);
   const from = offset / pageSize;
@@ -165,7 +168,7 @@ export async function present(
     throw new FsError('EINVAL', 'map', { path, why: 'not whole pages' });
   }
   // What is being moved just now was armed in the views that were known when it began.
-  return c.gate.exclusive(request.ino, () => goOn(c, session, request));
+  return c.gate.exclusive(request.ino, () => c.journal.mutate(() => goOn(c, session, request)));
 }
 
 function goOn(c: Coordinator, session: Session, request: Request<'present'>): Reply<'present'> {
@@ -205,5 +208,6 @@ function goOn(c: Coordinator, session: Session, request: Request<'present'>): Re
   };
   // A stale view maps nothing that is ours any more: nobody needs to know it.
   if (alive) addView(c, view);
+  if (alive && mode === 'rw') c.contentChanges(ino, 'all');
   return { view: view.id, size: view.size, layoutVersion: view.layoutVersion, extents, stale: !alive };
 }

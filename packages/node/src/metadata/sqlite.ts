@@ -4,12 +4,14 @@
  * `synchronous = NORMAL`: a commit survives the death of the process at once and the loss of power after the
  * next checkpoint; the order of commits is kept in either case (sqlite.org/wal.html).
  */
-import { statSync } from 'node:fs';
-import { assert, type Extent, FsError } from '@cluster-fs/transport';
+import { chmodSync, closeSync, openSync, statSync } from 'node:fs';
+import { assert, type Extent, FsError, type Run } from '@cluster-fs/transport';
 import Database from 'better-sqlite3';
 import { layout } from 'cluster-fs/segment';
+import { dataSync } from '../store/file-calls.ts';
+import type { StoredExtent } from '../store/stored.ts';
 import { Ballast } from './ballast.ts';
-import type { Change, DirentRow, HeldRow, InodeRow, MetadataStore, SessionRow } from './store.ts';
+import type { Change, DirentRow, DurableRow, HeldRow, InodeRow, MetadataStore, SessionRow } from './store.ts';
 
 /** The log goes back into the database when it has this many pages. */
 const checkpointPages = 4000;
@@ -18,8 +20,8 @@ const longestLogBytes = checkpointPages * (1024 + 24) + 2 ** 20;
 /** What the tables may grow by, from one checkpoint to the next, while data has the rest. */
 const tableGrowthBytes = 2 * 2 ** 20;
 
-/** History: 1, the first. */
-const schemaVersion = 1;
+/** History: 1, the first; 2, the store's tables. */
+const schemaVersion = 2;
 
 const schema = `
   CREATE TABLE superblock (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -37,6 +39,17 @@ const schema = `
     id INTEGER NOT NULL, page INTEGER NOT NULL, count INTEGER NOT NULL, reason TEXT NOT NULL,
     PRIMARY KEY (id, page)
   ) WITHOUT ROWID;
+`;
+
+const storeSchema = `
+  CREATE TABLE stored (
+    ino INTEGER NOT NULL, file_page INTEGER NOT NULL, count INTEGER NOT NULL, place INTEGER NOT NULL,
+    sums BLOB NOT NULL, PRIMARY KEY (ino, file_page)
+  ) WITHOUT ROWID;
+  CREATE TABLE durable (
+    ino INTEGER PRIMARY KEY, generation INTEGER NOT NULL, size INTEGER NOT NULL, mtime_ms REAL NOT NULL
+  );
+  CREATE TABLE dirty (ino INTEGER PRIMARY KEY);
 `;
 
 interface RawInode {
@@ -57,8 +70,13 @@ interface RawInode {
   extents: Uint8Array | null;
 }
 
+export interface SqliteOptions {
+  /** Whether the database is on the tmpfs that has the data too, and competes with it for memory. */
+  readonly besideData: boolean;
+}
+
 /** Opens or makes the database at `path`; EBUSY when another process writes to it, EIO when it is damaged. */
-export function openSqliteStore(path: string): MetadataStore {
+export function openSqliteStore(path: string, { besideData }: SqliteOptions): MetadataStore {
   let db: Database.Database;
   try {
     db = new Database(path, { timeout: 1000 });
@@ -73,7 +91,10 @@ export function openSqliteStore(path: string): MetadataStore {
     throw sqliteError(error, path);
   }
   const version = db.pragma('user_version', { simple: true });
-  if (version === 0) db.exec(`BEGIN; ${schema} PRAGMA user_version = ${schemaVersion}; COMMIT`);
+  const make = (tables: string): unknown =>
+    db.exec(`BEGIN; ${tables} PRAGMA user_version = ${schemaVersion}; COMMIT`);
+  if (version === 0) make(schema + storeSchema);
+  else if (version === 1) make(storeSchema);
   else if (version !== schemaVersion) {
     db.close();
     throw new FsError('EPROTONOSUPPORT', 'open', {
@@ -81,37 +102,23 @@ export function openSqliteStore(path: string): MetadataStore {
       why: `metadata version ${version}, this build knows ${schemaVersion}`,
     });
   }
-  return storeOn(db, path, new Ballast(`${path}.ballast`));
+  chmodSync(path, 0o600);
+  return storeOn(db, path, besideData ? new Ballast(`${path}.ballast`) : undefined);
 }
 
-function storeOn(db: Database.Database, path: string, ballast: Ballast): MetadataStore {
+function storeOn(db: Database.Database, path: string, ballast: Ballast | undefined): MetadataStore {
   const get = db.prepare<[string], { value: string }>('SELECT value FROM superblock WHERE key = ?');
   const set = db.prepare('INSERT OR REPLACE INTO superblock (key, value) VALUES (?, ?)');
   const apply = changeWriter(db);
-  const begin = db.prepare('BEGIN IMMEDIATE');
-  const commit = db.prepare('COMMIT');
-  const rollback = db.prepare('ROLLBACK');
-  const attempt = (write: () => void): void => {
-    try {
-      begin.run();
-      write();
-      commit.run();
-    } catch (error) {
-      if (db.inTransaction) rollback.run();
-      throw sqliteError(error, path);
-    }
-  };
-  /** The ballast is not for what takes room. */
-  const inTransaction = (write: () => void, { mayUseBallast }: { mayUseBallast: boolean }): void => {
-    try {
-      attempt(write);
-    } catch (error) {
-      const full = error instanceof FsError && error.code === 'ENOSPC';
-      if (!full || !mayUseBallast || !ballast.drop()) throw error;
-      attempt(write);
-    }
-    ballast.restore();
-  };
+  const stored = db.prepare<[number], RawStored>(
+    'SELECT file_page AS filePage, count, place, sums FROM stored WHERE ino = ? ORDER BY file_page',
+  );
+  const durable = db.prepare<[number], DurableRow>(
+    'SELECT ino, generation, size, mtime_ms AS mtimeMs FROM durable WHERE ino = ?',
+  );
+  // SQLite has made the log with the first transaction, and keeps it.
+  let logFd: number | undefined;
+  const inTransaction = transactionsOn(db, path, ballast);
   return {
     superblock: (key) => get.get(key)?.value,
     setSuperblock(values) {
@@ -131,6 +138,7 @@ function storeOn(db: Database.Database, path: string, ballast: Ballast): Metadat
       );
     },
     growthBytes() {
+      if (ballast === undefined) return 0;
       if (!ballast.restore()) return Number.POSITIVE_INFINITY;
       const log = statSync(`${path}-wal`, { throwIfNoEntry: false })?.size ?? 0;
       return Math.max(0, longestLogBytes - log) + tableGrowthBytes;
@@ -142,10 +150,48 @@ function storeOn(db: Database.Database, path: string, ballast: Ballast): Metadat
     dirents: () => db.prepare<[], DirentRow>('SELECT parent, name, ino FROM dirent').iterate(),
     sessions: () => db.prepare<[], SessionRow>('SELECT id, pid, start_time AS startTime FROM session').all(),
     held: () => db.prepare<[], HeldRow>('SELECT id, page, count, reason FROM held ORDER BY id').all(),
-    close: () => {
-      db.close();
-      ballast.close();
+    stored: (ino) => stored.all(ino).map(storedOf),
+    places: () => db.prepare<[], Run>('SELECT place AS page, count FROM stored').iterate(),
+    durable: (ino) => durable.get(ino),
+    dirty: () => db.prepare<[], number>('SELECT ino FROM dirty').pluck().all(),
+    async flush() {
+      logFd ??= openSync(`${path}-wal`, 'r+');
+      await dataSync(logFd, `${path}-wal`);
     },
+    close: () => {
+      if (logFd !== undefined) closeSync(logFd);
+      db.close();
+      ballast?.close();
+    },
+  };
+}
+
+type InTransaction = (write: () => void, options: { mayUseBallast: boolean }) => void;
+
+/** Runs writes in one transaction each. The ballast is not for what takes room. */
+function transactionsOn(db: Database.Database, path: string, ballast: Ballast | undefined): InTransaction {
+  const begin = db.prepare('BEGIN IMMEDIATE');
+  const commit = db.prepare('COMMIT');
+  const rollback = db.prepare('ROLLBACK');
+  const attempt = (write: () => void): void => {
+    try {
+      begin.run();
+      write();
+      commit.run();
+    } catch (error) {
+      if (db.inTransaction) rollback.run();
+      throw sqliteError(error, path);
+    }
+  };
+  return (write, { mayUseBallast }) => {
+    try {
+      attempt(write);
+    } catch (error) {
+      const full = error instanceof FsError && error.code === 'ENOSPC';
+      if (!full || !mayUseBallast || ballast?.drop() !== true) throw error;
+      attempt(write);
+    }
+    ballast?.restore();
   };
 }
 
@@ -162,6 +208,7 @@ function changeWriter(db: Database.Database): (change: Change) => void {
   const deleteSession = db.prepare('DELETE FROM session WHERE id = ?');
   const hold = db.prepare('INSERT INTO held VALUES (?, ?, ?, ?)');
   const unhold = db.prepare('DELETE FROM held WHERE id = ?');
+  const applyStored = storedWriter(db);
   return (change) => {
     switch (change.type) {
       case 'putInode': {
@@ -206,9 +253,65 @@ function changeWriter(db: Database.Database): (change: Change) => void {
       case 'unhold':
         unhold.run(change.id);
         return;
+      default:
+        applyStored(change);
     }
   };
 }
+
+/** Changes of what is stored. */
+function storedWriter(db: Database.Database): (change: StoredChange) => void {
+  const putStored = db.prepare('INSERT OR REPLACE INTO stored VALUES (?, ?, ?, ?, ?)');
+  const deleteStored = db.prepare('DELETE FROM stored WHERE ino = ? AND file_page = ?');
+  const putDurable = db.prepare('INSERT OR REPLACE INTO durable VALUES (?, ?, ?, ?)');
+  const markDirty = db.prepare('INSERT OR IGNORE INTO dirty VALUES (?)');
+  const markClean = db.prepare('DELETE FROM dirty WHERE ino = ?');
+  const forgetStored = ['stored', 'durable', 'dirty'].map((table) =>
+    db.prepare(`DELETE FROM ${table} WHERE ino = ?`),
+  );
+  return (change) => {
+    switch (change.type) {
+      case 'putStored': {
+        const { filePage, count, place, sums } = change.extent;
+        putStored.run(change.ino, filePage, count, place, new Uint8Array(sums.buffer));
+        return;
+      }
+      case 'deleteStored':
+        deleteStored.run(change.ino, change.filePage);
+        return;
+      case 'putDurable': {
+        const { ino, generation, size, mtimeMs } = change.row;
+        putDurable.run(ino, generation, size, mtimeMs);
+        return;
+      }
+      case 'markDirty':
+        markDirty.run(change.ino);
+        return;
+      case 'markClean':
+        markClean.run(change.ino);
+        return;
+      case 'forgetStored':
+        for (const statement of forgetStored) statement.run(change.ino);
+        return;
+    }
+  };
+}
+
+type StoredChange = Extract<
+  Change,
+  { type: 'putStored' | 'deleteStored' | 'putDurable' | 'markDirty' | 'markClean' | 'forgetStored' }
+>;
+
+interface RawStored extends Omit<StoredExtent, 'sums'> {
+  /** 8 bytes little-endian for each page. */
+  readonly sums: Uint8Array;
+}
+
+/** The sums are copied: a column may lie at any address. */
+const storedOf = ({ sums, ...e }: RawStored): StoredExtent => ({
+  ...e,
+  sums: new BigUint64Array(sums.slice().buffer),
+});
 
 const inodeOf = (raw: RawInode): InodeRow => ({
   ino: raw.ino,

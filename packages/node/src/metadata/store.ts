@@ -13,9 +13,14 @@
  *                                              them; a row stays until all of it is given to files or given
  *                                              back)
  *
+ *   stored (ino, file_page) -> place, sums     where content lies in the store's data file, see docs/store.md
+ *   durable (ino, generation, size, mtime)     what belongs to it
+ *   dirty (ino)                                inodes whose content may be newer than what is stored
+ *
  * INVARIANT: a page is in the extents of at most one inode. What is in none and not held is free.
  */
 import type { Extent, Run } from '@cluster-fs/transport';
+import type { StoredExtent } from '../store/stored.ts';
 
 export interface InodeRow {
   readonly ino: number;
@@ -55,6 +60,14 @@ export interface HeldRow extends Run {
   readonly reason: HeldReason;
 }
 
+/** What a file was when it was last written to the store. */
+export interface DurableRow {
+  readonly ino: number;
+  readonly generation: number;
+  readonly size: number;
+  readonly mtimeMs: number;
+}
+
 /** One change. A batch of them becomes true together. */
 export type Change =
   | { readonly type: 'putInode'; readonly row: InodeRow }
@@ -64,7 +77,14 @@ export type Change =
   | { readonly type: 'putSession'; readonly row: SessionRow }
   | { readonly type: 'deleteSession'; readonly id: number }
   | { readonly type: 'hold'; readonly row: HeldRow }
-  | { readonly type: 'unhold'; readonly id: number };
+  | { readonly type: 'unhold'; readonly id: number }
+  | { readonly type: 'putStored'; readonly ino: number; readonly extent: StoredExtent }
+  | { readonly type: 'deleteStored'; readonly ino: number; readonly filePage: number }
+  | { readonly type: 'putDurable'; readonly row: DurableRow }
+  | { readonly type: 'markDirty'; readonly ino: number }
+  | { readonly type: 'markClean'; readonly ino: number }
+  /** What is stored of an inode is of nobody any more. */
+  | { readonly type: 'forgetStored'; readonly ino: number };
 
 export interface MetadataStore {
   /** Undefined in a store that was never formatted. */
@@ -78,5 +98,13 @@ export interface MetadataStore {
   dirents(): Iterable<DirentRow>;
   sessions(): SessionRow[];
   held(): HeldRow[];
+  /** What is stored of a file, in the order of its pages. */
+  stored(ino: number): StoredExtent[];
+  /** All places that are in use. */
+  places(): Iterable<Run>;
+  durable(ino: number): DurableRow | undefined;
+  dirty(): number[];
+  /** Resolves when all that was committed before the call survives a loss of power. */
+  flush(): Promise<void>;
   close(): void;
 }

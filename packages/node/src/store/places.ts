@@ -1,0 +1,67 @@
+/**
+ * Which places of the store's data file are free. In memory: made from the table `stored` at each start.
+ *
+ *   free ──take──▶ written, named by SQLite ──retire──▶ named by no later state ──release──▶ free
+ *
+ * A retired place is released when no state that a loss of power could bring back names it.
+ */
+import { assert, type Run } from '@cluster-fs/transport';
+import { subtract } from '../coordinator/runs.ts';
+
+export class Places {
+  /** In order, with no two that touch. */
+  #free: Run[] = [];
+  /** The first place that was never taken. */
+  #end = 1;
+
+  /** Takes over what is in use. */
+  constructor(used: Iterable<Run>) {
+    const taken = [...used].sort((a, b) => a.page - b.page);
+    for (const { page, count } of taken) {
+      if (page > this.#end) this.#free.push({ page: this.#end, count: page - this.#end });
+      this.#end = Math.max(this.#end, page + count);
+    }
+  }
+
+  /** Where places end: the data file is no longer than this many pages. */
+  get end(): number {
+    return this.#end;
+  }
+
+  get freeCount(): number {
+    return this.#free.reduce((sum, { count }) => sum + count, 0);
+  }
+
+  /** A run of up to `count` places: the first free one that is long enough, or new ones at the end. */
+  take(count: number): Run {
+    assert(count > 0, 'some places are taken');
+    const i = this.#free.findIndex((run) => run.count >= count);
+    if (i < 0) {
+      const page = this.#end;
+      this.#end += count;
+      return { page, count };
+    }
+    const found = this.#free[i] as Run;
+    if (found.count === count) this.#free.splice(i, 1);
+    else this.#free[i] = { page: found.page + count, count: found.count - count };
+    return { page: found.page, count };
+  }
+
+  release(runs: readonly Run[]): void {
+    const overlap = subtract(runs, this.#free).reduce((sum, r) => sum + r.count, 0);
+    assert(overlap === runs.reduce((sum, r) => sum + r.count, 0), 'a place is released once');
+    const all = [...this.#free, ...runs].sort((a, b) => a.page - b.page);
+    const joined: { page: number; count: number }[] = [];
+    for (const { page, count } of all) {
+      const last = joined.at(-1);
+      if (last !== undefined && last.page + last.count === page) last.count += count;
+      else joined.push({ page, count });
+    }
+    const last = joined.at(-1);
+    if (last !== undefined && last.page + last.count === this.#end) {
+      this.#end = last.page;
+      joined.pop();
+    }
+    this.#free = joined;
+  }
+}

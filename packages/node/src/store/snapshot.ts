@@ -1,0 +1,209 @@
+/**
+ * Copying the changed pages of a file to free places, while it is in use.
+ *
+ * Pages are read while the layout of the file is held, some MiB at a time, so that nobody waits long. What is
+ * changed between two of these times is read again, and the last time takes all that is left: what has been
+ * copied then is the file at that moment.
+ */
+import type { Extent, Run } from '@cluster-fs/transport';
+import { InodeCopy, isFile, pageSize, readInode } from 'cluster-fs/segment';
+import type { Coordinator } from '../coordinator/coordinator.ts';
+import { clip, subtract } from '../coordinator/runs.ts';
+import { readAll } from './file-calls.ts';
+import type { StoreFile } from './store-file.ts';
+import { changeStored, extentPages, type Range, type StoredExtent } from './stored.ts';
+import { sumOf } from './sum.ts';
+import type { WriteBack } from './write-back.ts';
+
+export interface Snapshot {
+  readonly ino: number;
+  readonly generation: number;
+  readonly size: number;
+  readonly mtimeMs: number;
+  /** Where the file had pages. */
+  readonly extents: readonly Extent[];
+  /** What was looked at: in `written`, or as it was stored, or zeros. */
+  readonly ranges: readonly Range[];
+  readonly written: readonly StoredExtent[];
+}
+
+/** Read while the layout is held: about a millisecond. */
+const holdPages = 1024;
+/** After so many parts of a file that is stored into all the time, it is held until all is read. */
+const patience = 4096;
+
+/** A part of a file, as it was while its layout was held. */
+interface Part {
+  readonly facts: Pick<Snapshot, 'generation' | 'size' | 'mtimeMs' | 'extents'>;
+  /** The pages that were read, and their bytes. */
+  readonly now: readonly Extent[];
+  readonly bytes: readonly Buffer[];
+  /** File pages that are known now: those, and holes between them. */
+  readonly read: readonly Range[];
+  /** What is stored of the file, where it may be the same. */
+  readonly known: readonly StoredExtent[];
+  readonly isLast: boolean;
+}
+
+/** Undefined when there is nothing to write: the file is clean, or gone. */
+export async function takeSnapshot(
+  c: Coordinator,
+  writeBack: WriteBack,
+  ino: number,
+): Promise<Snapshot | undefined> {
+  const { dirty, file } = writeBack;
+  const sinceMs = c.now();
+  const seen: Range[] = [];
+  let written: readonly StoredExtent[] = [];
+  let times = 0;
+  try {
+    for (;;) {
+      const mayHold = times++ > patience;
+      const part = await c.gate.exclusive(ino, () => readPart(c, writeBack, { ino, mayHold }));
+      if (part === undefined) {
+        file.release(placesOf(written));
+        return undefined;
+      }
+      const { ranges, stored } = await writePart(writeBack, part);
+      const change = changeStored(written, { rewritten: part.read, written: stored, kept: [wholeFile] });
+      written = [...written.filter(({ filePage }) => !change.remove.includes(filePage)), ...change.put];
+      file.release(change.freed);
+      seen.push(...ranges);
+      if (part.isLast) return { ino, ...part.facts, ranges: seen, written };
+    }
+  } catch (error) {
+    file.release(placesOf(written));
+    for (const range of seen) dirty.mark(ino, range, sinceMs);
+    throw error;
+  }
+}
+
+const wholeFile: Range = { from: 0, count: 2 ** 32 };
+
+export const placesOf = (stored: readonly StoredExtent[]): Run[] =>
+  stored.map(({ place, count }) => ({ page: place, count }));
+
+/**
+ * Reads changed pages. What does not fit into one part stays dirty. Requires: the layout held. Undefined when
+ * the file is clean or gone.
+ */
+async function readPart(
+  c: Coordinator,
+  { dirty, isMappedToWrite, stored }: WriteBack,
+  { ino, mayHold }: { ino: number; mayHold: boolean },
+): Promise<Part | undefined> {
+  const inode = new InodeCopy();
+  const taken = dirty.take(ino);
+  if (taken === undefined || !readInode(c.segment, ino, inode) || !isFile(inode.mode)) return undefined;
+  const { generation, size, mtimeMs } = inode;
+  const extents = c.extents(ino);
+  // Who stores through a view does not say where: what is the same as what is stored needs no place.
+  const known = taken === 'all' || isMappedToWrite(ino) ? stored(ino) : [];
+  const wanted = taken === 'all' ? [wholeFile] : taken;
+  const pages = wanted.flatMap(({ from, count }) => clip(extents, from, count));
+  const [now, later] = mayHold ? [pages, []] : firstPages(pages, holdPages);
+  for (const { filePage, count } of later) dirty.mark(ino, { from: filePage, count }, c.now());
+  const isLast = later.length === 0;
+  try {
+    const bytes: Buffer[] = [];
+    for (const { page, count } of now) {
+      const buffer = Buffer.allocUnsafeSlow(count * pageSize);
+      await readAll(c.data.fd, buffer, page * pageSize, c.data.path);
+      bytes.push(buffer);
+    }
+    const read = isLast ? [...wanted] : now.map(({ filePage, count }) => ({ from: filePage, count }));
+    return { facts: { generation, size, mtimeMs, extents }, now, bytes, read, known, isLast };
+  } catch (error) {
+    for (const range of wanted) dirty.mark(ino, range, c.now());
+    throw error;
+  }
+}
+
+/** The first `limit` pages, and the others. */
+function firstPages(extents: readonly Extent[], limit: number): [Extent[], Extent[]] {
+  const first: Extent[] = [];
+  const rest: Extent[] = [];
+  let left = limit;
+  for (const e of extents) {
+    const count = Math.min(e.count, left);
+    left -= count;
+    if (count > 0) first.push({ ...e, count });
+    if (count < e.count)
+      rest.push({ filePage: e.filePage + count, page: e.page + count, count: e.count - count });
+  }
+  return [first, rest];
+}
+
+const zeros = Buffer.alloc(pageSize);
+
+/** One page on its way to the store. */
+interface ChangedPage {
+  readonly filePage: number;
+  readonly bytes: Buffer;
+  readonly sum: bigint;
+}
+
+/** Writes what has changed to free places. */
+async function writePart(
+  { file }: WriteBack,
+  { now, bytes, read, known }: Part,
+): Promise<{ ranges: Range[]; stored: StoredExtent[] }> {
+  const changed: ChangedPage[] = [];
+  const same: Run[] = [];
+  for (const [i, { filePage, count }] of now.entries()) {
+    for (let n = 0; n < count; n++) {
+      const page = (bytes[i] as Buffer).subarray(n * pageSize, (n + 1) * pageSize);
+      const sum = sumOf(page);
+      if (knownSum(known, filePage + n) === sum) same.push({ page: filePage + n, count: 1 });
+      else if (!page.equals(zeros)) changed.push({ filePage: filePage + n, bytes: page, sum });
+    }
+  }
+  const stored: StoredExtent[] = [];
+  try {
+    for (const group of consecutive(changed)) stored.push(await writeGroup(file, group));
+  } catch (error) {
+    file.release(placesOf(stored));
+    throw error;
+  }
+  const asRuns = read.map(({ from, count }) => ({ page: from, count }));
+  const ranges = subtract(asRuns, same).map(({ page, count }) => ({ from: page, count }));
+  return { ranges, stored };
+}
+
+function knownSum(known: readonly StoredExtent[], filePage: number): bigint | undefined {
+  let low = 0;
+  let high = known.length;
+  while (low < high) {
+    const middle = (low + high) >>> 1;
+    const e = known[middle] as StoredExtent;
+    if (e.filePage + e.count <= filePage) low = middle + 1;
+    else high = middle;
+  }
+  const e = known[low];
+  return e === undefined || filePage < e.filePage ? undefined : e.sums[filePage - e.filePage];
+}
+
+/** Neighbours in the file, no more than an extent holds. */
+function consecutive(pages: readonly ChangedPage[]): ChangedPage[][] {
+  const groups: ChangedPage[][] = [];
+  for (const page of pages) {
+    const last = groups.at(-1);
+    const fits = last !== undefined && last.length < extentPages;
+    if (fits && (last.at(-1) as ChangedPage).filePage + 1 === page.filePage) last.push(page);
+    else groups.push([page]);
+  }
+  return groups;
+}
+
+async function writeGroup(file: StoreFile, group: readonly ChangedPage[]): Promise<StoredExtent> {
+  const count = group.length;
+  const { page: place } = file.places.take(count);
+  const sums = BigUint64Array.from(group, ({ sum }) => sum);
+  try {
+    await file.write(place, Buffer.concat(group.map(({ bytes }) => bytes)));
+  } catch (error) {
+    file.release([{ page: place, count }]);
+    throw error;
+  }
+  return { filePage: (group[0] as ChangedPage).filePage, count, place, sums };
+}

@@ -1,0 +1,142 @@
+/**
+ * The store's data file: pages of files in places, see docs/store.md. It knows nothing of files and names.
+ */
+import { closeSync, constants, fstatSync, ftruncateSync, openSync, readSync, writeSync } from 'node:fs';
+import { crc32 } from 'node:zlib';
+import {
+  bytes,
+  type ErrorCode,
+  FsError,
+  f64,
+  native,
+  type Run,
+  signature,
+  struct,
+  u16,
+  u32,
+} from '@cluster-fs/transport';
+import { pageSize } from 'cluster-fs/segment';
+import * as files from './file-calls.ts';
+import { Places } from './places.ts';
+import type { StoredExtent } from './stored.ts';
+import { sumOf } from './sum.ts';
+
+export const storeHeader = struct('store header', 64, {
+  magic: u32('`CFD1`; anything else is not a store'),
+  version: u32('format version; a node refuses one that it does not know'),
+  layoutHash: u32('crc32 over this table'),
+  pageShift: u16('log2 of the page size'),
+  reserved0: u16('zero'),
+  segmentId: bytes(16, 'the UUID of the segment, as in metadata.db: the two belong together'),
+  createdMs: f64('milliseconds since 1970'),
+  checksum: u32('crc32 of everything above'),
+  reserved1: bytes(20, 'zero'),
+});
+
+const magic = 0x3144_4643; // 'CFD1', little-endian
+/** History: 1, the first. */
+const formatVersion = 1;
+const layoutHash = crc32(signature([storeHeader]));
+
+export class StoreFile {
+  readonly path: string;
+  readonly places: Places;
+  readonly #fd: number;
+
+  /** Opens the file, or makes it when there is none and nothing is stored. `used` is what SQLite names. */
+  constructor(path: string, { segmentId, used }: { segmentId: Uint8Array; used: Iterable<Run> }) {
+    this.path = path;
+    this.places = new Places(used);
+    this.#fd = openSync(path, constants.O_RDWR | constants.O_CREAT, 0o600);
+    try {
+      if (fstatSync(this.#fd).size === 0)
+        format(this.#fd, { segmentId, isExpected: this.places.end > 1, path });
+      else verifyHeader(this.#fd, { segmentId, path });
+    } catch (error) {
+      closeSync(this.#fd);
+      throw error;
+    }
+  }
+
+  /** Writes pages to a run of places. Durable after `flush`. */
+  async write(place: number, pages: Uint8Array): Promise<void> {
+    await files.writeAll(this.#fd, pages, place * pageSize, this.path);
+  }
+
+  async flush(): Promise<void> {
+    await files.dataSync(this.#fd, this.path);
+  }
+
+  /**
+   * Reads the pages of an extent, and compares each with its sum. The rest is still read where one is wrong:
+   * `bad` holds the indexes of those.
+   */
+  readNow(e: StoredExtent): { pages: Buffer; bad: number[] } {
+    const pages = Buffer.alloc(e.count * pageSize);
+    let done = 0;
+    while (done < pages.length) {
+      const count = readSync(this.#fd, pages, done, pages.length - done, e.place * pageSize + done);
+      // Shorter than SQLite says: what is missing has no right sum.
+      if (count === 0) break;
+      done += count;
+    }
+    const bad: number[] = [];
+    for (let i = 0; i < e.count; i++) {
+      const page = pages.subarray(i * pageSize, (i + 1) * pageSize);
+      if ((i + 1) * pageSize > done || sumOf(page) !== e.sums[i]) bad.push(i);
+    }
+    return { pages, bad };
+  }
+
+  /** Gives places that no state names any more back to the disk. */
+  release(runs: readonly Run[]): void {
+    this.places.release(runs);
+    for (const { page, count } of runs) {
+      try {
+        native.punchHole(this.#fd, page * pageSize, count * pageSize);
+      } catch (error) {
+        // A file system without holes: the places are used again all the same.
+        if (!(error instanceof FsError) || error.code !== 'ENOTSUP') throw error;
+      }
+    }
+    const end = this.places.end * pageSize;
+    if (fstatSync(this.#fd).size > end) ftruncateSync(this.#fd, end);
+  }
+
+  close(): void {
+    closeSync(this.#fd);
+  }
+}
+
+function format(
+  fd: number,
+  { segmentId, isExpected, path }: { segmentId: Uint8Array; isExpected: boolean; path: string },
+): void {
+  if (isExpected) {
+    const why =
+      'empty, and the metadata beside it names data in it: every file that was stored there is lost';
+    throw new FsError('EIO', 'open', { path, why });
+  }
+  const page = Buffer.alloc(pageSize);
+  const header = storeHeader.bind(new DataView(page.buffer, page.byteOffset, page.length)).at(0);
+  Object.assign(header, { magic, version: formatVersion, layoutHash, pageShift: Math.log2(pageSize) });
+  Object.assign(header, { segmentId, createdMs: Date.now() });
+  header.checksum = crc32(page.subarray(0, storeHeader.offset.checksum));
+  writeSync(fd, page, 0, page.length, 0);
+}
+
+function verifyHeader(fd: number, { segmentId, path }: { segmentId: Uint8Array; path: string }): void {
+  const fail = (code: ErrorCode, why: string): never => {
+    throw new FsError(code, 'open', { path, why });
+  };
+  const page = Buffer.alloc(pageSize);
+  readSync(fd, page, 0, page.length, 0);
+  const header = storeHeader.bind(new DataView(page.buffer, page.byteOffset, page.length)).at(0);
+  if (header.magic !== magic) fail('EINVAL', 'not the data file of a store');
+  if (header.version !== formatVersion)
+    fail('EPROTONOSUPPORT', `version ${header.version}, this build knows 1`);
+  if (header.layoutHash !== layoutHash) fail('EPROTONOSUPPORT', 'another layout than that of this build');
+  if (crc32(page.subarray(0, storeHeader.offset.checksum)) !== header.checksum)
+    fail('EIO', 'the header is damaged');
+  if (!Buffer.from(segmentId).equals(header.segmentId)) fail('EINVAL', 'belongs to another metadata.db');
+}

@@ -1,0 +1,226 @@
+/**
+ * Bringing content from the segment to the store: on request, and by itself after a while. See docs/store.md.
+ *
+ *   clean ──change──▶ dirty ──round: snapshot──▶ being written ──commit──▶ clean
+ *                       ▲                             └── changed meanwhile, or failed ──┐
+ *                       └────────────────────────────────────────────────────────────────┘
+ *
+ * One round at a time. Whoever asks while one runs is answered by the next: his change may be too late for
+ * this.
+ * INVARIANT: an inode whose content may be newer than what is stored has a row in `dirty` before its change
+ * is answered.
+ */
+import type { Run } from '@cluster-fs/transport';
+import { InodeCopy, readInode } from 'cluster-fs/segment';
+import type { Coordinator } from '../coordinator/coordinator.ts';
+import type { MetadataStore } from '../metadata/store.ts';
+import { Dirty } from './dirty.ts';
+import { placesOf, type Snapshot, takeSnapshot } from './snapshot.ts';
+import type { StoreFile } from './store-file.ts';
+import { changeStored, type Range, type StoredExtent } from './stored.ts';
+
+export interface WriteBackOptions {
+  readonly file: StoreFile;
+  readonly store: MetadataStore;
+  /** How old a change may become that nobody asked to be synced, in milliseconds. */
+  readonly afterMs: number;
+}
+
+export interface Synced {
+  /** Pages that were written to the store. */
+  readonly pages: number;
+}
+
+interface Waiter {
+  readonly inos: readonly number[];
+  resolve(synced: Synced): void;
+  reject(error: unknown): void;
+}
+
+/** What the store says of itself. */
+export interface StoreReport {
+  readonly path: string;
+  readonly dirtyFiles: number;
+  readonly oldestDirtyMs: number;
+  readonly writeBackMs: number;
+  /** Why the last write-back failed; null when it did not. */
+  readonly failure: string | null;
+}
+
+/** How often the clock is looked at. */
+const lookEveryMs = 250;
+
+export class WriteBack {
+  readonly file: StoreFile;
+  readonly dirty = new Dirty();
+  readonly #store: MetadataStore;
+  readonly #afterMs: number;
+  readonly #timer: NodeJS.Timeout;
+  #coordinator: Coordinator | undefined;
+  #waiting: Waiter[] = [];
+  #running: Promise<void> | undefined;
+  /** Places that the last durable state may still name. */
+  #retired: Run[] = [];
+  #flushedCommits = 0;
+  #failure: string | null = null;
+
+  constructor({ file, store, afterMs }: WriteBackOptions) {
+    this.file = file;
+    this.#store = store;
+    this.#afterMs = afterMs;
+    this.#timer = setInterval(() => this.#look(), Math.min(lookEveryMs, Math.max(1, afterMs)));
+    this.#timer.unref();
+  }
+
+  /** Requires: before anything else. */
+  start(c: Coordinator): void {
+    this.#coordinator = c;
+    // What was dirty when the last node died: nobody knows which pages of it.
+    for (const ino of this.#store.dirty()) this.dirty.mark(ino, 'all', c.now());
+  }
+
+  get report(): StoreReport {
+    const c = this.#coordinator as Coordinator;
+    const oldest = this.dirty.oldestMs;
+    return {
+      path: this.file.path,
+      dirtyFiles: this.dirty.size,
+      oldestDirtyMs: oldest === undefined ? 0 : Math.max(0, c.now() - oldest),
+      writeBackMs: this.#afterMs,
+      failure: this.#failure,
+    };
+  }
+
+  /** The content of file pages changes, or may from now on. Requires: inside mutate. */
+  mark(c: Coordinator, ino: number, range: Range | 'all'): void {
+    if (this.dirty.mark(ino, range, c.now())) {
+      c.journal.change({ type: 'markDirty', ino });
+      c.writer.onRollback(() => this.dirty.take(ino));
+    }
+  }
+
+  /** An inode goes, and what is stored of it. Requires: inside mutate. */
+  forget(c: Coordinator, ino: number): void {
+    this.dirty.take(ino);
+    const runs = placesOf(this.#store.stored(ino));
+    c.journal.change({ type: 'forgetStored', ino });
+    c.journal.afterCommit(() => this.#retired.push(...runs));
+  }
+
+  /**
+   * Makes files durable, with everything that was answered before of names and attributes. Without `inos`,
+   * all.
+   */
+  sync(inos?: readonly number[]): Promise<Synced> {
+    return new Promise((resolve, reject) => {
+      this.#waiting.push({ inos: inos ?? [...this.dirty.inos()], resolve, reject });
+      this.#running ??= this.#run();
+    });
+  }
+
+  /** Writes everything, and ends. Requires: no session is left that could change anything. */
+  async close(): Promise<void> {
+    clearInterval(this.#timer);
+    do await this.sync();
+    while (this.dirty.size > 0);
+  }
+
+  /** Closes the file without writing anything more. */
+  abandon(): void {
+    clearInterval(this.#timer);
+    this.file.close();
+  }
+
+  /** Stores through a view tell nobody. */
+  readonly isMappedToWrite = (ino: number): boolean => {
+    for (const view of this.#coordinator?.viewsOf(ino) ?? []) if (view.mode === 'rw') return true;
+    return false;
+  };
+
+  /** What is stored of a file. */
+  readonly stored = (ino: number): StoredExtent[] => this.#store.stored(ino);
+
+  #look(): void {
+    const c = this.#coordinator as Coordinator;
+    const old = this.dirty.inos(c.now() - this.#afterMs);
+    const isDue = old.length > 0 || c.journal.commits > this.#flushedCommits;
+    if (this.#running !== undefined || !isDue) return;
+    this.sync(old).catch((error: unknown) => c.hub.report(error));
+  }
+
+  async #run(): Promise<void> {
+    // Those who ask in the same turn are in the same round.
+    await Promise.resolve();
+    while (this.#waiting.length > 0) {
+      const waiters = this.#waiting;
+      this.#waiting = [];
+      try {
+        const synced = await this.#round(new Set(waiters.flatMap(({ inos }) => inos)));
+        this.#failure = null;
+        for (const { resolve } of waiters) resolve(synced);
+      } catch (error) {
+        this.#failure = error instanceof Error ? error.message : String(error);
+        for (const { reject } of waiters) reject(error);
+      }
+    }
+    this.#running = undefined;
+  }
+
+  async #round(inos: ReadonlySet<number>): Promise<Synced> {
+    const c = this.#coordinator as Coordinator;
+    const taken: Snapshot[] = [];
+    try {
+      for (const ino of inos) {
+        const snapshot = await takeSnapshot(c, this, ino);
+        if (snapshot !== undefined) taken.push(snapshot);
+      }
+      const places = taken.flatMap(({ written }) => placesOf(written));
+      const pages = places.reduce((sum, { count }) => sum + count, 0);
+      if (pages > 0) await this.file.flush();
+      // What is retired before the commit is named by nobody after it.
+      const retired = taken.length === 0 ? [] : await c.journal.mutate(() => this.#record(c, taken));
+      // Also what was changed of names and attributes, in this turn too.
+      await c.journal.nextFlush();
+      const commits = c.journal.commits;
+      const released = [...this.#retired.splice(0), ...retired];
+      await this.#flushLog(commits, released);
+      return { pages };
+    } catch (error) {
+      for (const { ino, ranges } of taken) for (const range of ranges) this.dirty.mark(ino, range, c.now());
+      throw error;
+    }
+  }
+
+  async #flushLog(commits: number, released: Run[]): Promise<void> {
+    try {
+      if (commits > this.#flushedCommits) await this.#store.flush();
+    } catch (error) {
+      this.#retired.push(...released);
+      throw error;
+    }
+    this.#flushedCommits = commits;
+    if (released.length > 0) this.file.release(released);
+  }
+
+  /** The places that the new state does not name any more. Requires: inside mutate. */
+  #record(c: Coordinator, taken: readonly Snapshot[]): Run[] {
+    const retired: Run[] = [];
+    const copy = new InodeCopy();
+    for (const { ino, generation, size, mtimeMs, extents, ranges, written } of taken) {
+      const alive = readInode(c.segment, ino, copy) && copy.generation === generation;
+      if (!alive) {
+        retired.push(...placesOf(written));
+        continue;
+      }
+      const kept = extents.map(({ filePage, count }) => ({ from: filePage, count }));
+      const change = changeStored(this.#store.stored(ino), { rewritten: ranges, written, kept });
+      for (const filePage of change.remove) c.journal.change({ type: 'deleteStored', ino, filePage });
+      for (const extent of change.put) c.journal.change({ type: 'putStored', ino, extent });
+      c.journal.change({ type: 'putDurable', row: { ino, generation, size, mtimeMs } });
+      retired.push(...change.freed);
+      if (this.isMappedToWrite(ino)) this.dirty.mark(ino, 'all', c.now());
+      if (!this.dirty.has(ino)) c.journal.change({ type: 'markClean', ino });
+    }
+    return retired;
+  }
+}

@@ -6,7 +6,7 @@
  */
 import { closeSync, constants, fstatSync, ftruncateSync, openSync, writeSync } from 'node:fs';
 import { dirname } from 'node:path';
-import { FsError, native, type Run } from '@cluster-fs/transport';
+import { type ErrorCode, FsError, native, type Run } from '@cluster-fs/transport';
 import { pageSize } from 'cluster-fs/segment';
 
 /** Pages `from`, as many as `count`, to pages `to`. */
@@ -15,6 +15,8 @@ export interface PageCopy {
   readonly to: number;
   readonly count: number;
 }
+
+const zeros = Buffer.alloc(2 ** 20);
 
 /** Up to this many are copied at once: the way to the pool and back takes longer. */
 const syncPages = 16;
@@ -58,6 +60,22 @@ export class DataFile {
         throw error instanceof FsError
           ? new FsError(error.code, 'fallocate', { path: this.path, why: 'tmpfs' })
           : error;
+      }
+    }
+  }
+
+  /** As `allocate`, and the pages are written: tmpfs tells them from pages that were never touched. */
+  fillZeros(runs: readonly Run[]): void {
+    for (const [i, { page, count }] of runs.entries()) {
+      try {
+        for (let done = 0; done < count; done += zeros.length / pageSize) {
+          const length = Math.min(zeros.length, (count - done) * pageSize);
+          writeSync(this.fd, zeros, 0, length, (page + done) * pageSize);
+        }
+      } catch (error) {
+        this.punch(runs.slice(0, i + 1));
+        const { code = 'EIO' } = error as NodeJS.ErrnoException;
+        throw new FsError(code as ErrorCode, 'write', { path: this.path, why: 'tmpfs', cause: error });
       }
     }
   }

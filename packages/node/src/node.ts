@@ -179,11 +179,12 @@ const wholePages = (bytes: number): number => Math.floor(bytes / pageSize) * pag
 
 function recoverFrom(
   store: MetadataStore,
-  { memory, inodeCount = defaultInodes }: NodeOptions,
+  { memory, inodeCount = defaultInodes, store: storeDirectory }: NodeOptions,
   cleanup: (() => void)[],
 ): Recovered {
   const owner = { uid: process.getuid?.() ?? 0, gid: process.getgid?.() ?? 0 };
-  const recovered = recover(store, { dataSize: wholePages(memory), inodeCount, ...owner }, now());
+  const paged = storeDirectory !== undefined;
+  const recovered = recover(store, { dataSize: wholePages(memory), inodeCount, ...owner, paged }, now());
   cleanup.push(() => releaseTables(recovered));
   return recovered;
 }

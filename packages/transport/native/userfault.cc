@@ -146,6 +146,22 @@ napi_value zero_userfault(napi_env env, napi_callback_info info) {
   return filled(env, result, z.zeropage);
 }
 
+// poisonUserfault(fd, address, length). From Linux 6.6 on; its headers may be newer than the machine's.
+napi_value poison_userfault(napi_env env, napi_callback_info info) {
+  struct {
+    uffdio_range range;
+    uint64_t mode;
+    int64_t updated;
+  } p = {};
+  Arguments a(env, info);
+  int fd = a.index(0, "fd");
+  p.range.start = a.u53(1, "address");
+  p.range.len = a.u53(2, "length");
+  if (!a.ok) return nullptr;
+  int result = ioctl(fd, _IOWR(UFFDIO, 0x08, decltype(p)), &p);
+  return filled(env, result, p.updated);
+}
+
 constexpr size_t kMaxEvents = 256;
 constexpr size_t kColumns = 4;
 
@@ -195,6 +211,7 @@ void define_userfault(napi_env env, napi_value exports) {
   define(env, exports, "copyUserfault", copy_userfault);
   define(env, exports, "continueUserfault", continue_userfault);
   define(env, exports, "zeroUserfault", zero_userfault);
+  define(env, exports, "poisonUserfault", poison_userfault);
   define(env, exports, "readUserfaultEvents", read_userfault_events);
 }
 

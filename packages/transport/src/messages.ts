@@ -287,6 +287,13 @@ export const requests = {
     fields: { ino: optional(u32) },
     reply: { durable: bool, pages: u53 },
   },
+  fetch: {
+    id: 63,
+    connection: 'either',
+    doc: 'Brings absent pages of a file into `data`. EIO when the store is damaged there.',
+    fields: { ino: u32, from: u32, count: u32 },
+    reply: {},
+  },
   status: {
     id: 64,
     connection: 'either',

@@ -49,6 +49,7 @@ const functions: Readonly<Record<Exclude<keyof Addon, 'pageSize'>, readonly Kind
   writeProtectUserfault: ['int', 'address', 'address', 'flag'],
   copyUserfault: ['int', 'address', 'address', 'address', 'flag', 'flag'],
   continueUserfault: ['int', 'address', 'address'],
+  poisonUserfault: ['int', 'address', 'address'],
   zeroUserfault: ['int', 'address', 'address'],
   readUserfaultEvents: ['int', 'numbers'],
   wakeFutex: ['address', 'int'],

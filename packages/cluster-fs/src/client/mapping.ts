@@ -24,7 +24,7 @@ export interface Mapping {
 export function reserveMapping(options: Omit<Mapping, 'address'>): Mapping {
   const pages = Math.max(1, options.pages);
   const address = native.reserveAddressRange(pages * pageSize);
-  if (options.mode === 'r') native.guardRange(address, pages * pageSize, options.label);
+  native.guardRange(address, pages * pageSize, options.label);
   return { ...options, address };
 }
 
@@ -77,12 +77,12 @@ function mapZeros(mapping: Mapping, filePage: number, count: number): void {
 /** Puts zeros under the whole stretch: for arrays that cannot be taken back (SharedArrayBuffer). */
 export function abandonMapping(mapping: Mapping): void {
   const length = mappedLength(mapping);
-  if (mapping.mode === 'r') native.unguardRange(mapping.address);
+  native.unguardRange(mapping.address);
   native.mapAnonymous({ address: mapping.address, length, protection: 'read-write' });
 }
 
 /** Gives the addresses back. Requires: no array is over them any more. */
 export function unmapMapping(mapping: Mapping): void {
-  if (mapping.mode === 'r') native.unguardRange(mapping.address);
+  native.unguardRange(mapping.address);
   native.unmap(mapping.address, mappedLength(mapping));
 }

@@ -22,6 +22,7 @@ import {
   type Reply,
 } from '@cluster-fs/transport';
 import { pageSize } from '../segment/layout.ts';
+import { answerFetch } from './blocking-fetch.ts';
 import { dial, sayHello } from './handshake.ts';
 import {
   abandonMapping,
@@ -427,6 +428,14 @@ port.on('message', (message: ToWorker) => {
         attempt(() => control().request(message.name, message.fields)),
       );
       return;
+    case 'fetchNow': {
+      const { ino, from, count, answer: to } = message;
+      attempt(() => control().request('fetch', { ino, from, count })).then(
+        () => answerFetch(to),
+        (error: unknown) => answerFetch(to, error as FsError),
+      );
+      return;
+    }
     case 'unmap':
       unmap(message.key, message.keepAddresses);
       return;

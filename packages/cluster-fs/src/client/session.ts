@@ -21,6 +21,7 @@ import {
 } from '@cluster-fs/transport';
 import type { Backend } from '../fs/backend.ts';
 import { type Credentials, layoutHash, openSegment, type Segment } from '../segment/index.ts';
+import { awaitFetch, createAnswer } from './blocking-fetch.ts';
 import { answered, dial, type Endpoint } from './handshake.ts';
 import { PageStock } from './page-stock.ts';
 import {
@@ -208,6 +209,17 @@ export class Session implements Backend {
 
   takePages(count: number): Run[] | Promise<Run[]> {
     return this.#stock.take(count);
+  }
+
+  async fetchPages(ino: number, { from, count }: { from: number; count: number }): Promise<void> {
+    await this.request('fetch', { ino, from, count });
+  }
+
+  fetchPagesNow(ino: number, { from, count }: { from: number; count: number }): void {
+    this.assertUsable('read');
+    const answer = createAnswer();
+    this.#post({ type: 'fetchNow', ino, from, count, answer });
+    awaitFetch(answer);
   }
 
   givePages(runs: readonly Run[]): void {

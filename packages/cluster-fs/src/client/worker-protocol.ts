@@ -85,6 +85,14 @@ export type ToWorker =
       readonly name: 'subscribe' | 'unsubscribe';
       readonly fields: FieldsOf<Requests['subscribe']['fields']>;
     }
+  | {
+      readonly type: 'fetchNow';
+      readonly ino: number;
+      readonly from: number;
+      readonly count: number;
+      /** See `awaitFetch`: the application's thread waits on it. */
+      readonly answer: SharedArrayBuffer;
+    }
   | { readonly type: 'drained' }
   | { readonly type: 'close' };
 

@@ -47,6 +47,10 @@ export interface Backend {
    * Free pages set aside for the client, all zeros; ENOSPC. Synchronous when it still has enough.
    */
   takePages(count: number): Run[] | Promise<Run[]>;
+  /** Brings absent pages of a file into `data`. */
+  fetchPages(ino: number, pages: { readonly from: number; readonly count: number }): Promise<void>;
+  /** As `fetchPages`; blocks the calling thread. */
+  fetchPagesNow(ino: number, pages: { readonly from: number; readonly count: number }): void;
   /** Gives pages back that were taken and not committed, whatever was stored in them. */
   givePages(runs: readonly Run[]): void;
   /**

@@ -11,6 +11,8 @@
 import type { Extent } from '@cluster-fs/transport';
 import { FsError } from '@cluster-fs/transport';
 import {
+  absentRuns,
+  counter,
   InodeCopy,
   isDirectory,
   pageSize,
@@ -41,6 +43,7 @@ export class Source {
   readonly generation: number;
   readonly inode = new InodeCopy();
   extents: readonly Extent[] = [];
+  #evictions = 0;
   #segment: Segment | undefined;
 
   constructor(ino: number, generation: number) {
@@ -50,6 +53,7 @@ export class Source {
 
   /** Looks where the file lies now. Throws ESTALE when the inode is gone, EISDIR when it is a directory. */
   refresh(segment: Segment): void {
+    this.#evictions = counter(segment, 'evictions');
     if (segment === this.#segment && unchanged(segment, this.inode)) return;
     this.extents = readExtents(segment, this.ino, this.inode);
     if (this.inode.generation !== this.generation) throw staleError();
@@ -63,6 +67,8 @@ export class Source {
    */
   stands(segment: Segment): boolean {
     if (segment !== this.#segment) return false;
+    // A page may have become a hole while it was copied.
+    if (counter(segment, 'evictions') !== this.#evictions) return false;
     if (unchanged(segment, this.inode)) return true;
     const { generation, layoutVersion } = this.inode;
     const now = new InodeCopy();
@@ -126,7 +132,9 @@ export function readAt(
   signal?: AbortSignal,
 ): number | Promise<number> {
   source.refresh(context.backend.segment);
-  if (available(source, target, position) <= copyLimits.immediateBytes) {
+  const count = available(source, target, position);
+  const isThere = absentPages(context, source, position, count) === undefined;
+  if (isThere && count <= copyLimits.immediateBytes) {
     return readNow(context, source, target, position);
   }
   // Of its own: another read may look again where the file lies while this one copies.
@@ -145,10 +153,39 @@ async function readLater(
   for (let attempt = 0; attempt < limits.wholeAttempts; attempt++) {
     source.refresh(backend.segment);
     const count = available(source, target, position);
+    const absent = absentPages(context, source, position, count);
+    if (absent !== undefined) {
+      await backend.fetchPages(source.ino, absent);
+      source.refresh(backend.segment);
+    }
     await readPieces(backend.dataFd, piecesOf(source.extents, position, count), target, check);
     if (source.stands(backend.segment)) return count;
   }
   return readInParts(context, source, target, position);
+}
+
+/** File pages of a range, from the first that is absent to the last; undefined when all are there. */
+function absentPages(
+  { backend }: Pick<Context, 'backend'>,
+  { extents }: Source,
+  position: number,
+  length: number,
+): { from: number; count: number } | undefined {
+  const { segment } = backend;
+  if (!segment.paged || counter(segment, 'absentPages') === 0) return undefined;
+  let from = Number.POSITIVE_INFINITY;
+  let end = 0;
+  for (const { at, from: offset, length: bytes } of piecesOf(extents, position, length)) {
+    if (offset === undefined) continue;
+    const first = Math.floor(offset / pageSize);
+    const runs = absentRuns(segment, { page: first, count: Math.ceil((offset + bytes) / pageSize) - first });
+    const toFile = Math.floor((position + at) / pageSize) - first;
+    for (const { page, count } of runs) {
+      from = Math.min(from, page + toFile);
+      end = Math.max(end, page + toFile + count);
+    }
+  }
+  return end === 0 ? undefined : { from, count: end - from };
 }
 
 const available = ({ inode }: Source, target: Uint8Array, position: number): number =>
@@ -163,6 +200,11 @@ function tryNow(
 ): number | undefined {
   source.refresh(backend.segment);
   const count = available(source, target, position);
+  const absent = absentPages({ backend }, source, position, count);
+  if (absent !== undefined) {
+    backend.fetchPagesNow(source.ino, absent);
+    source.refresh(backend.segment);
+  }
   if (count > 0) readPiecesNow(backend.dataFd, piecesOf(source.extents, position, count), target);
   return source.stands(backend.segment) ? count : undefined;
 }

@@ -24,12 +24,15 @@ export function formatSegment(
     epoch,
     nowMs,
     nodePid,
+    paged = false,
   }: {
     geometry: Geometry;
     id: Uint8Array;
     epoch: number;
     nowMs: number;
     nodePid: number;
+    /** Whether pages of `data` may be absent. */
+    paged?: boolean;
   },
 ): Segment {
   assert(buffer.byteLength === geometry.metaSize, 'format: the buffer has the size of meta');
@@ -40,13 +43,14 @@ export function formatSegment(
     version: formatVersion,
     layoutHash,
     pageShift,
+    paged: paged ? 1 : 0,
     segmentId: id,
     createdMs: nowMs,
   });
   const { metaSize, dataSize, pageCount, inodeCount, bucketCount, blockCount } = geometry;
   Object.assign(block, { metaSize, dataSize, pageCount, inodeCount, bucketCount, blockCount });
-  const { bitmapOffset, inodeOffset, bucketOffset, blockOffset } = geometry;
-  Object.assign(block, { bitmapOffset, inodeOffset, bucketOffset, blockOffset });
+  const { bitmapOffset, inodeOffset, bucketOffset, blockOffset, absentOffset } = geometry;
+  Object.assign(block, { bitmapOffset, inodeOffset, bucketOffset, blockOffset, absentOffset });
   block.checksum = crc32(new Uint8Array(buffer, 0, checksummedBytes));
   block.epoch = BigInt(epoch);
   const segment = bindSegment(buffer, geometry, Buffer.from(id).toString('hex'));

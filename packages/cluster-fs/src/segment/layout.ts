@@ -2,7 +2,7 @@
  * The segment format: every record of `meta`, and the order of its regions. docs/segment-format.md is
  * generated from here.
  *
- *   meta:  superblock | page bitmap | inode table | dentry buckets | blocks
+ *   meta:  superblock | page bitmap | absence bitmap | inode table | dentry buckets | blocks
  *   data:  pages, 4 KiB each; page n of the segment is at byte n * 4096
  *
  * `meta` has one writer, the coordinator, and any number of lock-free readers. What a reader can find is
@@ -36,7 +36,7 @@ export const superblock = struct('superblock', 192, {
   version: u32('format version; a reader refuses one that it does not know'),
   layoutHash: u32('crc32 over all tables of this page: two builds that disagree refuse each other'),
   pageShift: u16('log2 of the page size'),
-  reserved0: u16('zero'),
+  paged: u16('1 when pages of `data` may be absent: they are in the store, and must be asked for'),
   segmentId: bytes(16, 'UUID given by format; guards against mapping the wrong segment'),
   metaSize: u53('length of `meta` in bytes'),
   dataSize: u53('length of `data` in bytes'),
@@ -48,6 +48,9 @@ export const superblock = struct('superblock', 192, {
   inodeOffset: u53('where the inode table starts'),
   bucketOffset: u53('where the dentry buckets start'),
   blockOffset: u53('where the blocks start'),
+  absentOffset: u53(
+    'where the absence bitmap starts: a set bit is a page of a file that is not in `data` now',
+  ),
   createdMs: f64('when format ran, milliseconds since 1970'),
   checksum: u32('crc32 of everything above, which format writes once'),
   reserved1: u32('zero'),
@@ -61,7 +64,11 @@ export const superblock = struct('superblock', 192, {
   rightsVersion: u32(
     'grows when the mode or owner of a directory changes: what was resolved before must be checked again',
   ),
-  reserved2: bytes(44, 'zero'),
+  evictions: u32(
+    'grows before pages become absent: who read meanwhile reads again, it may have read zeros of a hole',
+  ),
+  absentPages: u32('pages of files that are absent'),
+  reserved2: bytes(28, 'zero'),
 });
 
 export const inode = struct('inode', 128, {
@@ -152,6 +159,7 @@ export interface Geometry {
   readonly inodeOffset: number;
   readonly bucketOffset: number;
   readonly blockOffset: number;
+  readonly absentOffset: number;
 }
 
 const alignUp = (n: number, to: number) => Math.ceil(n / to) * to;
@@ -165,7 +173,8 @@ export function geometryFor({ dataSize, inodeCount }: { dataSize: number; inodeC
   const bucketCount = 2 ** Math.ceil(Math.log2(inodeCount));
   const blockCount = inodeCount;
   const bitmapOffset = pageSize;
-  const inodeOffset = alignUp(bitmapOffset + Math.ceil(pageCount / 8), pageSize);
+  const absentOffset = alignUp(bitmapOffset + Math.ceil(pageCount / 8), pageSize);
+  const inodeOffset = alignUp(absentOffset + Math.ceil(pageCount / 8), pageSize);
   const bucketOffset = alignUp(inodeOffset + inodeCount * inode.size, pageSize);
   const blockOffset = alignUp(bucketOffset + bucketCount * bucket.size, pageSize);
   const metaSize = alignUp(blockOffset + blockCount * blockSize, pageSize);
@@ -180,5 +189,6 @@ export function geometryFor({ dataSize, inodeCount }: { dataSize: number; inodeC
     inodeOffset,
     bucketOffset,
     blockOffset,
+    absentOffset,
   };
 }

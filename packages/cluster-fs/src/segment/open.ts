@@ -34,7 +34,7 @@ export function openSegment(buffer: ArrayBuffer): Segment {
   }
   if (block.pageShift !== pageShift) refuse('EPROTONOSUPPORT', `pages of 2^${block.pageShift} bytes`);
   const { dataSize, metaSize, pageCount, inodeCount, bucketCount, blockCount } = block;
-  const { bitmapOffset, inodeOffset, bucketOffset, blockOffset } = block;
+  const { bitmapOffset, inodeOffset, bucketOffset, blockOffset, absentOffset } = block;
   const geometry: Geometry = {
     dataSize,
     metaSize,
@@ -46,6 +46,7 @@ export function openSegment(buffer: ArrayBuffer): Segment {
     inodeOffset,
     bucketOffset,
     blockOffset,
+    absentOffset,
   };
   checkRegions(geometry, buffer.byteLength);
   return bindSegment(buffer, geometry, Buffer.from(block.segmentId).toString('hex'));
@@ -55,7 +56,8 @@ export function openSegment(buffer: ArrayBuffer): Segment {
 function checkRegions(g: Geometry, byteLength: number): void {
   const ends = [
     ['superblock', 0, superblock.size, g.bitmapOffset],
-    ['bitmap', g.bitmapOffset, Math.ceil(g.pageCount / 8), g.inodeOffset],
+    ['bitmap', g.bitmapOffset, Math.ceil(g.pageCount / 8), g.absentOffset],
+    ['absence bitmap', g.absentOffset, Math.ceil(g.pageCount / 8), g.inodeOffset],
     ['inode table', g.inodeOffset, g.inodeCount * inode.size, g.bucketOffset],
     ['buckets', g.bucketOffset, g.bucketCount * bucket.size, g.blockOffset],
     ['blocks', g.blockOffset, g.blockCount * blockSize, g.metaSize],

@@ -18,6 +18,8 @@ import {
 
 export interface Segment extends Geometry {
   readonly id: string;
+  /** Pages may be absent from `data`. */
+  readonly paged: boolean;
   readonly view: DataView;
   readonly bytes: Buffer;
   readonly u32: Uint32Array;
@@ -28,10 +30,12 @@ export interface Segment extends Geometry {
 
 /** Binds windows to `buffer`, whose superblock must have been verified or just been written. */
 export function bindSegment(buffer: ArrayBuffer, geometry: Geometry, id: string): Segment {
+  const view = new DataView(buffer);
   return {
     ...geometry,
     id,
-    view: new DataView(buffer),
+    paged: superblock.bind(view).at(0).paged === 1,
+    view,
     bytes: Buffer.from(buffer),
     u32: new Uint32Array(buffer),
     i32: new Int32Array(buffer),
@@ -61,7 +65,9 @@ export type Counter =
   | 'heldPages'
   | 'reservedPages'
   | 'nodePid'
-  | 'rightsVersion';
+  | 'rightsVersion'
+  | 'evictions'
+  | 'absentPages';
 export const counter = (s: Segment, name: Counter): number =>
   Atomics.load(s.i32, superblock.offset[name] / 4) >>> 0;
 export const setCounter = (s: Segment, name: Counter, value: number): void => {

@@ -73,12 +73,15 @@ function show(out: Output, s: StatusReport, ownSession: number): void {
 
 function storeText({ store }: StatusReport): string {
   if (store === null) return 'none: files live in memory only';
-  const { path, dirtyFiles, oldestDirtyMs, failure } = store;
+  const { path, dirtyFiles, oldestDirtyMs, failure, absentBytes, damage } = store;
   const waiting =
     dirtyFiles === 0
       ? 'everything is written'
       : `${count(dirtyFiles, 'file')} changed, the first ${formatDuration(oldestDirtyMs)} ago`;
-  return [path, waiting, ...(failure === null ? [] : [`NOT WRITTEN: ${failure}`])].join('; ');
+  const absent = absentBytes === 0 ? [] : [`${formatSize(absentBytes)} not in memory`];
+  const failed = failure === null ? [] : [`NOT WRITTEN: ${failure}`];
+  const damaged = damage.map(({ ino, bytes }) => `DAMAGED: ${formatSize(bytes)} of inode ${ino}`);
+  return [path, waiting, ...absent, ...failed, ...damaged].join('; ');
 }
 
 function memoryText(s: StatusReport): string {

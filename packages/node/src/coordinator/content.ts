@@ -172,7 +172,9 @@ export function fillHoles(c: Coordinator, extents: readonly Extent[], size: numb
   c.writer.onRollback(() => {
     for (const run of runs) c.writer.pages.release(run);
   });
-  c.data.allocate(runs);
+  // With a store, a page that nobody wrote would count as absent after a crash.
+  if (c.pager === undefined) c.data.allocate(runs);
+  else c.data.fillZeros(runs);
   return merge(extents, fill(missing, runs));
 }
 
@@ -191,13 +193,15 @@ function touchModified(c: Coordinator, ino: number, path: string): void {
 function extendZeros(c: Coordinator, { ino, size }: InodeCopy, newEnd: number): void {
   if (newEnd <= size) return;
   c.contentChanges(ino, { from: Math.floor(size / pageSize), count: 1 });
-  wipeTail(c, c.extents(ino), size)();
+  wipeTail(c, ino, size)();
 }
 
 /** How to zero what lies in the page of byte `size` from there on. */
-function wipeTail(c: Coordinator, extents: readonly Extent[], size: number): () => void {
+function wipeTail(c: Coordinator, ino: number, size: number): () => void {
   const tail = size % pageSize;
-  const [last] = tail === 0 ? [] : clip(extents, Math.floor(size / pageSize), 1);
+  const lastPage = Math.floor(size / pageSize);
+  const [last] = tail === 0 ? [] : clip(c.extents(ino), lastPage, 1);
+  if (last !== undefined) c.pager?.fetchNow(ino, { from: lastPage, count: 1 });
   return () => {
     if (last !== undefined) c.data.zero(last.page * pageSize + tail, pageSize - tail);
   };
@@ -258,6 +262,8 @@ function beginHeld(
     assertFits(c, at + length, 'write', handle.path);
     const from = Math.floor(at / pageSize);
     const count = pagesFor(at + length) - from;
+    // What the client leaves of them must be there.
+    c.pager?.fetchNow(handle.ino, { from, count });
     const missing = missingPages(c, handle.ino, at, length);
     const pages = missing.reduce((sum, m) => sum + m.count, 0);
     const reservation = pages > 0 ? takePages(c, pages, session.reservations) : undefined;
@@ -345,14 +351,22 @@ export async function writeEnd(
       const inode = c.inode(grant.ino);
       const end = grant.offset + written;
       const size = Math.max(inode.size, end);
-      if (grant.added.length > 0) attachAdded(c, grant, size);
-      else if (size !== inode.size) c.writer.touchInode(grant.ino).size = size;
+      if (grant.added.length > 0) {
+        if (written < grant.length) fillUnwritten(c, grant, written);
+        attachAdded(c, grant, size);
+      } else if (size !== inode.size) c.writer.touchInode(grant.ino).size = size;
       touchModified(c, grant.ino, grant.path);
       return { size };
     });
   } finally {
     endGrant(c, grant);
   }
+}
+
+/** Pages that the write added and did not come to: they are zeros, and with a store must be so in `data`. */
+function fillUnwritten(c: Coordinator, { added, offset }: Grant, written: number): void {
+  if (c.pager === undefined) return;
+  c.data.fillZeros(clip(added, pagesFor(offset + written), Number.MAX_SAFE_INTEGER / 2));
 }
 
 function attachAdded(c: Coordinator, grant: Grant, size: number): void {
@@ -407,10 +421,11 @@ export function resize(c: Coordinator, ino: number, size: number): void {
   const count = Math.abs(before - after);
   const cause = size < inode.size ? 'truncate' : 'grow';
   extendZeros(c, inode, size);
+  // The place is looked up now: a later change of the same commit may take the page away, and punches it
+  // after this.
+  const wipe = size < inode.size ? wipeTail(c, ino, size) : undefined;
   const extents = clip(c.extents(ino), 0, after);
   const filled = size > inode.size ? fillUnderWriters(c, ino, extents, size) : extents;
   changeExtents(c, ino, filled, { cause, from, count, size });
-  // The place is looked up now: a later change of the same commit may take the page away, and punches it
-  // after this.
-  if (size < inode.size) c.journal.afterCommit(wipeTail(c, extents, size));
+  if (wipe !== undefined) c.journal.afterCommit(wipe);
 }

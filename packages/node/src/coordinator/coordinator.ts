@@ -18,6 +18,7 @@ import {
 } from 'cluster-fs/segment';
 import type { DataFile } from '../data-file.ts';
 import type { MetadataStore } from '../metadata/store.ts';
+import type { Pager } from '../store/pager.ts';
 import type { Range } from '../store/stored.ts';
 import type { WriteBack } from '../store/write-back.ts';
 import type { EventHub } from './event-hub.ts';
@@ -62,6 +63,8 @@ export class Coordinator {
   readonly writeBack: WriteBack | undefined;
   readonly epoch: number;
   readonly now: () => number;
+  /** Set once, before anybody is served; undefined when no page is ever absent. */
+  pager: Pager | undefined;
   readonly slots = new DirectorySlots();
   readonly quarantine: Quarantine;
   /** Told of whenever a view answers, is mapped or goes. */
@@ -211,6 +214,7 @@ export class Coordinator {
       return;
     }
     this.data.punch(confined.runs);
+    this.pager?.forget(confined.runs);
     this.journal
       .mutate(() => {
         for (const run of confined.runs) this.writer.pages.release(run);

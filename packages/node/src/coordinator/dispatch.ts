@@ -8,6 +8,7 @@ import {
   unreachable,
 } from '@cluster-fs/transport';
 import { walk } from 'cluster-fs/segment';
+import { fetchFor } from '../store/pager.ts';
 import { setAttributes } from './attributes.ts';
 import { attachPages, put, reserve, unreserve, writeBegin, writeEnd } from './content.ts';
 import type { Coordinator } from './coordinator.ts';
@@ -88,6 +89,7 @@ type AdministrativeRequest = Extract<
       | 'move'
       | 'defrag'
       | 'sync'
+      | 'fetch'
       | 'status'
       | 'holders'
       | 'revoke'
@@ -110,6 +112,8 @@ function administer(
       return moveFile(c, session, request.fields.path, long);
     case 'defrag':
       return defragFor(c, session, long);
+    case 'fetch':
+      return fetchFor(c, request.fields);
     case 'sync':
       return sync(c, request.fields.ino);
     case 'status':

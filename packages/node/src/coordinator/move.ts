@@ -176,6 +176,7 @@ export function movePiece(
     const last = source.at(-1) as Extent;
     const range = { from, count: last.filePage + last.count - from };
     const moved = pairUp(source, target);
+    c.pager?.fetchNow(ino, range);
     for (const step of moved) await c.data.prepareCopy(step);
     await viewsSettled(c, ino, path, range);
     const armed = armViews(c, ino, source, range);

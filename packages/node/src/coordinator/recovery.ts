@@ -51,6 +51,8 @@ export interface FormatOptions {
   readonly inodeCount: number;
   readonly uid: number;
   readonly gid: number;
+  /** Whether pages of files may be absent from `data`. */
+  readonly paged: boolean;
 }
 
 /** Inodes or names between two publishes, so that undo records do not pile up. */
@@ -66,7 +68,7 @@ export function recover(store: MetadataStore, format: FormatOptions, nowMs: numb
     inodeCount: Number(store.superblock('inodeCount')),
   });
   const id = Buffer.from(store.superblock('segmentId') as string, 'hex');
-  const options = { geometry, id, epoch, nowMs, nodePid: process.pid };
+  const options = { geometry, id, epoch, nowMs, nodePid: process.pid, paged: format.paged };
   const { metaFd, buffer } = createMeta(geometry);
   const published = formatSegment(buffer, options);
   const writer = new SegmentWriter(formatSegment(anonymous(geometry.metaSize), options), epoch);

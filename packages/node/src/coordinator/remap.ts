@@ -187,6 +187,8 @@ function sendRemap(
 ): void {
   const from = Math.max(change.from, view.from);
   const count = Math.max(0, Math.min(change.from + change.count, view.from + view.pages) - from);
+  // What is mapped over a live array is not registered yet: it must be there.
+  c.pager?.fetchNow(view.ino, { from, count });
   view.extents = next;
   if (!view.behind) {
     view.layoutVersion = version;

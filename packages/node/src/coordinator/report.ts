@@ -2,6 +2,7 @@
  * What the node says of itself: status, holders, the self-check. For people and scripts; nothing acts on it.
  */
 import { checkSegment, counter, pageSize } from 'cluster-fs/segment';
+import type { PagerReport } from '../store/pager.ts';
 import type { StoreReport } from '../store/write-back.ts';
 import type { Coordinator } from './coordinator.ts';
 import { reservedRuns } from './reserve.ts';
@@ -31,7 +32,7 @@ export interface StatusReport {
   readonly listening: readonly string[];
   readonly persistent: boolean;
   /** Null when everything lives in tmpfs alone. */
-  readonly store: StoreReport | null;
+  readonly store: (StoreReport & PagerReport) | null;
   readonly rssBytes: number;
 }
 
@@ -94,9 +95,14 @@ export function status(
     unresolvedSessions: [...c.unresolved].map(([session, { pid }]) => ({ session, pid })),
     listening,
     persistent,
-    store: c.writeBack?.report ?? null,
+    store: storeReport(c),
     rssBytes: process.memoryUsage.rss(),
   };
+}
+
+function storeReport(c: Coordinator): (StoreReport & PagerReport) | null {
+  if (c.writeBack === undefined || c.pager === undefined) return null;
+  return { ...c.writeBack.report, ...c.pager.report };
 }
 
 const sessionReport = (session: Session): SessionReport => ({

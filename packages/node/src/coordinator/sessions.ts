@@ -78,6 +78,7 @@ export function hello(
   return c.journal.mutate(() => {
     c.journal.change({ type: 'putSession', row });
     c.sessions.set(session.id, session);
+    c.journal.afterCommit(() => c.pager?.listen(session));
     c.writer.onRollback(() => c.sessions.delete(session.id));
     c.journal.afterCommit(() =>
       c.hub.emit('session-open', undefined, { session: session.id, pid: peer.pid, label: request.label }),
@@ -137,6 +138,7 @@ export function endSession(c: Coordinator, session: Session, reason: FsError): v
   for (const { ino } of handles) c.unrefer(ino);
   for (const connection of session.requests) connection.close(reason);
   session.control.close(reason);
+  c.pager?.leave(session);
   if (session.userfault !== undefined) native.closeDescriptor(session.userfault);
   c.journal
     .mutate(() => {

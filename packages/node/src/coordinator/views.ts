@@ -7,6 +7,7 @@
  */
 import { type Event, type Extent, FsError, type Reply, type Request } from '@cluster-fs/transport';
 import { InodeCopy, isDirectory, mayAccess, pageSize, readInode, walk } from 'cluster-fs/segment';
+import { wholeFile } from '../store/stored.ts';
 import { fillHoles, pagesFor } from './content.ts';
 import type { Coordinator } from './coordinator.ts';
 import { assertMayChange } from './open.ts';
@@ -31,8 +32,16 @@ export async function lease(
   if (ino === 0) throw fail('ENOENT');
   if (isDirectory(c.inode(ino).mode)) throw fail('EISDIR');
   if (!mayAccess(c.segment, ino, session.credentials, mode === 'rw' ? 6 : 4)) throw fail('EACCES');
+  // Who cannot wait for pages is given none that are absent, nor is anybody in a file whose holes are filled.
+  if (session.userfault === undefined || (mode === 'rw' && hasHoles(c, ino)))
+    await c.pager?.fetch(ino, wholeFile);
   return c.gate.exclusive(ino, () => c.journal.mutate(() => grant(c, session, ino, request)));
 }
+
+const hasHoles = (c: Coordinator, ino: number): boolean => {
+  const { size, pages } = c.inode(ino);
+  return pages < pagesFor(size);
+};
 
 function grant(c: Coordinator, session: Session, ino: number, request: Request<'lease'>): Reply<'lease'> {
   if (session.ended) throw new FsError('ECONNRESET', 'map', { path: request.path });
@@ -109,6 +118,7 @@ export function mapped(
   if (address % pageSize !== 0 || length < view.pages * pageSize)
     throw new FsError('EINVAL', 'map', { path: view.path });
   view.address = address;
+  c.pager?.watch(view);
   c.answers.notify();
   return {};
 }
@@ -139,7 +149,8 @@ export async function advance(
   session: Session,
   { view: id }: Request<'advance'>,
 ): Promise<Reply<'advance'>> {
-  const { ino } = viewOf(session, id, 'advance');
+  const { ino, from, pages } = viewOf(session, id, 'advance');
+  await c.pager?.fetch(ino, { from, count: pages });
   return c.gate.exclusive(ino, () =>
     // Inside mutate: what others changed in this turn is told only when it is committed.
     c.journal.mutate(() => {
@@ -167,6 +178,7 @@ export async function present(
   if (offset % pageSize !== 0 || address % pageSize !== 0 || length % pageSize !== 0) {
     throw new FsError('EINVAL', 'map', { path, why: 'not whole pages' });
   }
+  await c.pager?.fetch(request.ino, wholeFile);
   // What is being moved just now was armed in the views that were known when it began.
   return c.gate.exclusive(request.ino, () => c.journal.mutate(() => goOn(c, session, request)));
 }

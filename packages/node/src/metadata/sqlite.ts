@@ -9,7 +9,7 @@ import { assert, type Extent, FsError, type Run } from '@cluster-fs/transport';
 import Database from 'better-sqlite3';
 import { layout } from 'cluster-fs/segment';
 import { dataSync } from '../store/file-calls.ts';
-import type { StoredExtent } from '../store/stored.ts';
+import { extentPages, type StoredExtent } from '../store/stored.ts';
 import { Ballast } from './ballast.ts';
 import type { Change, DirentRow, DurableRow, HeldRow, InodeRow, MetadataStore, SessionRow } from './store.ts';
 
@@ -113,6 +113,11 @@ function storeOn(db: Database.Database, path: string, ballast: Ballast | undefin
   const stored = db.prepare<[number], RawStored>(
     'SELECT file_page AS filePage, count, place, sums FROM stored WHERE ino = ? ORDER BY file_page',
   );
+  // An extent has at most `extentPages`: the index finds the first that can reach into the range.
+  const storedIn = db.prepare<[number, number, number, number], RawStored>(
+    `SELECT file_page AS filePage, count, place, sums FROM stored
+     WHERE ino = ? AND file_page > ? AND file_page < ? AND file_page + count > ? ORDER BY file_page`,
+  );
   const durable = db.prepare<[number], DurableRow>(
     'SELECT ino, generation, size, mtime_ms AS mtimeMs FROM durable WHERE ino = ?',
   );
@@ -151,6 +156,7 @@ function storeOn(db: Database.Database, path: string, ballast: Ballast | undefin
     sessions: () => db.prepare<[], SessionRow>('SELECT id, pid, start_time AS startTime FROM session').all(),
     held: () => db.prepare<[], HeldRow>('SELECT id, page, count, reason FROM held ORDER BY id').all(),
     stored: (ino) => stored.all(ino).map(storedOf),
+    storedIn: (ino, from, end) => storedIn.all(ino, from - extentPages, end, from).map(storedOf),
     places: () => db.prepare<[], Run>('SELECT place AS page, count FROM stored').iterate(),
     durable: (ino) => durable.get(ino),
     dirty: () => db.prepare<[], number>('SELECT ino FROM dirty').pluck().all(),

@@ -100,6 +100,8 @@ export interface MetadataStore {
   held(): HeldRow[];
   /** What is stored of a file, in the order of its pages. */
   stored(ino: number): StoredExtent[];
+  /** Those extents of a file that have a page in `from` .. `end`. */
+  storedIn(ino: number, from: number, end: number): StoredExtent[];
   /** All places that are in use. */
   places(): Iterable<Run>;
   durable(ino: number): DurableRow | undefined;

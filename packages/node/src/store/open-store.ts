@@ -10,7 +10,8 @@ import type { Coordinator } from '../coordinator/coordinator.ts';
 import type { Recovered } from '../coordinator/recovery.ts';
 import { openSqliteStore } from '../metadata/sqlite.ts';
 import type { MetadataStore } from '../metadata/store.ts';
-import { type Lost, restore, rollBack } from './restore.ts';
+import { Pager } from './pager.ts';
+import { findAbsent, type Lost, restore, rollBack } from './restore.ts';
 import { StoreFile } from './store-file.ts';
 import { WriteBack } from './write-back.ts';
 
@@ -88,10 +89,11 @@ export function beginWriteBack(
   { store, runDirectory, isSame, lost }: OpenedMetadata,
   onNotice: (message: string) => void,
 ): void {
-  if (!isSame) {
-    const damage = restore(c, store, writeBack.file);
-    for (const { ino, pages } of damage)
-      onNotice(`the store is damaged: ${pages.length} pages of inode ${ino}`);
+  const pager = new Pager(c, { store, file: writeBack.file });
+  c.pager = pager;
+  if (isSame) findAbsent(c, pager);
+  else {
+    restore(c, pager, store);
     if (lost.rolledBack > 0) onNotice(`${lost.rolledBack} files are as they were at their last sync`);
     if (lost.removed > 0) onNotice(`${lost.removed} files that were never synced are gone`);
     const id = randomUUID();

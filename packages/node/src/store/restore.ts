@@ -1,19 +1,17 @@
 /**
  * Starting from the store, when the segment of before is gone: after a loss of power, a reboot, a clean stop.
  *
- *   segment lost ──rollBack──▶ SQLite names what is stored ──recover──▶ segment built ──restore──▶ content is
- *   there, clean
+ *   segment lost ──rollBack──▶ SQLite names what is stored ──recover──▶ segment built ──restore──▶ absent, clean
  *
  * Rows of `dirty` stay until the end, so a node that dies on the way begins again.
  */
 
-import { writeSync } from 'node:fs';
-import { type Extent, FsError, type Run } from '@cluster-fs/transport';
+import { type Extent, FsError, native, type Run } from '@cluster-fs/transport';
 import { isFile, pageSize, setExtents } from 'cluster-fs/segment';
 import type { Coordinator } from '../coordinator/coordinator.ts';
-import { clip } from '../coordinator/runs.ts';
-import type { Change, InodeRow, MetadataStore } from '../metadata/store.ts';
-import type { StoreFile } from './store-file.ts';
+import { clip, layOut } from '../coordinator/runs.ts';
+import type { Change, MetadataStore } from '../metadata/store.ts';
+import type { Pager } from './pager.ts';
 import type { StoredExtent } from './stored.ts';
 
 /** What a loss of power took. */
@@ -49,23 +47,22 @@ export function rollBack(store: MetadataStore): Lost {
   return { rolledBack, removed: removed.size };
 }
 
-/** What could not be read back as it was written. */
-export interface Damage {
-  readonly ino: number;
-  /** File pages. */
-  readonly pages: readonly number[];
-}
-
-/** Fills the segment with what is stored. Requires: it was built after `rollBack`, and nobody uses it yet. */
-export function restore(c: Coordinator, store: MetadataStore, file: StoreFile): Damage[] {
+/**
+ * Says where what is stored lies: all of it is absent, and comes when it is touched. Requires: the segment was
+ * built after `rollBack`, its pages are holes, and nobody uses it yet.
+ */
+export function restore(c: Coordinator, pager: Pager, store: MetadataStore): void {
   const dirty = new Set(store.dirty());
-  const damage: Damage[] = [];
+  c.journal
+    .mutate(() => {
+      for (const ino of dirty) place(c, ino, store.stored(ino));
+    })
+    .catch((error: unknown) => c.hub.report(error));
+  c.journal.flush();
   for (const row of store.inodes()) {
-    if (!isFile(row.mode)) continue;
-    const stored = store.stored(row.ino);
-    if (dirty.has(row.ino)) place(c, row, stored);
-    const pages = stored.flatMap((e) => fill(c, file, row.ino, e));
-    if (pages.length > 0) damage.push({ ino: row.ino, pages });
+    const extents = isFile(row.mode) ? c.extents(row.ino) : [];
+    for (const e of extents.length === 0 ? [] : store.stored(row.ino))
+      pager.setAbsent(clip(extents, e.filePage, e.count));
   }
   c.journal
     .mutate(() => {
@@ -73,40 +70,36 @@ export function restore(c: Coordinator, store: MetadataStore, file: StoreFile): 
     })
     .catch((error: unknown) => c.hub.report(error));
   c.journal.flush();
-  return damage;
 }
 
-/** Gives pages of the segment to what is stored of a file. */
-function place(c: Coordinator, { ino }: InodeRow, stored: readonly StoredExtent[]): void {
-  c.journal
-    .mutate(() => {
-      const extents: Extent[] = stored.flatMap(({ filePage, count }) => {
-        const runs = c.writer.pages.allocate(count);
-        if (runs === undefined)
-          throw new FsError('ENOSPC', 'open', { why: 'the store has more than the segment' });
-        return layOutRuns(runs, filePage);
-      });
-      setExtents(c.writer, ino, extents);
-      c.writer.touchInode(ino).layoutVersion += 1;
-    })
-    .catch((error: unknown) => c.hub.report(error));
-  c.journal.flush();
-}
-
-function layOutRuns(runs: readonly Run[], filePage: number): Extent[] {
-  let next = filePage;
-  return runs.map(({ page, count }) => {
-    next += count;
-    return { filePage: next - count, page, count };
+/** Gives pages of the segment to what is stored of a file. Requires: inside mutate. */
+function place(c: Coordinator, ino: number, stored: readonly StoredExtent[]): void {
+  if (stored.length === 0) return;
+  const extents: Extent[] = stored.flatMap(({ filePage, count }) => {
+    const runs = c.writer.pages.allocate(count);
+    if (runs === undefined)
+      throw new FsError('ENOSPC', 'open', { why: 'the store has more than the segment' });
+    return layOut(runs, filePage);
   });
+  setExtents(c.writer, ino, extents);
+  c.writer.touchInode(ino).layoutVersion += 1;
 }
 
-/** Brings one stored extent into the segment; the file pages that are damaged. */
-function fill(c: Coordinator, file: StoreFile, ino: number, e: StoredExtent): number[] {
-  const { pages, bad } = file.readNow(e);
-  for (const { filePage, page, count } of clip(c.extents(ino), e.filePage, e.count)) {
-    const from = (filePage - e.filePage) * pageSize;
-    writeSync(c.data.fd, pages, from, count * pageSize, page * pageSize);
+/**
+ * The segment of before is there: holes of `data` are what was absent, or was given to a file and never
+ * touched, which is zeros and not stored.
+ */
+export function findAbsent(c: Coordinator, pager: Pager): void {
+  const { fd, size } = c.data;
+  const holes: Run[] = [];
+  for (let at = 0; at < size; ) {
+    const hole = native.seekHole(fd, at) ?? size;
+    const data = native.seekData(fd, hole) ?? size;
+    if (data > hole) holes.push({ page: hole / pageSize, count: (data - hole) / pageSize });
+    at = data;
   }
-  return bad.map((index) => e.filePage + index);
+  const used = c.writer.pages;
+  for (const { page, count } of holes) {
+    for (let p = page; p < page + count; p++) if (used.isUsed(p)) pager.setAbsent([{ page: p, count: 1 }]);
+  }
 }

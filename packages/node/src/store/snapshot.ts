@@ -11,7 +11,7 @@ import type { Coordinator } from '../coordinator/coordinator.ts';
 import { clip, subtract } from '../coordinator/runs.ts';
 import { readAll } from './file-calls.ts';
 import type { StoreFile } from './store-file.ts';
-import { changeStored, extentPages, type Range, type StoredExtent } from './stored.ts';
+import { changeStored, extentPages, type Range, type StoredExtent, wholeFile } from './stored.ts';
 import { sumOf } from './sum.ts';
 import type { WriteBack } from './write-back.ts';
 
@@ -78,8 +78,6 @@ export async function takeSnapshot(
   }
 }
 
-const wholeFile: Range = { from: 0, count: 2 ** 32 };
-
 export const placesOf = (stored: readonly StoredExtent[]): Run[] =>
   stored.map(({ place, count }) => ({ page: place, count }));
 
@@ -100,7 +98,10 @@ async function readPart(
   // Who stores through a view does not say where: what is the same as what is stored needs no place.
   const known = taken === 'all' || isMappedToWrite(ino) ? stored(ino) : [];
   const wanted = taken === 'all' ? [wholeFile] : taken;
-  const pages = wanted.flatMap(({ from, count }) => clip(extents, from, count));
+  const inFile = wanted.flatMap(({ from, count }) => clip(extents, from, count));
+  // An absent page is as it is stored.
+  const absent = c.pager?.absentOf(inFile) ?? [];
+  const pages = absent.length === 0 ? inFile : without(inFile, absent);
   const [now, later] = mayHold ? [pages, []] : firstPages(pages, holdPages);
   for (const { filePage, count } of later) dirty.mark(ino, { from: filePage, count }, c.now());
   const isLast = later.length === 0;
@@ -111,13 +112,28 @@ async function readPart(
       await readAll(c.data.fd, buffer, page * pageSize, c.data.path);
       bytes.push(buffer);
     }
-    const read = isLast ? [...wanted] : now.map(({ filePage, count }) => ({ from: filePage, count }));
+    const read = isLast
+      ? withoutRanges(wanted, absent)
+      : now.map(({ filePage, count }) => ({ from: filePage, count }));
     return { facts: { generation, size, mtimeMs, extents }, now, bytes, read, known, isLast };
   } catch (error) {
     for (const range of wanted) dirty.mark(ino, range, c.now());
     throw error;
   }
 }
+
+/** The extents, or parts of them, whose pages are not in `absent`. */
+function without(extents: readonly Extent[], absent: readonly Extent[]): Extent[] {
+  return extents.flatMap(({ filePage, page, count }) =>
+    subtract([{ page, count }], absent).map((run) => ({ filePage: filePage + run.page - page, ...run })),
+  );
+}
+
+const withoutRanges = (ranges: readonly Range[], absent: readonly Extent[]): Range[] =>
+  subtract(
+    ranges.map(({ from, count }) => ({ page: from, count })),
+    absent.map(({ filePage, count }) => ({ page: filePage, count })),
+  ).map(({ page, count }) => ({ from: page, count }));
 
 /** The first `limit` pages, and the others. */
 function firstPages(extents: readonly Extent[], limit: number): [Extent[], Extent[]] {

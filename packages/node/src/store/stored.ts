@@ -21,6 +21,8 @@ export interface Range {
   readonly count: number;
 }
 
+export const wholeFile: Range = { from: 0, count: 2 ** 32 };
+
 /** Pages of one extent at most: what is rewritten when one page of it changes stays small. */
 export const extentPages = 256;
 
@@ -35,6 +37,10 @@ function parts(e: StoredExtent, ranges: readonly Range[], { outside }: { outside
     return { filePage: page, count, place: e.place + skip, sums: e.sums.slice(skip, skip + count) };
   });
 }
+
+/** What of `stored` lies in a range, in file order. */
+export const partsWithin = (stored: readonly StoredExtent[], range: Range): StoredExtent[] =>
+  stored.flatMap((e) => parts(e, [range], { outside: false }));
 
 /** What becomes of a file's extents: rows that go, rows that come, places that nobody names any more. */
 export interface StoredChange {

@@ -86,6 +86,7 @@ export interface Addon {
   ): Result;
   continueUserfault(fd: number, address: number, length: number): Result;
   zeroUserfault(fd: number, address: number, length: number): Result;
+  poisonUserfault(fd: number, address: number, length: number): Result;
   readUserfaultEvents(fd: number, rows: Float64Array): Result;
 
   wakeFutex(address: number, count: number): Result;

@@ -106,6 +106,13 @@ export const continueUserfault = (fd: number, address: number, length: number): 
 export const zeroUserfault = (fd: number, address: number, length: number): number =>
   checked(addon.zeroUserfault(fd, address, length), 'ioctl');
 
+/**
+ * UFFDIO_POISON: from here on a touch of these absent pages is SIGBUS; how many bytes, as for
+ * `copyUserfault`. EINVAL before Linux 6.6.
+ */
+export const poisonUserfault = (fd: number, address: number, length: number): number =>
+  checked(addon.poisonUserfault(fd, address, length), 'ioctl');
+
 export type UserfaultEvent =
   | {
       readonly type: 'fault';

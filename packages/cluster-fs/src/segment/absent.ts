@@ -1,0 +1,51 @@
+/**
+ * Which pages of files are absent from `data`: in the store, or zeros that nobody has touched. Only in
+ * segments whose superblock says `paged`; elsewhere a page of a file is always there.
+ *
+ * One writer, the node, which sets a bit before it punches the page and clears it when the page is filled.
+ * Readers look before they copy, and look at the `evictions` counter again after it.
+ */
+import type { Run } from '@cluster-fs/transport';
+import { counter, type Segment, setCounter } from './segment.ts';
+
+const wordOf = (s: Segment, page: number): number => s.absentOffset / 4 + (page >>> 5);
+
+export const isAbsent = (s: Segment, page: number): boolean =>
+  (Atomics.load(s.i32, wordOf(s, page)) & (1 << (page & 31))) !== 0;
+
+/** The absent pages of a run, in order. */
+export function absentRuns(s: Segment, { page, count }: Run): Run[] {
+  const runs: Run[] = [];
+  const end = page + count;
+  for (let at = page; at < end; ) {
+    const word = Atomics.load(s.i32, wordOf(s, at));
+    const inWord = Math.min(end, (at | 31) + 1);
+    if (word === 0) {
+      at = inWord;
+      continue;
+    }
+    for (; at < inWord; at++) {
+      if ((word & (1 << (at & 31))) === 0) continue;
+      const last = runs.at(-1);
+      if (last !== undefined && last.page + last.count === at)
+        runs[runs.length - 1] = { page: last.page, count: last.count + 1 };
+      else runs.push({ page: at, count: 1 });
+    }
+  }
+  return runs;
+}
+
+/** Marks pages absent or present. Requires: the caller is the one writer. */
+export function setAbsent(s: Segment, { page, count }: Run, absent: boolean): void {
+  let changed = 0;
+  for (let at = page; at < page + count; at++) {
+    const bit = 1 << (at & 31);
+    const before = absent ? Atomics.or(s.i32, wordOf(s, at), bit) : Atomics.and(s.i32, wordOf(s, at), ~bit);
+    if (((before & bit) !== 0) !== absent) changed++;
+  }
+  setCounter(s, 'absentPages', counter(s, 'absentPages') + (absent ? changed : -changed));
+}
+
+/** To be called before pages become absent: readers that are under way read again. */
+export const countEviction = (s: Segment): void =>
+  setCounter(s, 'evictions', (counter(s, 'evictions') + 1) >>> 0);

@@ -1,0 +1,266 @@
+/**
+ * Bringing absent pages back: on the touch of a view, on a read by API, and before anything of the node's own
+ * looks at them.
+ *
+ *   absent (a hole of `data`) ──touch, read, fetch──▶ read from the store, verified ──▶ present ──▶ wake
+ *                                                                  └── damaged: stays absent, EIO
+ *
+ * A page is filled in one turn of the event loop, so nothing else sees it half done, and by pwrite into
+ * `data`: tmpfs shows a page to nobody before it is whole, and all processes see it at once.
+ * INVARIANT: what an absent page holds is as the store says, and zeros where it says nothing. So it is clean.
+ * INVARIANT: a view over an absent page is registered with its client's userfaultfd, or was never given the
+ * page.
+ */
+import { writeSync } from 'node:fs';
+import { type Extent, FsError, native, type Reply, type Request, type Run } from '@cluster-fs/transport';
+import {
+  absentRuns,
+  InodeCopy,
+  isFile,
+  pageSize,
+  readInode,
+  type Segment,
+  setAbsent,
+} from 'cluster-fs/segment';
+import type { Coordinator } from '../coordinator/coordinator.ts';
+import { addressRange, arm } from '../coordinator/remap.ts';
+import { clip } from '../coordinator/runs.ts';
+import type { Session, View } from '../coordinator/session.ts';
+import type { MetadataStore } from '../metadata/store.ts';
+import type { StoreFile } from './store-file.ts';
+import { partsWithin, type Range } from './stored.ts';
+
+/** Pages that a touch brings in: 64 KiB, aligned in the file. */
+const blockPages = 16;
+/** A sequential reader is ahead of its touches by up to this much. */
+const maxAheadPages = 256;
+/** Pages that are brought in by one turn of the event loop, when somebody asks for many. */
+const turnPages = 256;
+
+/** Where the last touches of a file went, to see that they go on. */
+interface Stream {
+  next: number;
+  ahead: number;
+}
+
+export interface PagerReport {
+  readonly absentBytes: number;
+  /** Touches of views that waited for a page. */
+  readonly faults: number;
+  readonly fetchedBytes: number;
+  /** Files and bytes of them that could not be read back as they were written. */
+  readonly damage: readonly { readonly ino: number; readonly bytes: number }[];
+}
+
+export class Pager {
+  readonly #c: Coordinator;
+  readonly #published: Segment;
+  readonly #store: MetadataStore;
+  readonly #file: StoreFile;
+  readonly #polls = new Map<Session, native.DescriptorPoll>();
+  readonly #streams = new Map<number, Stream>();
+  /** File pages that are damaged, by inode. */
+  readonly #damage = new Map<number, Set<number>>();
+  #faults = 0;
+  #fetchedPages = 0;
+
+  constructor(c: Coordinator, { store, file }: { store: MetadataStore; file: StoreFile }) {
+    this.#c = c;
+    this.#published = c.journal.published;
+    this.#store = store;
+    this.#file = file;
+  }
+
+  get report(): PagerReport {
+    return {
+      absentBytes: this.absentPages * pageSize,
+      faults: this.#faults,
+      fetchedBytes: this.#fetchedPages * pageSize,
+      damage: [...this.#damage].map(([ino, pages]) => ({ ino, bytes: pages.size * pageSize })),
+    };
+  }
+
+  get absentPages(): number {
+    return absentRuns(this.#published, { page: 0, count: this.#published.pageCount }).reduce(
+      (sum, { count }) => sum + count,
+      0,
+    );
+  }
+
+  /** The absent ones of the pages that `extents` name. */
+  absentOf(extents: readonly Extent[]): Extent[] {
+    return extents.flatMap(({ filePage, page, count }) =>
+      absentRuns(this.#published, { page, count }).map((run) => ({
+        filePage: filePage + run.page - page,
+        page: run.page,
+        count: run.count,
+      })),
+    );
+  }
+
+  /** These pages are in the store and not in `data`. Requires: they are holes there. */
+  setAbsent(runs: readonly Run[]): void {
+    for (const run of runs) setAbsent(this.#published, run, true);
+  }
+
+  /** Pages of nobody: what they held is gone with them. */
+  forget(runs: readonly Run[]): void {
+    for (const run of runs) {
+      if (absentRuns(this.#published, run).length > 0) setAbsent(this.#published, run, false);
+    }
+  }
+
+  /**
+   * Brings a range of a file in, at once. EIO names what is damaged, after everything else was brought in;
+   * ENOSPC when tmpfs is full.
+   */
+  fetchNow(ino: number, { from, count }: Range): void {
+    const absent = this.absentOf(clip(this.#c.extents(ino), from, count));
+    if (absent.length === 0) return;
+    const bad: number[] = [];
+    const first = (absent[0] as Extent).filePage;
+    const last = absent.at(-1) as Extent;
+    const stored = this.#store.storedIn(ino, first, last.filePage + last.count);
+    for (const e of absent) bad.push(...this.#fill(e, stored));
+    if (bad.length > 0) throw this.#damaged(ino, bad);
+  }
+
+  /** As `fetchNow`, with turns for others in between. */
+  async fetch(ino: number, range: Range): Promise<void> {
+    const inode = new InodeCopy();
+    const end = range.from + range.count;
+    for (let from = range.from; from < end; from += turnPages) {
+      if (!readInode(this.#c.segment, ino, inode) || !isFile(inode.mode)) return;
+      const pages = Math.ceil(inode.size / pageSize);
+      if (from >= pages) return;
+      this.fetchNow(ino, { from, count: Math.min(turnPages, end - from) });
+      if (from + turnPages < end) await new Promise((resolve) => setImmediate(resolve));
+    }
+  }
+
+  /** A view is mapped: its touches of absent pages must wait from here on. */
+  watch(view: View): void {
+    if (view.session.userfault === undefined) return;
+    if (this.absentOf(view.extents).length === 0) return;
+    const range = addressRange(view, view.from, view.pages);
+    if (range !== undefined) arm(this.#c, view, range, { writeProtect: false });
+  }
+
+  /** Takes the faults of a session's views. */
+  listen(session: Session): void {
+    const { userfault } = session;
+    if (userfault === undefined) return;
+    const poll = native.pollDescriptor(userfault, () => this.#onFaults(session, userfault));
+    poll.watch({ readable: true, writable: false });
+    poll.unref();
+    this.#polls.set(session, poll);
+  }
+
+  /** Requires: before the session's userfaultfd is closed. */
+  leave(session: Session): void {
+    this.#polls.get(session)?.close();
+    this.#polls.delete(session);
+  }
+
+  #onFaults(session: Session, userfault: number): void {
+    for (const event of native.readUserfaultEvents(userfault)) {
+      // A store into a page that is being moved waits for the move.
+      if (event.type !== 'fault' || event.writeProtect) continue;
+      for (const view of session.views.values()) {
+        if (view.address === undefined || event.address < view.address) continue;
+        const filePage = view.from + Math.floor((event.address - view.address) / pageSize);
+        if (filePage < view.from + view.pages) this.#onFault(view, filePage);
+      }
+    }
+  }
+
+  #onFault(view: View, filePage: number): void {
+    this.#faults++;
+    const { ino } = view;
+    const onPage = this.absentOf(clip(view.extents, filePage, 1));
+    if (onPage.length === 0) {
+      // What moves just now is woken by its remap; else the page came while the fault was on its way.
+      const waits = view.unanswered.some((r) => r.from <= filePage && filePage < r.from + r.count);
+      if (!waits) wake(view, { from: filePage, count: 1 });
+      return;
+    }
+    const start = filePage - (filePage % blockPages);
+    const stream = this.#streams.get(ino) ?? { next: -1, ahead: blockPages };
+    stream.ahead = stream.next === start ? Math.min(maxAheadPages, stream.ahead * 2) : blockPages;
+    stream.next = start + stream.ahead;
+    this.#streams.set(ino, stream);
+    try {
+      this.fetchNow(ino, { from: start, count: stream.ahead });
+    } catch (error) {
+      // The page itself may be whole.
+      this.#c.hub.report(error);
+      if (this.absentOf(clip(view.extents, filePage, 1)).length > 0) this.#poison(view, filePage);
+    }
+    for (const other of this.#c.viewsOf(ino)) wake(other, { from: start, count: stream.ahead });
+  }
+
+  /** Nobody will ever bring the page: whoever touches it is told so, by SIGBUS. */
+  #poison(view: View, filePage: number): void {
+    const range = addressRange(view, filePage, 1);
+    if (range === undefined || view.session.userfault === undefined) return;
+    native.poisonUserfault(view.session.userfault, range.address, range.length);
+  }
+
+  /** Fills absent pages; the file pages that cannot be. */
+  #fill({ filePage, page, count }: Extent, stored: readonly import('./stored.ts').StoredExtent[]): number[] {
+    const bytes = Buffer.alloc(count * pageSize);
+    const bad: number[] = [];
+    for (const part of partsWithin(stored, { from: filePage, count })) {
+      const read = this.#file.readNow(part);
+      read.pages.copy(bytes, (part.filePage - filePage) * pageSize);
+      bad.push(...read.bad.map((index) => part.filePage + index));
+    }
+    const whole = runsWithout({ from: filePage, count }, bad);
+    for (const run of whole) {
+      const skip = run.from - filePage;
+      writeSync(this.#c.data.fd, bytes, skip * pageSize, run.count * pageSize, (page + skip) * pageSize);
+      setAbsent(this.#published, { page: page + skip, count: run.count }, false);
+      this.#fetchedPages += run.count;
+    }
+    return bad;
+  }
+
+  #damaged(ino: number, bad: readonly number[]): FsError {
+    const known = this.#damage.get(ino) ?? new Set();
+    for (const filePage of bad) known.add(filePage);
+    this.#damage.set(ino, known);
+    const offset = Math.min(...bad) * pageSize;
+    const why = `the store is damaged at byte ${offset} of inode ${ino}`;
+    return new FsError('EIO', 'read', { path: this.#file.path, why });
+  }
+}
+
+function wake(view: View, { from, count }: Range): void {
+  const range = addressRange(view, from, count);
+  if (range === undefined || view.session.userfault === undefined || view.session.ended) return;
+  try {
+    native.wakeUserfault(view.session.userfault, range.address, range.length);
+  } catch (error) {
+    // Unmapped meanwhile, or its process is gone: nobody waits there.
+    if (!(error instanceof FsError)) throw error;
+  }
+}
+
+/** A range without some of its pages. */
+function runsWithout({ from, count }: Range, without: readonly number[]): Range[] {
+  const skip = new Set(without);
+  const runs: { from: number; count: number }[] = [];
+  for (let at = from; at < from + count; at++) {
+    if (skip.has(at)) continue;
+    const last = runs.at(-1);
+    if (last !== undefined && last.from + last.count === at) last.count++;
+    else runs.push({ from: at, count: 1 });
+  }
+  return runs;
+}
+
+/** Brings pages in for a client that reads them by API. */
+export async function fetchFor(c: Coordinator, request: Request<'fetch'>): Promise<Reply<'fetch'>> {
+  await c.pager?.fetch(request.ino, { from: request.from, count: request.count });
+  return {};
+}

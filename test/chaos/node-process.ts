@@ -16,6 +16,9 @@ export interface NodeOptions {
   readonly memory?: number;
   readonly inodeCount?: number;
   readonly runDirectory?: string;
+  /** A directory of a disk. */
+  readonly store?: string;
+  readonly writeBackMs?: number;
 }
 
 interface Message {

@@ -175,6 +175,8 @@ export function backendOf(tree: MemoryTree, replace: Partial<Backend> = {}): Bac
     assertUsable: () => undefined,
     request: refuse,
     event: refuse,
+    fetchPages: refuse,
+    fetchPagesNow: refuse,
     takePages: refuse,
     givePages: refuse,
     subscribe: refuse,

@@ -52,7 +52,7 @@ void report(const Slot& slot, uintptr_t offset, int signal) {
   bool bus = signal == SIGBUS;
   char line[kLabel + 160];
   size_t at = append(line, 0, "cluster-fs: ");
-  at = append(line, at, bus ? "no memory behind view of " : "store into read-only view of ");
+  at = append(line, at, bus ? "no readable content behind view of " : "store into read-only view of ");
   at = append(line, at, slot.label);
   at = append(line, at, " at offset ");
   at += decimal(offset, line + at);

@@ -30,7 +30,7 @@ describe('a process that touches what it may not', () => {
     });
     expect(ending).toMatchObject({
       signal: 'SIGBUS',
-      stderr: 'cluster-fs: no memory behind view of /cut at offset 7 (SIGBUS)\n',
+      stderr: 'cluster-fs: no readable content behind view of /cut at offset 7 (SIGBUS)\n',
     });
   });
 

@@ -28,7 +28,7 @@ import { clip } from '../coordinator/runs.ts';
 import type { Session, View } from '../coordinator/session.ts';
 import type { MetadataStore } from '../metadata/store.ts';
 import type { StoreFile } from './store-file.ts';
-import { partsWithin, type Range } from './stored.ts';
+import { partsWithin, type Range, type StoredExtent } from './stored.ts';
 
 /** Pages that a touch brings in: 64 KiB, aligned in the file. */
 const blockPages = 16;
@@ -36,6 +36,9 @@ const blockPages = 16;
 const maxAheadPages = 256;
 /** Pages that are brought in by one turn of the event loop, when somebody asks for many. */
 const turnPages = 256;
+
+/** Pages on their way, in one turn of the event loop. */
+const scratch = Buffer.allocUnsafeSlow(turnPages * pageSize);
 
 /** Where the last touches of a file went, to see that they go on. */
 interface Stream {
@@ -121,7 +124,12 @@ export class Pager {
     const first = (absent[0] as Extent).filePage;
     const last = absent.at(-1) as Extent;
     const stored = this.#store.storedIn(ino, first, last.filePage + last.count);
-    for (const e of absent) bad.push(...this.#fill(e, stored));
+    for (const e of absent) {
+      for (let skip = 0; skip < e.count; skip += turnPages) {
+        const part = { filePage: e.filePage + skip, page: e.page + skip };
+        bad.push(...this.#fill({ ...part, count: Math.min(turnPages, e.count - skip) }, stored));
+      }
+    }
     if (bad.length > 0) throw this.#damaged(ino, bad);
   }
 
@@ -207,18 +215,24 @@ export class Pager {
   }
 
   /** Fills absent pages; the file pages that cannot be. */
-  #fill({ filePage, page, count }: Extent, stored: readonly import('./stored.ts').StoredExtent[]): number[] {
-    const bytes = Buffer.alloc(count * pageSize);
+  #fill({ filePage, page, count }: Extent, stored: readonly StoredExtent[]): number[] {
     const bad: number[] = [];
+    let next = filePage;
+    const upTo = (end: number): Buffer => {
+      const part = scratch.subarray((next - filePage) * pageSize, (end - filePage) * pageSize);
+      next = end;
+      return part;
+    };
     for (const part of partsWithin(stored, { from: filePage, count })) {
-      const read = this.#file.readNow(part);
-      read.pages.copy(bytes, (part.filePage - filePage) * pageSize);
-      bad.push(...read.bad.map((index) => part.filePage + index));
+      upTo(part.filePage).fill(0);
+      const damaged = this.#file.readNow(part, upTo(part.filePage + part.count));
+      bad.push(...damaged.map((index) => part.filePage + index));
     }
+    upTo(filePage + count).fill(0);
     const whole = runsWithout({ from: filePage, count }, bad);
     for (const run of whole) {
       const skip = run.from - filePage;
-      writeSync(this.#c.data.fd, bytes, skip * pageSize, run.count * pageSize, (page + skip) * pageSize);
+      writeSync(this.#c.data.fd, scratch, skip * pageSize, run.count * pageSize, (page + skip) * pageSize);
       setAbsent(this.#published, { page: page + skip, count: run.count }, false);
       this.#fetchedPages += run.count;
     }

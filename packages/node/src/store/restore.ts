@@ -1,7 +1,7 @@
 /**
  * Starting from the store, when the segment of before is gone: after a loss of power, a reboot, a clean stop.
  *
- *   segment lost ──rollBack──▶ SQLite names what is stored ──recover──▶ segment built ──restore──▶ absent, clean
+ *   segment lost ──rollBack──▶ SQLite names what is stored ──recover──▶ built ──restore──▶ absent, clean
  *
  * Rows of `dirty` stay until the end, so a node that dies on the way begins again.
  */
@@ -48,8 +48,8 @@ export function rollBack(store: MetadataStore): Lost {
 }
 
 /**
- * Says where what is stored lies: all of it is absent, and comes when it is touched. Requires: the segment was
- * built after `rollBack`, its pages are holes, and nobody uses it yet.
+ * Says where what is stored lies: all of it is absent, and comes when it is touched. Requires: the segment
+ * was built after `rollBack`, its pages are holes, and nobody uses it yet.
  */
 export function restore(c: Coordinator, pager: Pager, store: MetadataStore): void {
   const dirty = new Set(store.dirty());

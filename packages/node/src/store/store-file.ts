@@ -68,11 +68,10 @@ export class StoreFile {
   }
 
   /**
-   * Reads the pages of an extent, and compares each with its sum. The rest is still read where one is wrong:
-   * `bad` holds the indexes of those.
+   * Reads the pages of an extent into `pages`, and compares each with its sum; the indexes of those that are
+   * damaged.
    */
-  readNow(e: StoredExtent): { pages: Buffer; bad: number[] } {
-    const pages = Buffer.alloc(e.count * pageSize);
+  readNow(e: StoredExtent, pages: Buffer): number[] {
     let done = 0;
     while (done < pages.length) {
       const count = readSync(this.#fd, pages, done, pages.length - done, e.place * pageSize + done);
@@ -82,10 +81,10 @@ export class StoreFile {
     }
     const bad: number[] = [];
     for (let i = 0; i < e.count; i++) {
-      const page = pages.subarray(i * pageSize, (i + 1) * pageSize);
-      if ((i + 1) * pageSize > done || sumOf(page) !== e.sums[i]) bad.push(i);
+      const end = (i + 1) * pageSize;
+      if (end > done || sumOf(pages.subarray(i * pageSize, end)) !== e.sums[i]) bad.push(i);
     }
-    return { pages, bad };
+    return bad;
   }
 
   /** Gives places that no state names any more back to the disk. */

@@ -5,7 +5,7 @@ import { FutexQueue } from './client/futex-queue.ts';
 import { Session, type SessionOptions } from './client/session.ts';
 import { View, type ViewOptions } from './client/view.ts';
 import { createFileApi, type FileApi } from './fs/index.ts';
-import { InodeCopy, readExtents, walk } from './segment/index.ts';
+import { InodeCopy, pageSize, readExtents, walk } from './segment/index.ts';
 
 export interface LongOptions {
   /** Called as the work goes on, with pages done and in all. */
@@ -113,6 +113,34 @@ export class ClusterFs extends EventEmitter<ClusterFsEvents> {
   async sync(path?: string): Promise<Reply<'sync'>> {
     const ino = path === undefined ? undefined : this.#inoOf(path);
     return this.#session.request('sync', { ino });
+  }
+
+  /**
+   * Brings a file, or a part of it, into memory; with a store, a touch of what is not there takes longer.
+   * Offset and length in bytes; default: all.
+   */
+  async prefetch(
+    path: string,
+    { offset = 0, length }: { offset?: number; length?: number } = {},
+  ): Promise<void> {
+    const from = Math.floor(offset / pageSize);
+    const end = length === undefined ? 2 ** 32 - 1 : Math.ceil((offset + length) / pageSize);
+    await this.#session.fetchPages(this.#inoOf(path), { from, count: end - from });
+  }
+
+  /** Takes a file out of memory as far as it can be; it stays in the store. How many bytes went. */
+  async evict(path: string): Promise<number> {
+    const { pages } = await this.#session.request('evict', { ino: this.#inoOf(path) });
+    return pages * pageSize;
+  }
+
+  /** Keeps a file in memory, all of it, until `unpin` or the end of the mount. */
+  async pin(path: string): Promise<void> {
+    await this.#session.request('pin', { ino: this.#inoOf(path), on: true });
+  }
+
+  async unpin(path: string): Promise<void> {
+    await this.#session.request('pin', { ino: this.#inoOf(path), on: false });
   }
 
   /** Where a file lies, from shared memory. Holes are in no extent. */

@@ -28,8 +28,13 @@ export interface NodeOptions {
   readonly alsoListen?: readonly string[];
   /** Where segment and metadata live, on tmpfs; default: in /dev/shm, named after the socket. */
   readonly runDirectory?: string;
-  /** Bytes of the segment. A segment that is there already keeps its size. */
+  /** Bytes of files in memory. Without a store that is the size of the segment. */
   readonly memory: number;
+  /**
+   * Bytes of the segment, with a store; default eight times `memory`. A segment that is there already keeps
+   * its size.
+   */
+  readonly capacity?: number;
   /** Inodes; default 2^20. Tables are sparse: what is not used takes no memory. */
   readonly inodeCount?: number;
   readonly allowUids?: readonly number[];
@@ -59,6 +64,8 @@ const maxInodes = 2 ** 22;
 const minInodes = 16;
 /** Page numbers have 32 bits. */
 const maxMemory = (2 ** 32 - 1) * pageSize;
+/** What a segment with a store can name, by default. */
+const capacityPerMemory = 8;
 const minMemory = 16 * pageSize;
 const resolveEveryMs = 100;
 /** A client that holds a file's layout longer than this while another waits loses its write (ESTALE). */
@@ -95,13 +102,18 @@ export function startNode(options: NodeOptions): ClusterNode {
   }
 }
 
-function assertSizes({ memory, inodeCount = defaultInodes, socketPath }: NodeOptions): void {
+function assertSizes(options: NodeOptions): void {
+  const { memory, inodeCount = defaultInodes, socketPath, capacity = memory } = options;
   const refuse = (why: string): never => {
     throw new FsError('EINVAL', 'serve', { path: socketPath, why });
   };
   if (!Number.isSafeInteger(memory) || memory < minMemory || memory > maxMemory) {
     refuse(`memory is ${memory} bytes, give ${minMemory} to ${maxMemory}`);
   }
+  if (!Number.isSafeInteger(capacity) || capacity < memory || capacity > maxMemory) {
+    refuse(`the capacity is ${capacity} bytes, give ${memory} to ${maxMemory}`);
+  }
+  if (capacity > memory && options.store === undefined) refuse('a capacity beyond memory needs a store');
   if (!Number.isSafeInteger(inodeCount) || inodeCount < minInodes || inodeCount > maxInodes) {
     refuse(`${inodeCount} inodes, give ${minInodes} to ${maxInodes}`);
   }
@@ -125,16 +137,17 @@ function assemble(options: NodeOptions, cleanup: (() => void)[]) {
   const { store } = opened;
   const recovered = recoverFrom(store, options, cleanup);
   const { dataSize } = recovered.writer.segment;
-  if (dataSize !== wholePages(options.memory))
+  if (dataSize !== wholePages(capacityOf(options)))
     onNotice(`the segment that is there has ${dataSize} bytes and keeps them`);
   const data = new DataFile(`${directory}/data`, dataSize);
   cleanup.push(() => data.close());
-  warnIfSmall(data, dataSize, onNotice);
+  warnIfSmall(data, Math.min(dataSize, options.memory), onNotice);
   const writeBack = openWriteBack(options, opened, recovered);
   if (writeBack !== undefined) cleanup.push(() => writeBack.abandon());
   const coordinator = createCoordinator(recovered, { store, data, writeBack, onError });
   adopt(coordinator, recovered);
-  if (writeBack !== undefined) beginWriteBack(coordinator, writeBack, opened, onNotice);
+  if (writeBack !== undefined)
+    beginWriteBack(coordinator, writeBack, opened, { memory: options.memory, onNotice });
   cleanup.push(() => coordinator.journal.close());
   const facts: NodeFacts = {
     version,
@@ -175,16 +188,21 @@ function assemble(options: NodeOptions, cleanup: (() => void)[]) {
 
 const nodeStopped = (): FsError => new FsError('ECONNRESET', 'stop', { why: 'the node stopped' });
 
+/** Bytes of files that the segment can name: with a store, more than memory holds. */
+const capacityOf = ({ memory, capacity, store }: NodeOptions): number =>
+  capacity ?? Math.min(maxMemory, store === undefined ? memory : memory * capacityPerMemory);
+
 const wholePages = (bytes: number): number => Math.floor(bytes / pageSize) * pageSize;
 
-function recoverFrom(
-  store: MetadataStore,
-  { memory, inodeCount = defaultInodes, store: storeDirectory }: NodeOptions,
-  cleanup: (() => void)[],
-): Recovered {
+function recoverFrom(store: MetadataStore, options: NodeOptions, cleanup: (() => void)[]): Recovered {
   const owner = { uid: process.getuid?.() ?? 0, gid: process.getgid?.() ?? 0 };
-  const paged = storeDirectory !== undefined;
-  const recovered = recover(store, { dataSize: wholePages(memory), inodeCount, ...owner, paged }, now());
+  const { inodeCount = defaultInodes } = options;
+  const format = {
+    dataSize: wholePages(capacityOf(options)),
+    inodeCount,
+    paged: options.store !== undefined,
+  };
+  const recovered = recover(store, { ...format, ...owner }, now());
   cleanup.push(() => releaseTables(recovered));
   return recovered;
 }

@@ -294,6 +294,20 @@ export const requests = {
     fields: { ino: u32, from: u32, count: u32 },
     reply: {},
   },
+  evict: {
+    id: 72,
+    connection: 'request',
+    doc: 'Takes a file out of memory, as far as it can be; it stays in the store.',
+    fields: { ino: u32 },
+    reply: { pages: u53 },
+  },
+  pin: {
+    id: 73,
+    connection: 'request',
+    doc: 'Keeps a file in memory until the session ends or lets go of it.',
+    fields: { ino: u32, on: bool },
+    reply: {},
+  },
   status: {
     id: 64,
     connection: 'either',

@@ -54,6 +54,11 @@ export function applyExtents(
   }
 }
 
+/** Whoever waits for a page of the view tries again. */
+export function wakeAll(mapping: Mapping, userfault: number | undefined): void {
+  if (userfault !== undefined) native.wakeUserfault(userfault, mapping.address, mappedLength(mapping));
+}
+
 const addressOf = ({ address, from }: Mapping, filePage: number): number =>
   address + (filePage - from) * pageSize;
 const protection = ({ mode }: Mapping) => (mode === 'rw' ? 'read-write' : 'read');

@@ -31,6 +31,7 @@ import {
   mappedLength,
   reserveMapping,
   unmapMapping,
+  wakeAll,
 } from './mapping.ts';
 import {
   flag,
@@ -226,8 +227,11 @@ async function presentAll(now: SessionFacts): Promise<number[]> {
     });
     view.id = reply.view;
     byId.set(view.id, view);
+    const range = { from: mapping.from, count: mapping.pages, extents: reply.extents };
+    // What is mapped already stays: it may be registered, and pages that are absent must be waited for.
+    if (samePlaces(view.extents, reply.extents)) wakeAll(mapping, userfault?.fd);
+    else show(view, range, now.dataFd);
     view.extents = reply.extents;
-    show(view, { from: mapping.from, count: mapping.pages, extents: reply.extents }, now.dataFd);
     setState(view, reply);
     if (reply.stale) stale.push(view.key);
   }
@@ -282,6 +286,10 @@ function applyWaiting(): void {
     tell({ type: 'remapped', key: view.key, cause, layoutVersion, size, address: view.mapping.address });
   }
 }
+
+const samePlaces = (a: readonly Extent[], b: readonly Extent[]): boolean =>
+  a.length === b.length &&
+  a.every((e, i) => e.filePage === b[i]?.filePage && e.page === b[i]?.page && e.count === b[i]?.count);
 
 const replaceExtents = (
   extents: readonly Extent[],

@@ -206,6 +206,14 @@ export class View extends EventEmitter<ViewEvents> {
     await this.#session.request('sync', { ino: this.#mapped.ino });
   }
 
+  /** Brings a part of the view into memory before it is touched; offset and length in bytes. */
+  async willNeed(offset = 0, length = this.size - offset): Promise<void> {
+    this.#assertOpen('madvise');
+    const first = Math.floor((this.#offset + offset) / pageSize);
+    const end = Math.ceil((this.#offset + offset + length) / pageSize);
+    await this.#session.fetchPages(this.#mapped.ino, { from: first, count: Math.max(0, end - first) });
+  }
+
   /**
    * Waits while the 32-bit word at `offset` (bytes, a multiple of 4) is `expected`; across processes. The
    * event loop goes on meanwhile. Resolves to 'ok' after a `notify`, 'not-equal' when the word is another

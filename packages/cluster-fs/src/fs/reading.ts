@@ -156,7 +156,7 @@ async function readLater(
     const absent = absentPages(context, source, position, count);
     if (absent !== undefined) {
       await backend.fetchPages(source.ino, absent);
-      source.refresh(backend.segment);
+      continue;
     }
     await readPieces(backend.dataFd, piecesOf(source.extents, position, count), target, check);
     if (source.stands(backend.segment)) return count;
@@ -191,7 +191,7 @@ function absentPages(
 const available = ({ inode }: Source, target: Uint8Array, position: number): number =>
   Math.max(0, Math.min(target.length, inode.size - position));
 
-/** One attempt; undefined when the layout moved meanwhile. */
+/** One attempt; undefined when the layout moved meanwhile, or pages had to be brought in. */
 function tryNow(
   { backend }: Context,
   source: Source,
@@ -203,7 +203,8 @@ function tryNow(
   const absent = absentPages({ backend }, source, position, count);
   if (absent !== undefined) {
     backend.fetchPagesNow(source.ino, absent);
-    source.refresh(backend.segment);
+    // They may have gone again: looked at once more.
+    return undefined;
   }
   if (count > 0) readPiecesNow(backend.dataFd, piecesOf(source.extents, position, count), target);
   return source.stands(backend.segment) ? count : undefined;

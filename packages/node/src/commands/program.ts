@@ -6,6 +6,7 @@ import { addCheck } from './check.ts';
 import { addDefrag } from './defrag.ts';
 import { addDf } from './df.ts';
 import { addEvents } from './events.ts';
+import { addEvict } from './evict.ts';
 import { addExtents } from './extents.ts';
 import { exitCodes } from './failure.ts';
 import { addGet } from './get.ts';
@@ -38,6 +39,7 @@ const verbs: readonly ((program: Command, host: Host) => void)[] = [
   addMove,
   addDefrag,
   addSync,
+  addEvict,
   addStatus,
   addHolders,
   addRevoke,

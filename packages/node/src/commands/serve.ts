@@ -24,6 +24,7 @@ interface Options {
   readonly inodes?: number;
   readonly store?: string;
   readonly writeBack?: number;
+  readonly capacity?: number;
   readonly allowUid?: readonly number[];
   readonly publish?: readonly Publication[];
   readonly settle?: number;
@@ -58,8 +59,9 @@ export function addServe(program: Command, host: Host): void {
       'unix:PATH to listen on; repeatable (default: the default socket)',
       collect(socketPath),
     )
-    .option('--memory <size>', 'of the segment: 64MiB, 1GiB, 512M, bytes (default: 1GiB)', parseSize)
+    .option('--memory <size>', 'of files: 64MiB, 1GiB, 512M, bytes (default: 1GiB)', parseSize)
     .option('--inodes <count>', 'how many files and directories there may be (default: 1048576)', parseCount)
+    .option('--capacity <size>', 'of all files, with a store (default: eight times --memory)', parseSize)
     .option('--store <dir>', 'a directory of a disk where files outlive memory; made if need be')
     .option(
       '--write-back <ms>',
@@ -109,7 +111,7 @@ async function serve(run: Run, options: Options): Promise<void> {
 }
 
 function start(
-  { listen = [], memory = defaultMemory, inodes, store, writeBack, allowUid = [] }: Options,
+  { listen = [], memory = defaultMemory, inodes, store, writeBack, capacity, allowUid = [] }: Options,
   log: Log,
 ): ClusterNode {
   const [first = resolve(defaultSocket()), ...alsoListen] = new Set(listen);
@@ -119,6 +121,7 @@ function start(
     memory,
     ...(inodes === undefined ? {} : { inodeCount: inodes }),
     ...(store === undefined ? {} : { store }),
+    ...(capacity === undefined ? {} : { capacity }),
     ...(writeBack === undefined ? {} : { writeBackMs: writeBack }),
     ...(allowUid.length === 0 ? {} : { allowUids: allowUid }),
     onError: (error) => log.error('a request failed by a fault of the node', error),

@@ -34,6 +34,7 @@ export async function reserve(
     if (next === undefined) break;
     await next;
   }
+  await c.evictor?.makeRoom(pages);
   return c.journal.mutate(() => ({
     runs: takePages(c, pages, session.reservations).left.map((r) => ({ ...r })),
   }));
@@ -226,6 +227,7 @@ export async function writeBegin(
     grant.broken = true;
     c.brokenGrants.add(grant);
   };
+  await c.evictor?.makeRoom(pagesFor(length) + 1);
   for (let extending = extendsFile(c, handle.ino, offset, length); ; extending = true) {
     const hold = await c.gate.acquire(handle.ino, extending ? 'exclusive' : 'shared', breakGrant);
     // Somebody may have truncated the file while this waited.

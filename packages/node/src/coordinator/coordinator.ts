@@ -18,6 +18,7 @@ import {
 } from 'cluster-fs/segment';
 import type { DataFile } from '../data-file.ts';
 import type { MetadataStore } from '../metadata/store.ts';
+import type { Evictor } from '../store/evictor.ts';
 import type { Pager } from '../store/pager.ts';
 import type { Range } from '../store/stored.ts';
 import type { WriteBack } from '../store/write-back.ts';
@@ -65,6 +66,7 @@ export class Coordinator {
   readonly now: () => number;
   /** Set once, before anybody is served; undefined when no page is ever absent. */
   pager: Pager | undefined;
+  evictor: Evictor | undefined;
   readonly slots = new DirectorySlots();
   readonly quarantine: Quarantine;
   /** Told of whenever a view answers, is mapped or goes. */
@@ -132,6 +134,7 @@ export class Coordinator {
   /** The content of file pages changes, or may from now on. Requires: inside mutate. */
   contentChanges(ino: number, range: Range | 'all'): void {
     this.writeBack?.mark(this, ino, range);
+    if (range !== 'all') this.evictor?.touched(ino, range);
   }
 
   refer(ino: number): void {

@@ -9,6 +9,7 @@ import {
 } from '@cluster-fs/transport';
 import { walk } from 'cluster-fs/segment';
 import { fetchFor } from '../store/pager.ts';
+import { wholeFile } from '../store/stored.ts';
 import { setAttributes } from './attributes.ts';
 import { attachPages, put, reserve, unreserve, writeBegin, writeEnd } from './content.ts';
 import type { Coordinator } from './coordinator.ts';
@@ -90,6 +91,8 @@ type AdministrativeRequest = Extract<
       | 'defrag'
       | 'sync'
       | 'fetch'
+      | 'evict'
+      | 'pin'
       | 'status'
       | 'holders'
       | 'revoke'
@@ -114,6 +117,10 @@ function administer(
       return defragFor(c, session, long);
     case 'fetch':
       return fetchFor(c, request.fields);
+    case 'evict':
+      return evict(c, session, request.fields.ino);
+    case 'pin':
+      return pin(c, session, request.fields);
     case 'sync':
       return sync(c, request.fields.ino);
     case 'status':
@@ -132,6 +139,24 @@ function administer(
     default:
       return unreachable(name);
   }
+}
+
+/** Without a store everything stays in memory. */
+async function evict(c: Coordinator, session: Session, ino: number): Promise<Reply<'evict'>> {
+  assertMayChange(session, 'evict');
+  return { pages: (await c.evictor?.evictFile(ino)) ?? 0 };
+}
+
+async function pin(
+  c: Coordinator,
+  session: Session,
+  { ino, on }: { ino: number; on: boolean },
+): Promise<Reply<'pin'>> {
+  if (on) {
+    c.evictor?.pin(session, ino);
+    await c.pager?.fetch(ino, wholeFile);
+  } else c.evictor?.unpin(session, ino);
+  return {};
 }
 
 /** Without a store nothing is durable, and nobody is kept waiting for it. */

@@ -2,6 +2,7 @@
  * What the node says of itself: status, holders, the self-check. For people and scripts; nothing acts on it.
  */
 import { checkSegment, counter, pageSize } from 'cluster-fs/segment';
+import type { EvictorReport } from '../store/evictor.ts';
 import type { PagerReport } from '../store/pager.ts';
 import type { StoreReport } from '../store/write-back.ts';
 import type { Coordinator } from './coordinator.ts';
@@ -32,7 +33,7 @@ export interface StatusReport {
   readonly listening: readonly string[];
   readonly persistent: boolean;
   /** Null when everything lives in tmpfs alone. */
-  readonly store: (StoreReport & PagerReport) | null;
+  readonly store: (StoreReport & PagerReport & EvictorReport) | null;
   readonly rssBytes: number;
 }
 
@@ -100,9 +101,9 @@ export function status(
   };
 }
 
-function storeReport(c: Coordinator): (StoreReport & PagerReport) | null {
-  if (c.writeBack === undefined || c.pager === undefined) return null;
-  return { ...c.writeBack.report, ...c.pager.report };
+function storeReport(c: Coordinator): StatusReport['store'] {
+  if (c.writeBack === undefined || c.pager === undefined || c.evictor === undefined) return null;
+  return { ...c.writeBack.report, ...c.pager.report, ...c.evictor.report };
 }
 
 const sessionReport = (session: Session): SessionReport => ({

@@ -144,3 +144,8 @@ export function subtract(runs: readonly Run[], minus: readonly Run[]): Run[] {
 /** Extents of two lists that share no file page, as one list in file order. */
 export const merge = (a: readonly Extent[], b: readonly Extent[]): Extent[] =>
   coalesce([...a, ...b].sort((x, y) => x.filePage - y.filePage));
+
+/** Whether two lists name the same pages for the same file pages. Requires: both are coalesced. */
+export const sameExtents = (a: readonly Extent[], b: readonly Extent[]): boolean =>
+  a.length === b.length &&
+  a.every((e, i) => e.filePage === b[i]?.filePage && e.page === b[i]?.page && e.count === b[i]?.count);

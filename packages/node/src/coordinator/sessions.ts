@@ -139,6 +139,7 @@ export function endSession(c: Coordinator, session: Session, reason: FsError): v
   for (const connection of session.requests) connection.close(reason);
   session.control.close(reason);
   c.pager?.leave(session);
+  c.evictor?.unpin(session);
   if (session.userfault !== undefined) native.closeDescriptor(session.userfault);
   c.journal
     .mutate(() => {

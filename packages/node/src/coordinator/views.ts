@@ -12,7 +12,7 @@ import { fillHoles, pagesFor } from './content.ts';
 import type { Coordinator } from './coordinator.ts';
 import { assertMayChange } from './open.ts';
 import { changeExtents, expectAnswer } from './remap.ts';
-import { clip, overlap } from './runs.ts';
+import { clip, overlap, sameExtents } from './runs.ts';
 import type { Session, View } from './session.ts';
 
 const maxViews = 16_384;
@@ -35,6 +35,7 @@ export async function lease(
   // Who cannot wait for pages is given none that are absent, nor is anybody in a file whose holes are filled.
   if (session.userfault === undefined || (mode === 'rw' && hasHoles(c, ino)))
     await c.pager?.fetch(ino, wholeFile);
+  if (mode === 'rw') await c.evictor?.makeRoom(pagesFor(c.inode(ino).size) - c.inode(ino).pages);
   return c.gate.exclusive(ino, () => c.journal.mutate(() => grant(c, session, ino, request)));
 }
 
@@ -178,9 +179,19 @@ export async function present(
   if (offset % pageSize !== 0 || address % pageSize !== 0 || length % pageSize !== 0) {
     throw new FsError('EINVAL', 'map', { path, why: 'not whole pages' });
   }
-  await c.pager?.fetch(request.ino, wholeFile);
+  // What is mapped anew must be there; a view over the same pages as before stays as it is.
+  if (!isWhereItWas(c, request)) await c.pager?.fetch(request.ino, wholeFile);
   // What is being moved just now was armed in the views that were known when it began.
   return c.gate.exclusive(request.ino, () => c.journal.mutate(() => goOn(c, session, request)));
+}
+
+function isWhereItWas(
+  c: Coordinator,
+  { ino, generation, offset, length, extents }: Request<'present'>,
+): boolean {
+  const copy = new InodeCopy();
+  if (!readInode(c.segment, ino, copy) || copy.generation !== generation) return false;
+  return sameExtents(extents, clip(c.extents(ino), offset / pageSize, pagesFor(length)));
 }
 
 function goOn(c: Coordinator, session: Session, request: Request<'present'>): Reply<'present'> {

@@ -6,10 +6,12 @@
 import { randomUUID } from 'node:crypto';
 import { closeSync, mkdirSync, openSync, readFileSync, realpathSync, rmSync, writeFileSync } from 'node:fs';
 import { FsError, native } from '@cluster-fs/transport';
+import { pageSize } from 'cluster-fs/segment';
 import type { Coordinator } from '../coordinator/coordinator.ts';
 import type { Recovered } from '../coordinator/recovery.ts';
 import { openSqliteStore } from '../metadata/sqlite.ts';
 import type { MetadataStore } from '../metadata/store.ts';
+import { Evictor } from './evictor.ts';
 import { Pager } from './pager.ts';
 import { findAbsent, type Lost, restore, rollBack } from './restore.ts';
 import { StoreFile } from './store-file.ts';
@@ -87,7 +89,7 @@ export function beginWriteBack(
   c: Coordinator,
   writeBack: WriteBack,
   { store, runDirectory, isSame, lost }: OpenedMetadata,
-  onNotice: (message: string) => void,
+  { memory, onNotice }: { memory: number; onNotice: (message: string) => void },
 ): void {
   const pager = new Pager(c, { store, file: writeBack.file });
   c.pager = pager;
@@ -101,6 +103,9 @@ export function beginWriteBack(
     store.setSuperblock({ runId: id });
   }
   writeBack.start(c);
+  const evictor = new Evictor(c, { pager, writeBack, limitPages: Math.floor(memory / pageSize) });
+  c.evictor = evictor;
+  evictor.start();
 }
 
 function readIfThere(file: string): string | undefined {

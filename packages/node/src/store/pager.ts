@@ -15,6 +15,7 @@ import { writeSync } from 'node:fs';
 import { type Extent, FsError, native, type Reply, type Request, type Run } from '@cluster-fs/transport';
 import {
   absentRuns,
+  counter,
   InodeCopy,
   isFile,
   pageSize,
@@ -24,7 +25,7 @@ import {
 } from 'cluster-fs/segment';
 import type { Coordinator } from '../coordinator/coordinator.ts';
 import { addressRange, arm } from '../coordinator/remap.ts';
-import { clip } from '../coordinator/runs.ts';
+import { clip, pageCountOf, subtract } from '../coordinator/runs.ts';
 import type { Session, View } from '../coordinator/session.ts';
 import type { MetadataStore } from '../metadata/store.ts';
 import type { StoreFile } from './store-file.ts';
@@ -84,10 +85,7 @@ export class Pager {
   }
 
   get absentPages(): number {
-    return absentRuns(this.#published, { page: 0, count: this.#published.pageCount }).reduce(
-      (sum, { count }) => sum + count,
-      0,
-    );
+    return counter(this.#published, 'absentPages');
   }
 
   /** The absent ones of the pages that `extents` name. */
@@ -97,6 +95,16 @@ export class Pager {
         filePage: filePage + run.page - page,
         page: run.page,
         count: run.count,
+      })),
+    );
+  }
+
+  /** The others. */
+  presentOf(extents: readonly Extent[]): Extent[] {
+    return extents.flatMap(({ filePage, page, count }) =>
+      subtract([{ page, count }], absentRuns(this.#published, { page, count })).map((run) => ({
+        filePage: filePage + run.page - page,
+        ...run,
       })),
     );
   }
@@ -124,6 +132,7 @@ export class Pager {
     const first = (absent[0] as Extent).filePage;
     const last = absent.at(-1) as Extent;
     const stored = this.#store.storedIn(ino, first, last.filePage + last.count);
+    this.#c.evictor?.touched(ino, { from: first, count: last.filePage + last.count - first });
     for (const e of absent) {
       for (let skip = 0; skip < e.count; skip += turnPages) {
         const part = { filePage: e.filePage + skip, page: e.page + skip };
@@ -141,9 +150,16 @@ export class Pager {
       if (!readInode(this.#c.segment, ino, inode) || !isFile(inode.mode)) return;
       const pages = Math.ceil(inode.size / pageSize);
       if (from >= pages) return;
-      this.fetchNow(ino, { from, count: Math.min(turnPages, end - from) });
+      const count = Math.min(turnPages, end - from);
+      await this.#makeRoom(ino, { from, count });
+      this.fetchNow(ino, { from, count });
       if (from + turnPages < end) await new Promise((resolve) => setImmediate(resolve));
     }
+  }
+
+  async #makeRoom(ino: number, { from, count }: Range): Promise<void> {
+    const absent = pageCountOf(this.absentOf(clip(this.#c.extents(ino), from, count)));
+    if (absent > 0) await this.#c.evictor?.makeRoom(absent);
   }
 
   /** A view is mapped: its touches of absent pages must wait from here on. */
@@ -197,14 +213,27 @@ export class Pager {
     stream.ahead = stream.next === start ? Math.min(maxAheadPages, stream.ahead * 2) : blockPages;
     stream.next = start + stream.ahead;
     this.#streams.set(ino, stream);
+    const block = { from: start, count: stream.ahead };
+    if (this.#c.evictor?.hasRoom(stream.ahead) !== false) this.#bring(view, filePage, block);
+    else {
+      // Whoever waits must not wait for ever: when nothing gives way, the limit does.
+      this.#makeRoom(ino, block)
+        .catch((error: unknown) => this.#c.hub.report(error))
+        .finally(() => this.#bring(view, filePage, block));
+    }
+  }
+
+  /** Answers the fault of a view on a page. */
+  #bring(view: View, filePage: number, block: Range): void {
+    if (!readInode(this.#c.segment, view.ino, new InodeCopy())) return;
     try {
-      this.fetchNow(ino, { from: start, count: stream.ahead });
+      this.fetchNow(view.ino, block);
     } catch (error) {
       // The page itself may be whole.
       this.#c.hub.report(error);
       if (this.absentOf(clip(view.extents, filePage, 1)).length > 0) this.#poison(view, filePage);
     }
-    for (const other of this.#c.viewsOf(ino)) wake(other, { from: start, count: stream.ahead });
+    for (const other of this.#c.viewsOf(view.ino)) wake(other, block);
   }
 
   /** Nobody will ever bring the page: whoever touches it is told so, by SIGBUS. */

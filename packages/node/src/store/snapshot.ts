@@ -186,7 +186,7 @@ async function writePart(
   return { ranges, stored };
 }
 
-function knownSum(known: readonly StoredExtent[], filePage: number): bigint | undefined {
+export function knownSum(known: readonly StoredExtent[], filePage: number): bigint | undefined {
   let low = 0;
   let high = known.length;
   while (low < high) {

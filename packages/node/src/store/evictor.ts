@@ -1,0 +1,253 @@
+/**
+ * Keeping what is in memory below a limit: pages that are in the store as they are in memory give way.
+ *
+ * Policy: first in, first out, by chunks of 1 MiB of a file. A chunk comes in when one of its pages is
+ * brought in or written, and goes to the end of the line when that happens again; files that nobody has open
+ * or mapped go before those that somebody has. Reads of pages that are there leave no trace, so they do not
+ * count.
+ *
+ *   present ──write back if dirty──▶ clean ──views armed, compared──▶ absent ──punch
+ *                                                └── stored into meanwhile, pinned, in use: stays
+ *
+ * INVARIANT: a page becomes absent only while it is as the store says: its file's layout is held, so no write
+ * by API is under way, and stores through views wait in their fault.
+ */
+import { type Extent, FsError, native, type Run } from '@cluster-fs/transport';
+import { countEviction, InodeCopy, isFile, pageSize, readInode, type Segment } from 'cluster-fs/segment';
+import type { Coordinator } from '../coordinator/coordinator.ts';
+import { addressRange, arm, unsettledView } from '../coordinator/remap.ts';
+import { clip, overlap, pageCountOf } from '../coordinator/runs.ts';
+import type { Session } from '../coordinator/session.ts';
+import { readAll } from './file-calls.ts';
+import type { Pager } from './pager.ts';
+import { knownSum } from './snapshot.ts';
+import type { Range } from './stored.ts';
+import { sumOf } from './sum.ts';
+import type { WriteBack } from './write-back.ts';
+
+export const chunkPages = 256;
+
+const zeros = Buffer.alloc(pageSize);
+
+/** A chunk of a file as one number: inodes have 32 bits, and a file has at most 2^24 chunks. */
+const keyOf = (ino: number, chunk: number): number => ino * 2 ** 24 + chunk;
+
+export interface EvictorReport {
+  readonly memoryLimitBytes: number;
+  readonly residentBytes: number;
+  readonly evictedBytes: number;
+  readonly pinnedFiles: number;
+}
+
+export class Evictor {
+  readonly #c: Coordinator;
+  readonly #published: Segment;
+  readonly #pager: Pager;
+  readonly #writeBack: WriteBack;
+  readonly #limitPages: number;
+  /** Chunks with pages in memory, in the order in which they go. */
+  readonly #line = new Map<number, true>();
+  readonly #pins = new Map<number, Set<Session>>();
+  #running: Promise<void> | undefined;
+  #evictedPages = 0;
+
+  constructor(c: Coordinator, { pager, writeBack, limitPages }: EvictorParts) {
+    this.#c = c;
+    this.#published = c.journal.published;
+    this.#pager = pager;
+    this.#writeBack = writeBack;
+    this.#limitPages = limitPages;
+  }
+
+  get report(): EvictorReport {
+    return {
+      memoryLimitBytes: this.#limitPages * pageSize,
+      residentBytes: this.residentPages * pageSize,
+      evictedBytes: this.#evictedPages * pageSize,
+      pinnedFiles: this.#pins.size,
+    };
+  }
+
+  /** Pages that take memory, or may any moment: of files, set aside, or waiting for their holders. */
+  get residentPages(): number {
+    const { pages } = this.#c.writer;
+    const movingTo = [...this.#c.ownReservations].reduce((sum, { left }) => sum + pageCountOf(left), 0);
+    return pages.pageCount - pages.free - this.#pager.absentPages - movingTo;
+  }
+
+  /** Pages of a file come in, or are written. */
+  touched(ino: number, { from, count }: Range): void {
+    for (let chunk = Math.floor(from / chunkPages); chunk * chunkPages < from + count; chunk++) {
+      const key = keyOf(ino, chunk);
+      this.#line.delete(key);
+      this.#line.set(key, true);
+    }
+  }
+
+  /** Everything that is in memory goes into the line. */
+  start(): void {
+    const inode = new InodeCopy();
+    for (let ino = 1; ino < this.#c.writer.inodeLimit; ino++) {
+      if (!readInode(this.#c.segment, ino, inode) || !isFile(inode.mode)) continue;
+      for (const { filePage, count } of this.#c.extents(ino)) this.touched(ino, { from: filePage, count });
+    }
+  }
+
+  /**
+   * Makes room for pages that are to come. ENOSPC when what is in memory cannot give way: it is pinned, or in
+   * use by clients that cannot wait for pages.
+   */
+  async makeRoom(pages: number): Promise<void> {
+    while (this.residentPages + pages > this.#limitPages) {
+      const before = { resident: this.residentPages, evicted: this.#evictedPages };
+      await this.#run(pages);
+      // What is freed and not evicted is free with the next commit.
+      await this.#c.journal.nextFlush();
+      if (this.residentPages < before.resident || this.#evictedPages > before.evicted) continue;
+      const mib = Math.floor((this.#limitPages * pageSize) / 2 ** 20);
+      const why = `memory (${mib} MiB) is full of pages that are in use; more: serve --memory`;
+      throw new FsError('ENOSPC', 'write', { why });
+    }
+  }
+
+  /** Whether there is room for `pages` without waiting. Begins to make some when it gets scarce. */
+  hasRoom(pages: number): boolean {
+    const left = this.#limitPages - this.residentPages - pages;
+    if (left < this.#limitPages / 16) this.#begin();
+    return left >= 0;
+  }
+
+  /** Takes a file out of memory as far as it can be; how many pages went. */
+  async evictFile(ino: number): Promise<number> {
+    const before = this.#evictedPages;
+    const pages = Math.max(0, ...this.#c.extents(ino).map((e) => e.filePage + e.count));
+    if (this.#writeBack.dirty.has(ino)) await this.#writeBack.sync([ino]);
+    for (let from = 0; from < pages; from += chunkPages) await this.#evict(ino, { from, count: chunkPages });
+    return this.#evictedPages - before;
+  }
+
+  /** A file stays in memory until the session ends or lets go of it. */
+  pin(session: Session, ino: number): void {
+    this.#pins.set(ino, (this.#pins.get(ino) ?? new Set()).add(session));
+  }
+
+  unpin(session: Session, ino?: number): void {
+    for (const [pinned, sessions] of ino === undefined ? this.#pins : [[ino, this.#pins.get(ino)] as const]) {
+      if (sessions?.delete(session) === true && sessions.size === 0) this.#pins.delete(pinned);
+    }
+  }
+
+  #begin(): void {
+    if (this.#running !== undefined) return;
+    this.#run(this.#limitPages / 8).catch((error: unknown) => this.#c.hub.report(error));
+  }
+
+  /** One at a time. */
+  #run(pages: number): Promise<void> {
+    this.#running ??= this.#shrink(pages).finally(() => {
+      this.#running = undefined;
+    });
+    return this.#running;
+  }
+
+  /** Evicts until there is room for `pages`, or everything was looked at once. */
+  async #shrink(pages: number): Promise<void> {
+    const isEnough = (): boolean => this.residentPages + pages <= this.#limitPages;
+    if (isEnough()) return;
+    // What cannot be written stays; the rest can still go.
+    await this.#writeBack.sync().catch((error: unknown) => this.#c.hub.report(error));
+    for (const inUse of [false, true]) {
+      for (const key of [...this.#line.keys()]) {
+        if (isEnough()) return;
+        const ino = Math.floor(key / 2 ** 24);
+        if (this.#isInUse(ino) !== inUse || !this.#line.has(key)) continue;
+        await this.#evict(ino, { from: (key % 2 ** 24) * chunkPages, count: chunkPages });
+      }
+    }
+  }
+
+  #isInUse(ino: number): boolean {
+    return this.#c.references.has(ino);
+  }
+
+  #evict(ino: number, range: Range): Promise<void> {
+    return this.#c.gate.exclusive(ino, async () => {
+      const inode = new InodeCopy();
+      const isThere = readInode(this.#c.segment, ino, inode) && isFile(inode.mode);
+      const extents = isThere ? clip(this.#c.extents(ino), range.from, range.count) : [];
+      const present = this.#pager.presentOf(extents);
+      const key = keyOf(ino, Math.floor(range.from / chunkPages));
+      if (present.length === 0) this.#line.delete(key);
+      if (present.length === 0 || this.#mustStay(ino, range)) return;
+      const views = [...this.#c.viewsOf(ino)].filter((view) => overlap(view.extents, present));
+      const stores = views.some(({ mode }) => mode === 'rw');
+      if (!stores && this.#writeBack.dirty.has(ino)) return;
+      const armed = views.flatMap((view) => {
+        const place = addressRange(view, range.from, range.count);
+        if (place === undefined) return [];
+        arm(this.#c, view, place, { writeProtect: view.mode === 'rw' });
+        return [{ view, place }];
+      });
+      try {
+        this.#drop(stores ? await this.#unchanged(ino, present) : present);
+      } finally {
+        for (const { view, place } of armed) if (view.mode === 'rw') letStore(view.session, place);
+      }
+      if (this.#pager.presentOf(extents).length === 0) this.#line.delete(key);
+    });
+  }
+
+  /** What somebody needs in memory, or may be about to map or store into. */
+  #mustStay(ino: number, range: Range): boolean {
+    if (this.#pins.has(ino) || unsettledView(this.#c, ino, range) !== undefined) return true;
+    for (const grant of this.#c.brokenGrants) if (grant.ino === ino) return true;
+    for (const view of this.#c.viewsOf(ino)) if (view.session.userfault === undefined) return true;
+    return false;
+  }
+
+  /** The pages that are as they are stored. Requires: nobody can store into them. */
+  async #unchanged(ino: number, present: readonly Extent[]): Promise<Extent[]> {
+    const unchanged: Extent[] = [];
+    for (const { filePage, page, count } of present) {
+      const bytes = Buffer.allocUnsafeSlow(count * pageSize);
+      await readAll(this.#c.data.fd, bytes, page * pageSize, this.#c.data.path);
+      const known = this.#writeBack.stored(ino);
+      for (let i = 0; i < count; i++) {
+        const bytesOfPage = bytes.subarray(i * pageSize, (i + 1) * pageSize);
+        const stored = knownSum(known, filePage + i);
+        // Zeros have no place.
+        if (stored === undefined ? bytesOfPage.equals(zeros) : stored === sumOf(bytesOfPage))
+          unchanged.push({ filePage: filePage + i, page: page + i, count: 1 });
+      }
+    }
+    return unchanged;
+  }
+
+  #drop(pages: readonly Run[]): void {
+    // A reader that looks in between sees them absent, or sees the counter move. In this order.
+    this.#pager.setAbsent(pages);
+    countEviction(this.#published);
+    this.#c.data.punch(pages);
+    this.#evictedPages += pageCountOf(pages);
+  }
+}
+
+interface EvictorParts {
+  readonly pager: Pager;
+  readonly writeBack: WriteBack;
+  readonly limitPages: number;
+}
+
+/** Stores into what stayed go on; those into what went wait for it to come back. */
+function letStore(
+  { userfault, ended }: Session,
+  { address, length }: { address: number; length: number },
+): void {
+  if (userfault === undefined || ended) return;
+  try {
+    native.writeProtectUserfault(userfault, address, length, false);
+  } catch (error) {
+    // Unmapped meanwhile: nobody waits there.
+    if (!(error instanceof FsError)) throw error;
+  }
+}

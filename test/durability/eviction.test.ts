@@ -1,0 +1,141 @@
+/** Files larger than memory: slower, never wrong, and memory stays below its limit. */
+import { spawn } from 'node:child_process';
+import { randomBytes } from 'node:crypto';
+import { once } from 'node:events';
+import { mkdtempSync, rmSync, statSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import type { ClusterFs } from 'cluster-fs';
+import { expect, onTestFinished, test } from 'vitest';
+import { mountForTest, type NodeProcess, programPath, startNodeProcess } from '../chaos/node-process.ts';
+
+const MiB = 2 ** 20;
+const memory = 8 * MiB;
+
+interface StoreStatus {
+  readonly absentBytes: number;
+  readonly residentBytes: number;
+  readonly evictedBytes: number;
+  readonly pinnedFiles: number;
+}
+
+async function start(): Promise<{ node: NodeProcess; fs: ClusterFs }> {
+  const store = mkdtempSync(join(tmpdir(), 'clusterfs-store-'));
+  onTestFinished(() => rmSync(store, { recursive: true, force: true }));
+  const node = await startNodeProcess({ store, memory });
+  return { node, fs: await mountForTest(node) };
+}
+
+const storeOf = async (fs: ClusterFs): Promise<StoreStatus> =>
+  (await fs.status()).store as unknown as StoreStatus;
+
+const memoryOfData = ({ runDirectory }: NodeProcess): number =>
+  statSync(join(runDirectory, 'data')).blocks * 512;
+
+async function outputOf(program: string, args: readonly string[]): Promise<string> {
+  const child = spawn(process.execPath, [programPath(`../durability/${program}`), ...args], {
+    stdio: ['ignore', 'pipe', 'inherit'],
+  });
+  let out = '';
+  child.stdout.on('data', (chunk: Buffer) => {
+    out += chunk.toString();
+  });
+  await once(child, 'close');
+  return out;
+}
+
+test('four processes on four times the memory: every word right, memory bounded', async () => {
+  const { node, fs } = await start();
+  const names = ['/a', '/b', '/c', '/d'];
+  for (const name of names) await fs.promises.writeFile(name, Buffer.alloc(memory));
+  let most = 0;
+  const watch = setInterval(() => {
+    most = Math.max(most, memoryOfData(node));
+  }, 20);
+  onTestFinished(() => clearInterval(watch));
+  const wrong = await Promise.all(
+    names.map((name, i) =>
+      outputOf('page-worker.mjs', [node.url, name, i % 2 === 0 ? 'view' : 'api', '600']),
+    ),
+  );
+  expect(wrong).toEqual(names.map(() => '0\n'));
+  expect((await storeOf(fs)).evictedBytes).toBeGreaterThan(4 * memory);
+  // A fault that finds nothing to evict goes beyond the limit by what it brings in.
+  expect(most).toBeLessThanOrEqual(memory + 2 * MiB);
+  expect(await fs.check()).toEqual([]);
+  expect(node.errors).toEqual([]);
+}, 60_000);
+
+test('a file that is evicted comes back as it was, under its views', async () => {
+  const { fs } = await start();
+  const content = randomBytes(3 * MiB + 100);
+  await fs.promises.writeFile('/file', content);
+  const reader = await fs.map('/file');
+  const writer = await fs.map('/file', { mode: 'rw' });
+  for (let round = 0; round < 10; round++) {
+    const at = round * 300_000;
+    writer.bytes[at] = round;
+    content[at] = round;
+    expect(await fs.evict('/file')).toBeGreaterThan(3 * MiB);
+    expect((await storeOf(fs)).absentBytes).toBeGreaterThan(3 * MiB);
+    expect(Buffer.from(round % 2 === 0 ? reader.bytes : writer.bytes).equals(content)).toBe(true);
+    expect(fs.readFileSync('/file').equals(content)).toBe(true);
+  }
+  expect(await fs.check()).toEqual([]);
+}, 30_000);
+
+test('reads go on while their file is evicted again and again', async () => {
+  const { fs } = await start();
+  const content = randomBytes(2 * MiB);
+  await fs.promises.writeFile('/file', content);
+  let reads = 0;
+  let reading = true;
+  const reader = (async () => {
+    for (; reading; reads++) {
+      const whole = reads % 2 === 0 ? fs.readFileSync('/file') : await fs.promises.readFile('/file');
+      if (!whole.equals(content)) throw new Error(`read ${reads} is wrong`);
+    }
+  })();
+  const evictor = await mountForTest({ url: fs.url });
+  const evictions = (async () => {
+    for (let i = 0; i < 30; i++) await evictor.evict('/file');
+    reading = false;
+  })();
+  await Promise.all([reader, evictions]);
+  expect(reads).toBeGreaterThan(0);
+}, 30_000);
+
+test('what is pinned stays, and what cannot give way is ENOSPC for who wants more', async () => {
+  const { fs } = await start();
+  await fs.promises.writeFile('/pinned', Buffer.alloc(6 * MiB, 1));
+  await fs.pin('/pinned');
+  expect((await storeOf(fs)).pinnedFiles).toBe(1);
+  expect(await fs.evict('/pinned')).toBe(0);
+  await expect(fs.promises.writeFile('/large', Buffer.alloc(4 * MiB, 2))).rejects.toMatchObject({
+    code: 'ENOSPC',
+  });
+  await fs.unpin('/pinned');
+  await fs.promises.writeFile('/large', Buffer.alloc(4 * MiB, 2));
+  expect(fs.readFileSync('/pinned').equals(Buffer.alloc(6 * MiB, 1))).toBe(true);
+  await fs.promises.writeFile('/many', Buffer.alloc(7 * MiB, 3));
+  await fs.prefetch('/large');
+  expect((await storeOf(fs)).residentBytes).toBeLessThanOrEqual(memory);
+}, 30_000);
+
+test('a killed node finds what is in memory and what is not', async () => {
+  const { node, fs } = await start();
+  const content = randomBytes(4 * MiB);
+  await fs.promises.writeFile('/half', content);
+  await fs.evict('/half');
+  const view = await fs.map('/half', { mode: 'rw' });
+  view.bytes[5] = 55;
+  content[5] = 55;
+  await node.kill();
+  await node.start();
+  expect(node.recovered).toBe(true);
+  // A synchronous read cannot wait until the mount has found the node that came back.
+  await fs.status();
+  expect(fs.readFileSync('/half').equals(content)).toBe(true);
+  expect(Buffer.from(view.bytes).equals(content)).toBe(true);
+  expect(await fs.check()).toEqual([]);
+}, 30_000);

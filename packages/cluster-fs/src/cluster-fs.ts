@@ -34,6 +34,8 @@ export class ClusterFs extends EventEmitter<ClusterFsEvents> {
   readonly #futexes = new FutexQueue();
   readonly #stopNode: (() => Promise<void>) | undefined;
   readonly #views = new Set<View>();
+  /** Loops over events; called when no more will come, with why. */
+  readonly #eventLoops = new Set<(reason: FsError | undefined) => void>();
   #unmounting: Promise<void> | undefined;
 
   private constructor(url: string, stopNode: (() => Promise<void>) | undefined) {
@@ -52,7 +54,10 @@ export class ClusterFs extends EventEmitter<ClusterFsEvents> {
       fs.#session = await Session.open(options, {
         onAway: () => fs.emit('away'),
         onBack: () => fs.emit('back'),
-        onLost: (error) => fs.emit('lost', error),
+        onLost: (error) => {
+          for (const end of fs.#eventLoops) end(error);
+          fs.emit('lost', error);
+        },
       });
     } catch (error) {
       await stop?.();
@@ -179,7 +184,8 @@ export class ClusterFs extends EventEmitter<ClusterFsEvents> {
   }
 
   /**
-   * What happens, as it happens; everything, or what is below `path`. Ends with the signal, or with the loop.
+   * What happens, as it happens; everything, or what is below `path`. Ends with the signal, with the loop,
+   * and with the mount; throws when the node is lost.
    */
   async *events({
     path,
@@ -190,23 +196,35 @@ export class ClusterFs extends EventEmitter<ClusterFsEvents> {
   } = {}): AsyncGenerator<Event<'event'>> {
     const queue: Event<'event'>[] = [];
     let wake: (() => void) | undefined;
+    let ended = false;
+    let failure: FsError | undefined;
     const poke = (): void => wake?.();
     const stop = await this.#session.subscribe(path, (event) => {
       queue.push(event);
       poke();
     });
+    const end = (reason: FsError | undefined): void => {
+      ended = true;
+      failure = reason;
+      poke();
+    };
+    this.#eventLoops.add(end);
     signal?.addEventListener('abort', poke);
     try {
       while (signal?.aborted !== true) {
         const next = queue.shift();
         if (next !== undefined) yield next;
-        else {
+        else if (ended) {
+          if (failure !== undefined) throw failure;
+          return;
+        } else {
           await new Promise<void>((resolve) => {
             wake = resolve;
           });
         }
       }
     } finally {
+      this.#eventLoops.delete(end);
       signal?.removeEventListener('abort', poke);
       stop();
     }
@@ -220,6 +238,7 @@ export class ClusterFs extends EventEmitter<ClusterFsEvents> {
 
   async #unmount(): Promise<void> {
     for (const view of [...this.#views]) view.close();
+    for (const end of this.#eventLoops) end(undefined);
     await this.#futexes.close();
     await this.#session.close();
     await this.#stopNode?.();

@@ -11,6 +11,7 @@ import {
   FsError,
   type FsError as FsErrorType,
   native,
+  type RequestName,
 } from '@cluster-fs/transport';
 import type { Coordinator } from './coordinator/coordinator.ts';
 import { dispatch, dispatchEvent } from './coordinator/dispatch.ts';
@@ -156,11 +157,11 @@ export class Server {
       if (answer instanceof Promise) {
         answer.then(
           (reply) => this.#reply(client, request, id, reply),
-          (error: unknown) => this.#fail(client, id, error),
+          (error: unknown) => this.#fail(client, request, id, error),
         );
       } else this.#reply(client, request, id, answer);
     } catch (error) {
-      this.#fail(client, id, error);
+      this.#fail(client, request, id, error);
     }
   }
 
@@ -236,11 +237,11 @@ export class Server {
     return session?.access === 'r' ? data.readOnlyFd : data.fd;
   }
 
-  #fail(client: Client, id: number, error: unknown): void {
+  #fail(client: Client, request: AnyRequest, id: number, error: unknown): void {
     client.pending--;
     client.long.delete(id);
     if (error instanceof FsError) {
-      client.connection.fail(id, error);
+      client.connection.fail(id, aboutRequest(error, request));
       return;
     }
     if (error instanceof Error && error.name === 'AbortError') {
@@ -254,4 +255,29 @@ export class Server {
       new FsError('EIO', 'request', { why: error instanceof Error ? error.message : String(error) }),
     );
   }
+}
+
+/** System calls by what they ask of the node, where the names differ. */
+const syscalls: Partial<Record<RequestName, string>> = {
+  put: 'open',
+  attachPages: 'write',
+  writeBegin: 'write',
+  writeEnd: 'write',
+  reserve: 'write',
+  lease: 'map',
+  present: 'map',
+  remove: 'rm',
+};
+
+/** An error that does not say so itself is about the path of the request, and about its system call. */
+function aboutRequest(error: FsErrorType, { name, fields }: AnyRequest): FsErrorType {
+  const path = 'path' in fields ? fields.path : 'from' in fields ? fields.from : undefined;
+  if (typeof path !== 'string' || error.path !== undefined) {
+    if (error.syscall !== 'commit') return error;
+  }
+  const { code, why, cause } = error;
+  const syscall = error.syscall === 'commit' ? (syscalls[name] ?? name) : error.syscall;
+  const dest = 'to' in fields && typeof fields.to === 'string' ? fields.to : undefined;
+  const place = typeof path === 'string' ? { path, dest } : {};
+  return new FsError(code, syscall, { ...place, why, cause });
 }

@@ -129,7 +129,7 @@ export class Journal {
     } catch (error) {
       this.writer.rollback(0);
       this.writer.forget();
-      const reason = error instanceof FsError ? error : new FsError('EIO', 'commit', { cause: error });
+      const reason = commitError(error);
       for (const { reject } of pending) reject(reason);
       return;
     }
@@ -155,6 +155,12 @@ export class Journal {
     }
   }
 }
+
+/** Whose path it is about, the caller knows; that of the database is nobody's concern. */
+const commitError = (error: unknown): FsError =>
+  error instanceof FsError
+    ? new FsError(error.code, 'commit', { why: error.why, cause: error })
+    : new FsError('EIO', 'commit', { cause: error });
 
 /** The row of an inode as the segment has it; undefined when the slot is free. */
 export function inodeRow(s: Segment, ino: number): InodeRow | undefined {

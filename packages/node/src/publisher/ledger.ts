@@ -5,9 +5,11 @@
  * the disk meanwhile from one that a client has made.
  *
  * The file is a log, a line of JSON for each change: `["+", path]` or `["-", path]`. Appended by one write(2)
- * each, so what was noted survives the death of the process; a last line that was cut is ignored.
+ * each, so what was noted survives the death of the process; a last line that was cut is ignored. An append
+ * that fails half-way is cut off again, so that no line follows half a line.
  */
-import { appendFileSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
+import { appendFileSync, readFileSync, renameSync, statSync, truncateSync, writeFileSync } from 'node:fs';
+import { FsError } from '@cluster-fs/transport';
 import { isGone } from './disk-entry.ts';
 
 export class Ledger {
@@ -32,12 +34,24 @@ export class Ledger {
   /** Requires: called before the path is made, so that nothing of ours is ever unknown. */
   add(path: string): void {
     if (this.#paths.has(path)) return;
+    this.#append(line('+', path));
     this.#paths.add(path);
-    appendFileSync(this.#file, line('+', path));
   }
 
   delete(path: string): void {
-    if (this.#paths.delete(path)) appendFileSync(this.#file, line('-', path));
+    if (!this.#paths.has(path)) return;
+    this.#append(line('-', path));
+    this.#paths.delete(path);
+  }
+
+  #append(text: string): void {
+    const { size } = statSync(this.#file);
+    try {
+      appendFileSync(this.#file, text);
+    } catch (error) {
+      truncateSync(this.#file, size);
+      throw error;
+    }
   }
 }
 
@@ -46,11 +60,19 @@ const line = (sign: '+' | '-', path: string): string => `${JSON.stringify([sign,
 function readLog(file: string): Set<string> {
   const paths = new Set<string>();
   for (const text of readIfThere(file).split('\n').slice(0, -1)) {
-    const [sign, path] = JSON.parse(text) as ['+' | '-', string];
+    const [sign, path] = parse(text, file);
     if (sign === '+') paths.add(path);
     else paths.delete(path);
   }
   return paths;
+}
+
+function parse(text: string, file: string): ['+' | '-', string] {
+  try {
+    return JSON.parse(text) as ['+' | '-', string];
+  } catch (cause) {
+    throw new FsError('EIO', 'read', { path: file, why: 'the list of published paths is damaged', cause });
+  }
 }
 
 function readIfThere(file: string): string {

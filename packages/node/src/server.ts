@@ -12,6 +12,7 @@ import {
   type FsError as FsErrorType,
   native,
   type RequestName,
+  Spinner,
 } from '@cluster-fs/transport';
 import type { Coordinator } from './coordinator/coordinator.ts';
 import { dispatch, dispatchEvent } from './coordinator/dispatch.ts';
@@ -53,6 +54,7 @@ export class Server {
   readonly #fd: number;
   readonly #poll: native.DescriptorPoll;
   readonly #clients = new Set<Client>();
+  readonly #spinner = new Spinner();
   #strangers = 0;
   #closed = false;
 
@@ -68,6 +70,7 @@ export class Server {
     if (this.#closed) return;
     this.#closed = true;
     this.#poll.close();
+    this.#spinner.close();
     native.closeDescriptor(this.#fd);
     // Somebody may have removed it already.
     rmSync(this.#options.path, { force: true });
@@ -96,7 +99,7 @@ export class Server {
       return;
     }
     this.#strangers++;
-    const connection = new Connection(fd);
+    const connection = new Connection(fd, {}, this.#spinner);
     const strangerTimer = setTimeout(() => {
       connection.close(new FsError('ETIMEDOUT', 'accept', { why: 'no hello' }));
     }, limits.helloMs);

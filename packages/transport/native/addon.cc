@@ -11,6 +11,7 @@ NAPI_MODULE_INIT() {
   define_file(env, exports);
   define_descriptor(env, exports);
   define_poll(env, exports);
+  define_spin(env, exports);
   define_userfault(env, exports);
   define_futex(env, exports);
   define_copy(env, exports);

@@ -182,6 +182,7 @@ void define_array_buffer(napi_env env, napi_value exports);
 void define_file(napi_env env, napi_value exports);
 void define_descriptor(napi_env env, napi_value exports);
 void define_poll(napi_env env, napi_value exports);
+void define_spin(napi_env env, napi_value exports);
 void define_userfault(napi_env env, napi_value exports);
 void define_futex(napi_env env, napi_value exports);
 void define_copy(napi_env env, napi_value exports);

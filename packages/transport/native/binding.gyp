@@ -15,6 +15,7 @@
         "file.cc",
         "descriptor.cc",
         "poll.cc",
+        "spin.cc",
         "userfault.cc",
         "futex.cc",
         "copy.cc",

@@ -24,6 +24,7 @@ import {
   requests,
 } from './messages.ts';
 import * as native from './native.ts';
+import type { Spinner } from './spinner.ts';
 
 type Shape = Readonly<Record<string, Codec<unknown>>>;
 const requestById = new Map<number, RequestName>();
@@ -89,11 +90,13 @@ export class Connection {
   #writable = true;
   #closed: FsError | undefined;
   readonly #buffer = Buffer.allocUnsafeSlow(receiveBytes);
+  readonly #spinner: Spinner | undefined;
 
-  /** Takes over `fd`, a connected stream socket. */
-  constructor(fd: number, handlers: ConnectionHandlers = {}) {
+  /** Takes over `fd`, a connected stream socket. `spinner` is the thread's; without it the thread sleeps. */
+  constructor(fd: number, handlers: ConnectionHandlers = {}, spinner?: Spinner) {
     this.fd = fd;
     this.#handlers = handlers;
+    this.#spinner = spinner;
     this.#poll = native.pollDescriptor(fd, (bits) => this.#onPoll(bits));
     this.#watch();
   }
@@ -145,6 +148,7 @@ export class Connection {
       // Before it is queued: a queue that overflows closes the connection, and rejects who waits.
       this.#waiting.set(id, { name, resolve: settle, reject });
       this.#enqueue([type, id, ...toValues(shape, fields as never)], descriptors);
+      this.#spinner?.expect();
       onSent?.(id);
     });
   }
@@ -164,6 +168,7 @@ export class Connection {
   ): void {
     if (this.#closed !== undefined) return;
     this.#enqueue([replyId, id, ...toValues(requests[name].reply as Shape, fields as never)], descriptors);
+    this.#spinner?.expect();
   }
 
   fail(id: number, error: FsError): void {

@@ -17,3 +17,4 @@ export { assert, codeOfErrno, type ErrorCode, FsError, unreachable } from './err
 export { limits as frameLimits } from './frame.ts';
 export * from './messages.ts';
 export * as native from './native.ts';
+export { Spinner } from './spinner.ts';

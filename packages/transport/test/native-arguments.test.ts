@@ -7,8 +7,8 @@ const addon = createRequire(import.meta.url)('../build/Release/cluster_fs.node')
 
 type Kind = 'address' | 'bytes' | 'flag' | 'int' | 'numbers' | 'text' | 'time';
 
-/** What each function takes. Every one but `pageSize` is here: the first test says so. */
-const functions: Readonly<Record<Exclude<keyof Addon, 'pageSize'>, readonly Kind[]>> = {
+/** What each function takes. Those that take something are here: the first test says so. */
+const functions: Readonly<Record<Exclude<keyof Addon, 'pageSize' | 'createSpin'>, readonly Kind[]>> = {
   reserve: ['address'],
   mapFile: ['int', 'address', 'address', 'int', 'flag', 'flag', 'address'],
   mapAnonymous: ['address', 'address', 'int'],
@@ -42,6 +42,8 @@ const functions: Readonly<Record<Exclude<keyof Addon, 'pageSize'>, readonly Kind
   watchPoll: ['bytes', 'int'],
   closePoll: ['bytes'],
   refPoll: ['bytes', 'flag'],
+  spinOnce: ['bytes', 'int'],
+  closeSpin: ['bytes'],
   createUserfault: ['int', 'flag', 'numbers'],
   registerUserfault: ['int', 'address', 'address', 'flag', 'flag', 'flag'],
   unregisterUserfault: ['int', 'address', 'address'],
@@ -90,7 +92,7 @@ const right: Readonly<Record<Kind, unknown>> = {
 
 describe('the addon', () => {
   test('has these functions and no others', () => {
-    expect(Object.keys(addon).sort()).toEqual([...Object.keys(functions), 'pageSize'].sort());
+    expect(Object.keys(addon).sort()).toEqual([...Object.keys(functions), 'pageSize', 'createSpin'].sort());
   });
 
   test.each(Object.entries(functions))('%s refuses whatever it does not take', (name, kinds) => {

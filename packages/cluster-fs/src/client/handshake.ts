@@ -9,6 +9,7 @@ import {
   native,
   protocolVersion,
   type Reply,
+  type Spinner,
 } from '@cluster-fs/transport';
 import type { SessionFacts } from './worker-protocol.ts';
 
@@ -29,13 +30,14 @@ export interface Endpoint {
 export async function dial(
   { socketPath, owner, timeoutMs }: Endpoint,
   handlers: ConnectionHandlers,
+  spinner: Spinner,
 ): Promise<Connection> {
   const deadline = performance.now() + timeoutMs;
   for (let waitMs = 5; ; waitMs = Math.min(waitMs * 2, 250)) {
     try {
       const fd = native.connectUnix(socketPath);
       assertOwner(fd, socketPath, owner);
-      return new Connection(fd, handlers);
+      return new Connection(fd, handlers, spinner);
     } catch (error) {
       const full = error instanceof FsError && error.code === 'EAGAIN';
       if (!full || performance.now() + waitMs > deadline) throw error;

@@ -15,11 +15,13 @@ import { parentPort, workerData } from 'node:worker_threads';
 import {
   assert,
   type Connection,
+  type ConnectionHandlers,
   type Event,
   type Extent,
   FsError,
   native,
   type Reply,
+  Spinner,
 } from '@cluster-fs/transport';
 import { pageSize } from '../segment/layout.ts';
 import { answerFetch } from './blocking-fetch.ts';
@@ -69,6 +71,7 @@ const views = new Map<number, OpenView>();
 /** By the node's number; a remap names it. */
 const byId = new Map<number, OpenView>();
 const userfault = createUserfault();
+const spinner = new Spinner();
 let connection: Connection | undefined;
 let facts: SessionFacts | undefined;
 /** Sessions that the node has not been told to be done with: it keeps pages back for them. */
@@ -95,7 +98,7 @@ function createUserfault(): { fd: number; kernelFaults: boolean } | undefined {
 
 /** Connects and says hello; sessions of before are resumed. */
 async function connect(): Promise<SessionFacts> {
-  const opening: Connection = await dial(options, {
+  const handlers: ConnectionHandlers = {
     onEvent: (event) => {
       if (event.name === 'remap') waiting.push(event.fields);
       else if (event.name === 'changed') onChanged(event.fields);
@@ -104,7 +107,8 @@ async function connect(): Promise<SessionFacts> {
     },
     onBatchEnd: applyWaiting,
     onClose: (reason) => onLost(opening, reason),
-  });
+  };
+  const opening: Connection = await dial(options, handlers, spinner);
   try {
     const { layoutHash, access, label } = options;
     const opened = await sayHello(options, opening, {
@@ -455,6 +459,7 @@ port.on('message', (message: ToWorker) => {
       for (const key of [...views.keys()]) unmap(key, false);
       connection?.close();
       if (userfault !== undefined) native.closeDescriptor(userfault.fd);
+      spinner.close();
       port.close();
   }
 });

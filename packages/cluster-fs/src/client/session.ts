@@ -8,6 +8,7 @@
 import { Worker } from 'node:worker_threads';
 import {
   type Connection,
+  type ConnectionHandlers,
   type Event,
   type EventName,
   type events,
@@ -18,6 +19,7 @@ import {
   type RequestName,
   type Requests,
   type Run,
+  Spinner,
 } from '@cluster-fs/transport';
 import type { Backend } from '../fs/backend.ts';
 import { type Credentials, layoutHash, openSegment, type Segment } from '../segment/index.ts';
@@ -78,6 +80,7 @@ export class Session implements Backend {
     { readonly path: string | undefined; readonly listener: (event: Event<'event'>) => void }
   >();
   readonly #stock: PageStock;
+  readonly #spinner = new Spinner();
   /** Stores into the segment that are under way on the thread pool. */
   readonly #stores = new Set<Promise<void>>();
   /** Resolved while the node is there. */
@@ -285,6 +288,7 @@ export class Session implements Backend {
       this.#ref();
       await exited;
     } else await this.#worker.terminate();
+    this.#spinner.close();
     native.detachArrayBuffer(this.#segment.view.buffer as ArrayBuffer);
     native.unmap(this.#metaAddress, this.#facts.metaSize);
     native.closeDescriptor(this.#facts.metaFd);
@@ -294,14 +298,15 @@ export class Session implements Backend {
   /** Opens the request connection of this thread. */
   async #attach(): Promise<void> {
     const { session, token } = this.#facts;
-    const connection: Connection = await dial(this.#options, {
+    const handlers: ConnectionHandlers = {
       onEvent: ({ name, fields }) => {
         if (name === 'progress') this.#progress.get(fields.request)?.(fields);
       },
       onClose: () => {
         if (this.#connection === connection) this.#connection = undefined;
       },
-    });
+    };
+    const connection: Connection = await dial(this.#options, handlers, this.#spinner);
     await answered(this.#options, connection, connection.request('attach', { session, token }));
     connection.unref();
     this.#connection = connection;

@@ -64,6 +64,10 @@ export interface Addon {
   closePoll(handle: object): Result;
   refPoll(handle: object, on: boolean): Result;
 
+  createSpin(): object | Result;
+  spinOnce(handle: object, microseconds: number): Result;
+  closeSpin(handle: object): Result;
+
   createUserfault(way: number, remapEvents: boolean, features: Float64Array): Result;
   registerUserfault(
     fd: number,

@@ -1,0 +1,73 @@
+/**
+ * Whether a thread looks for the next message before it goes to sleep: while messages keep coming that
+ * soon, and nobody else wants its processor.
+ *
+ *   looking ──in vain──▶ pausing for some messages ──over──▶ one look ──caught──▶ looking
+ *      │                      ▲────────── in vain: twice as many ───┘
+ *      └──the processor was taken──▶ pausing for some time, twice as long when it is taken again
+ *
+ * A request to a node that is awake takes some tens of microseconds. To wake a processor that sleeps takes as
+ * long again on a virtual machine, of the one that wakes it as well as of the one that slept.
+ */
+import { availableParallelism } from 'node:os';
+import * as native from './native.ts';
+
+export const limits = {
+  /** How long a look takes at most: longer than the node needs for a request. */
+  lookUs: 200,
+  /** A look that took longer had to wait for its own processor. */
+  crowdedUs: 600,
+  /** Messages between two looks, at most. */
+  messages: 64,
+  /** How long a crowded processor is left to others, at first and at most. */
+  firstCrowdMs: 50,
+  longestCrowdMs: 1600,
+} as const;
+
+/** When to look again. */
+export interface Pace {
+  /** Messages that pass without a look. */
+  readonly messages: number;
+  readonly untilMs: number;
+  /** How long the last pause for a crowded processor was; 0 when it was not crowded. */
+  readonly crowdMs: number;
+}
+
+export const noPause: Pace = { messages: 0, untilMs: 0, crowdMs: 0 };
+
+/** What a look says about the next. `before` is the pace by which it was made. */
+export function paceAfter(before: Pace, { caught, microseconds }: native.Look, nowMs: number): Pace {
+  if (microseconds > limits.crowdedUs) {
+    const crowdMs = Math.min(Math.max(before.crowdMs * 2, limits.firstCrowdMs), limits.longestCrowdMs);
+    return { messages: 0, untilMs: nowMs + crowdMs, crowdMs };
+  }
+  return caught ? noPause : { ...noPause, messages: Math.min(before.messages * 2 + 1, limits.messages) };
+}
+
+/** One for each thread; all its connections share it. */
+export class Spinner {
+  readonly #spin: native.LoopSpin | undefined;
+  #pace = noPause;
+  /** Messages since the last look. */
+  #passed = 0;
+
+  constructor() {
+    // With one processor, whoever makes the next message needs it.
+    this.#spin = availableParallelism() > 1 ? native.spinLoop() : undefined;
+  }
+
+  /** A message will come: called when a request was sent, or a reply behind which the next request may be. */
+  expect(): void {
+    if (this.#spin === undefined || this.#passed++ < this.#pace.messages) return;
+    if (this.#pace.untilMs > 0 && performance.now() < this.#pace.untilMs) return;
+    const look = this.#spin.next(limits.lookUs);
+    if (look === undefined) return;
+    this.#pace = paceAfter(this.#pace, look, performance.now());
+    this.#passed = 0;
+    if (this.#pace !== noPause) this.#spin.next(0);
+  }
+
+  close(): void {
+    this.#spin?.close();
+  }
+}

@@ -48,6 +48,7 @@ const byType: Readonly<Record<string, fc.Arbitrary<unknown>>> = {
   bool: fc.boolean(),
   report: fc.constantFrom<unknown>(null, [], {}, 'x', -1),
   f64: fc.constantFrom(0, -1, 1e300, -1e300, 0.5, Number.MIN_VALUE),
+  guess: fc.record({ ino: u32, generation: u32, layoutVersion: u53, address: u53, length: u53 }),
 };
 
 const run = fc.record({ page: u32, count: u32 });

@@ -177,6 +177,41 @@ describe('a session that lies', () => {
   });
 }, 60_000);
 
+describe('a session that has mapped a file before it has a lease', () => {
+  const asked = { path: '/hostile/a', mode: 'r', follow: 'live', offset: 0 } as const;
+  const place = { address: 2 ** 40, length: 25 * pageSize };
+
+  test('is believed where the file is as it saw it, and not else', async () => {
+    const { scene, session } = await start();
+    const lease = (guess?: object) => session.connection.request('lease', { ...asked, guess } as never);
+    const { ino, generation, layoutVersion, mapped } = await lease();
+    expect(mapped).toBe(false);
+    const seen = { ino, generation, layoutVersion, ...place };
+    const wrong = [{ ino: ino + 1 }, { generation: generation + 1 }, { layoutVersion: layoutVersion - 1 }];
+    for (const lie of wrong) expect((await lease({ ...seen, ...lie })).mapped).toBe(false);
+    expect((await lease(seen)).mapped).toBe(true);
+    await scene.fs.promises.writeFile('/hostile/a', 'new');
+    expect((await lease(seen)).mapped).toBe(false);
+    session.close();
+    await scene.expectUndisturbed();
+  });
+
+  test.each([
+    ['within a page', { address: place.address + 1 }],
+    ['shorter than the file', { length: 24 * pageSize }],
+  ])('%s gets no lease', async (_, lie) => {
+    const { scene, session } = await start();
+    const { connection } = session;
+    const { ino, generation, layoutVersion, view } = await connection.request('lease', asked);
+    connection.event('release', { view });
+    const guess = { ino, generation, layoutVersion, ...place, ...lie };
+    await expect(connection.request('lease', { ...asked, guess })).rejects.toMatchObject({ code: 'EINVAL' });
+    expect(await scene.fs.holders('/hostile/a')).toEqual([]);
+    session.close();
+    await scene.expectUndisturbed();
+  });
+});
+
 describe('a peer that breaks the order of things', () => {
   test('asks before it says hello', async () => {
     const scene = await startScene();

@@ -44,6 +44,10 @@ export const extent = { filePage: u32, page: u32, count: u32 };
 export type Extent = RecordOf<typeof extent>;
 const extents = list(record('extent', extent), maxRuns);
 
+/** What a client has mapped before it had a lease: which inode, in which layout, where. */
+const guess = { ino: u32, generation: u32, layoutVersion: u53, address: u53, length: u53 };
+export type Guess = RecordOf<typeof guess>;
+
 type Shape = Readonly<Record<string, Codec<unknown>>>;
 interface Entry {
   readonly id: number;
@@ -95,7 +99,7 @@ export const requests = {
   lease: {
     id: 18,
     connection: 'control',
-    doc: 'Opens a view: a layout lease on an inode. Layout changes of the file wait until `mapped`.',
+    doc: 'Opens a view: a lease on an inode. Its layout stands still until `mapped`, or `guess` was right.',
     fields: {
       path,
       mode: oneOf('r', 'rw'),
@@ -103,8 +107,18 @@ export const requests = {
       offset: u53,
       length: optional(u53),
       reserve: optional(u53),
+      guess: optional(record('guess', guess)),
     },
-    reply: { view: u53, ino: u32, generation: u32, size: u53, layoutVersion: u53, length: u53, extents },
+    reply: {
+      view: u53,
+      ino: u32,
+      generation: u32,
+      size: u53,
+      layoutVersion: u53,
+      length: u53,
+      extents,
+      mapped: bool,
+    },
   },
   mapped: {
     id: 19,

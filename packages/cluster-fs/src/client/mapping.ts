@@ -91,3 +91,24 @@ export function unmapMapping(mapping: Mapping): void {
   native.unguardRange(mapping.address);
   native.unmap(mapping.address, mappedLength(mapping));
 }
+
+/** The part of an extent between two file pages: none or one. */
+export function part({ filePage, page, count }: Extent, from: number, end: number): Extent[] {
+  const start = Math.max(filePage, from);
+  const stop = Math.min(filePage + count, end);
+  return start < stop ? [{ filePage: start, page: page + start - filePage, count: stop - start }] : [];
+}
+
+/** The extents of a view after a remap of a part of it. */
+export const replaceExtents = (
+  extents: readonly Extent[],
+  { from, count, extents: next }: { from: number; count: number; extents: readonly Extent[] },
+): Extent[] => [
+  ...extents.flatMap((e) => part(e, 0, from)),
+  ...next,
+  ...extents.flatMap((e) => part(e, from + count, Number.MAX_SAFE_INTEGER)),
+];
+
+export const samePlaces = (a: readonly Extent[], b: readonly Extent[]): boolean =>
+  a.length === b.length &&
+  a.every((e, i) => e.filePage === b[i]?.filePage && e.page === b[i]?.page && e.count === b[i]?.count);

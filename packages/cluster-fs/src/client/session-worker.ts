@@ -25,13 +25,16 @@ import {
 } from '@cluster-fs/transport';
 import { pageSize } from '../segment/layout.ts';
 import { answerFetch } from './blocking-fetch.ts';
+import { type Guessed, mapSeen } from './guess.ts';
 import { dial, sayHello } from './handshake.ts';
 import {
   abandonMapping,
   applyExtents,
   type Mapping,
   mappedLength,
+  replaceExtents,
   reserveMapping,
+  samePlaces,
   unmapMapping,
   wakeAll,
 } from './mapping.ts';
@@ -40,6 +43,7 @@ import {
   fromPlain,
   type MapOptions,
   type Mapped,
+  type Seen,
   type SessionFacts,
   type ToMain,
   type ToWorker,
@@ -291,41 +295,29 @@ function applyWaiting(): void {
   }
 }
 
-const samePlaces = (a: readonly Extent[], b: readonly Extent[]): boolean =>
-  a.length === b.length &&
-  a.every((e, i) => e.filePage === b[i]?.filePage && e.page === b[i]?.page && e.count === b[i]?.count);
-
-const replaceExtents = (
-  extents: readonly Extent[],
-  { from, count, extents: next }: Event<'remap'>,
-): Extent[] => [
-  ...extents.flatMap((e) => part(e, 0, from)),
-  ...next,
-  ...extents.flatMap((e) => part(e, from + count, Number.MAX_SAFE_INTEGER)),
-];
-
-/** The part of an extent between two file pages. */
-function part({ filePage, page, count }: Extent, from: number, end: number): Extent[] {
-  const start = Math.max(filePage, from);
-  const stop = Math.min(filePage + count, end);
-  return start < stop ? [{ filePage: start, page: page + start - filePage, count: stop - start }] : [];
-}
-
 function onChanged({ view: id, cause, layoutVersion, size }: Event<'changed'>): void {
   const view = byId.get(id);
   if (view !== undefined) tell({ type: 'changed', key: view.key, cause, layoutVersion, size });
 }
 
-async function map(request: MapOptions): Promise<Mapped> {
-  leasing++;
-  const lease = await control()
-    .request('lease', request)
-    .finally(() => {
-      leasing--;
-    });
-  const { view: id, ino, generation, length, size, layoutVersion, extents } = lease;
+/**
+ * Opens a view. What the application's thread saw is mapped before the node is asked: when the file is there
+ * still, that one question is enough.
+ */
+async function map(request: MapOptions, seen: Seen | undefined): Promise<Mapped> {
+  const guessed = seen === undefined ? undefined : mapSeen(request, seen, facts?.dataFd ?? -1);
+  let lease: Reply<'lease'> | undefined;
+  try {
+    lease = await askForLease(request, guessed);
+  } finally {
+    if (guessed !== undefined && lease?.mapped !== true) unmapMapping(guessed.mapping);
+  }
+  const { view: id, ino, generation, length, size, layoutVersion, extents, mapped } = lease;
   const from = request.offset / pageSize;
-  const mapping = reserveFor(request, { id, from, pages: Math.ceil(length / pageSize) });
+  const mapping =
+    guessed !== undefined && mapped
+      ? guessed.mapping
+      : reserveFor(request, { id, from, pages: Math.ceil(length / pageSize) });
   const state = new SharedArrayBuffer(viewState.length * 8);
   const view: OpenView = {
     key: nextKey++,
@@ -337,18 +329,32 @@ async function map(request: MapOptions): Promise<Mapped> {
     id,
     extents,
   };
-  show(view, { from, count: mapping.pages, extents });
+  if (!mapped) show(view, { from, count: mapping.pages, extents });
   setState(view, { size, layoutVersion });
   views.set(view.key, view);
   byId.set(id, view);
   applyWaiting();
+  if (!mapped) await sayMapped(view);
+  return { key: view.key, address: mapping.address, mappedLength: mappedLength(mapping), length, ino, state };
+}
+
+async function askForLease(request: MapOptions, guessed: Guessed | undefined): Promise<Reply<'lease'>> {
+  leasing++;
   try {
-    await control().request('mapped', { view: id, address: mapping.address, length: mappedLength(mapping) });
+    return await control().request('lease', { ...request, guess: guessed?.guess });
+  } finally {
+    leasing--;
+  }
+}
+
+async function sayMapped({ key, id, mapping }: OpenView): Promise<void> {
+  const { address } = mapping;
+  try {
+    await control().request('mapped', { view: id, address, length: mappedLength(mapping) });
   } catch (error) {
-    unmap(view.key, false);
+    unmap(key, false);
     throw error;
   }
-  return { key: view.key, address: mapping.address, mappedLength: mappedLength(mapping), length, ino, state };
 }
 
 /** Addresses for a view that was granted. When there are none, the lease ends. */
@@ -425,7 +431,7 @@ port.on('message', (message: ToWorker) => {
     case 'map':
       answer(
         message.id,
-        attempt(() => map(message.options)),
+        attempt(() => map(message.options, message.seen)),
       );
       return;
     case 'advance':

@@ -22,7 +22,17 @@ import {
   Spinner,
 } from '@cluster-fs/transport';
 import type { Backend } from '../fs/backend.ts';
-import { type Credentials, layoutHash, openSegment, type Segment } from '../segment/index.ts';
+import {
+  type Credentials,
+  InodeCopy,
+  isFile,
+  layoutHash,
+  openSegment,
+  readExtents,
+  readInode,
+  type Segment,
+  walk,
+} from '../segment/index.ts';
 import { awaitFetch, createAnswer } from './blocking-fetch.ts';
 import { answered, dial, type Endpoint } from './handshake.ts';
 import { PageStock } from './page-stock.ts';
@@ -30,6 +40,7 @@ import {
   fromPlain,
   type MapOptions,
   type Mapped,
+  type Seen,
   type SessionFacts,
   type ToMain,
   type ToWorker,
@@ -60,6 +71,9 @@ interface Pending {
   resolve(value: unknown): void;
   reject(error: Error): void;
 }
+
+/** More take longer to hand to the worker than a second question to the node. */
+const mostSeenExtents = 256;
 
 type LongRequest = NonNullable<Parameters<Backend['request']>[2]>;
 
@@ -263,9 +277,26 @@ export class Session implements Backend {
 
   /** Opens a view in the worker; `listener` hears of it until `unmap`. */
   async map(options: MapOptions, listener: ViewListener): Promise<Mapped> {
-    const mapped = (await this.#ask({ type: 'map', options })) as Mapped;
+    const mapped = (await this.#ask({ type: 'map', options, seen: this.#look(options) })) as Mapped;
     this.#views.set(mapped.key, listener);
     return mapped;
+  }
+
+  /** Where a file is now; undefined when it has too many pieces, or the node will say what is wrong. */
+  #look({ path, mode }: MapOptions): Seen | undefined {
+    if (this.readOnly && mode === 'rw') return undefined;
+    const { credentials } = this;
+    const copy = new InodeCopy();
+    try {
+      const { ino } = walk(this.#segment, path, { follow: true, syscall: 'map', credentials });
+      if (!readInode(this.#segment, ino, copy) || copy.extentCount > mostSeenExtents) return undefined;
+      const extents = readExtents(this.#segment, ino, copy);
+      const { generation, layoutVersion, size } = copy;
+      return isFile(copy.mode) ? { ino, generation, layoutVersion, size, extents } : undefined;
+    } catch (error) {
+      if (error instanceof FsError) return undefined;
+      throw error;
+    }
   }
 
   async advance(key: number): Promise<void> {

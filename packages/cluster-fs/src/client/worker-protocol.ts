@@ -4,7 +4,7 @@
  *
  * Descriptors and addresses belong to the process, so they travel as plain numbers.
  */
-import type { Event, FieldsOf, RequestName, Requests } from '@cluster-fs/transport';
+import type { Event, Extent, FieldsOf, RequestName, Requests } from '@cluster-fs/transport';
 import { FsError } from '@cluster-fs/transport';
 import type { Endpoint } from './handshake.ts';
 
@@ -38,6 +38,15 @@ export interface MapOptions {
   readonly offset: number;
   readonly length: number | undefined;
   readonly reserve: number | undefined;
+}
+
+/** Where a file was when the application's thread looked: mostly it is there still when it has the lease. */
+export interface Seen {
+  readonly ino: number;
+  readonly generation: number;
+  readonly layoutVersion: number;
+  readonly size: number;
+  readonly extents: readonly Extent[];
 }
 
 export interface Mapped {
@@ -76,7 +85,12 @@ export interface PlainError {
 }
 
 export type ToWorker =
-  | { readonly type: 'map'; readonly id: number; readonly options: MapOptions }
+  | {
+      readonly type: 'map';
+      readonly id: number;
+      readonly options: MapOptions;
+      readonly seen: Seen | undefined;
+    }
   | { readonly type: 'unmap'; readonly key: number; readonly keepAddresses: boolean }
   | { readonly type: 'advance'; readonly id: number; readonly key: number }
   | {

@@ -2,10 +2,18 @@
  * Views: layout leases. Who maps what, and what each was told.
  *
  *   lease ──▶ granted (no address) ──mapped──▶ mapped ──remap ⇄ ack──▶ mapped ──release / session end──▶ gone
+ *     └──────guess is right──────────────────────▲
  *
  * A view that was granted and is not mapped yet cannot be armed, so moves of its file wait for it.
  */
-import { type Event, type Extent, FsError, type Reply, type Request } from '@cluster-fs/transport';
+import {
+  type Event,
+  type Extent,
+  FsError,
+  type Guess,
+  type Reply,
+  type Request,
+} from '@cluster-fs/transport';
 import { InodeCopy, isDirectory, mayAccess, pageSize, readInode, walk } from 'cluster-fs/segment';
 import { wholeFile } from '../store/stored.ts';
 import { fillHoles, pagesFor } from './content.ts';
@@ -57,6 +65,7 @@ function grant(c: Coordinator, session: Session, ino: number, request: Request<'
   const from = offset / pageSize;
   const pages = pagesFor(length);
   const extents = clip(c.extents(ino), from, pages);
+  const guess = rightGuess(request, { ino, generation, layoutVersion, pages });
   const view: View = {
     id: c.nextId(),
     session,
@@ -67,7 +76,7 @@ function grant(c: Coordinator, session: Session, ino: number, request: Request<'
     follow,
     from,
     pages,
-    address: undefined,
+    address: guess?.address,
     extents,
     layoutVersion,
     size,
@@ -78,7 +87,30 @@ function grant(c: Coordinator, session: Session, ino: number, request: Request<'
   };
   addView(c, view);
   c.writer.onRollback(() => removeView(c, view));
-  return { view: view.id, ino, generation, size, layoutVersion, length, extents };
+  const isMapped = guess !== undefined;
+  if (isMapped) c.journal.afterCommit(() => c.pager?.watch(view));
+  return { view: view.id, ino, generation, size, layoutVersion, length, extents, mapped: isMapped };
+}
+
+/**
+ * What the client has mapped already, if it is what the file has now. It read the layout from the segment,
+ * where a layoutVersion is never published with other extents.
+ */
+function rightGuess(
+  { path, guess }: Request<'lease'>,
+  now: { ino: number; generation: number; layoutVersion: number; pages: number },
+): Guess | undefined {
+  if (guess === undefined) return undefined;
+  const { ino, generation, layoutVersion } = guess;
+  const isRight = ino === now.ino && generation === now.generation && layoutVersion === now.layoutVersion;
+  if (!isRight) return undefined;
+  assertPlace(path, guess, now.pages);
+  return guess;
+}
+
+/** Requires of the client: whole pages, as many as the view may show. */
+function assertPlace(path: string, { address, length }: { address: number; length: number }, pages: number) {
+  if (address % pageSize !== 0 || length < pages * pageSize) throw new FsError('EINVAL', 'map', { path });
 }
 
 /** Stores into a hole would be lost, so a file that is mapped to write has none. */
@@ -116,8 +148,7 @@ export function mapped(
   { view: id, address, length }: Request<'mapped'>,
 ): Reply<'mapped'> {
   const view = viewOf(session, id, 'map');
-  if (address % pageSize !== 0 || length < view.pages * pageSize)
-    throw new FsError('EINVAL', 'map', { path: view.path });
+  assertPlace(view.path, { address, length }, view.pages);
   view.address = address;
   c.pager?.watch(view);
   c.answers.notify();

@@ -4,7 +4,7 @@
  *
  *   looking ──in vain──▶ pausing for some messages ──over──▶ one look ──caught──▶ looking
  *      │                      ▲────────── in vain: twice as many ───┘
- *      └──the processor was taken──▶ pausing for some time, twice as long when it is taken again
+ *      └──the processor was taken──▶ pausing for some time, twice as long when it is taken again at once
  *
  * A request to a node that is awake takes some tens of microseconds. To wake a processor that sleeps takes as
  * long again on a virtual machine, of the one that wakes it as well as of the one that slept.
@@ -20,16 +20,18 @@ export const limits = {
   /** Messages between two looks, at most. */
   messages: 64,
   /** How long a crowded processor is left to others, at first and at most. */
-  firstCrowdMs: 50,
-  longestCrowdMs: 1600,
+  firstCrowdMs: 10,
+  longestCrowdMs: 1280,
+  /** A processor that is taken again so soon is the same crowd: the collector of garbage comes and goes. */
+  sameCrowdMs: 30,
 } as const;
 
 /** When to look again. */
 export interface Pace {
   /** Messages that pass without a look. */
   readonly messages: number;
+  /** The end of the last pause for a crowded processor, and how long it was. */
   readonly untilMs: number;
-  /** How long the last pause for a crowded processor was; 0 when it was not crowded. */
   readonly crowdMs: number;
 }
 
@@ -38,10 +40,12 @@ export const noPause: Pace = { messages: 0, untilMs: 0, crowdMs: 0 };
 /** What a look says about the next. `before` is the pace by which it was made. */
 export function paceAfter(before: Pace, { caught, microseconds }: native.Look, nowMs: number): Pace {
   if (microseconds > limits.crowdedUs) {
-    const crowdMs = Math.min(Math.max(before.crowdMs * 2, limits.firstCrowdMs), limits.longestCrowdMs);
+    const same = before.crowdMs > 0 && nowMs - before.untilMs < limits.sameCrowdMs;
+    const crowdMs = same ? Math.min(before.crowdMs * 2, limits.longestCrowdMs) : limits.firstCrowdMs;
     return { messages: 0, untilMs: nowMs + crowdMs, crowdMs };
   }
-  return caught ? noPause : { ...noPause, messages: Math.min(before.messages * 2 + 1, limits.messages) };
+  const messages = caught ? 0 : Math.min(before.messages * 2 + 1, limits.messages);
+  return messages === before.messages ? before : { ...before, messages };
 }
 
 /** One for each thread; all its connections share it. */
@@ -59,12 +63,13 @@ export class Spinner {
   /** A message will come: called when a request was sent, or a reply behind which the next request may be. */
   expect(): void {
     if (this.#spin === undefined || this.#passed++ < this.#pace.messages) return;
-    if (this.#pace.untilMs > 0 && performance.now() < this.#pace.untilMs) return;
+    const nowMs = performance.now();
+    if (nowMs < this.#pace.untilMs) return;
     const look = this.#spin.next(limits.lookUs);
     if (look === undefined) return;
-    this.#pace = paceAfter(this.#pace, look, performance.now());
+    this.#pace = paceAfter(this.#pace, look, nowMs);
     this.#passed = 0;
-    if (this.#pace !== noPause) this.#spin.next(0);
+    if (this.#pace.messages > 0 || nowMs < this.#pace.untilMs) this.#spin.next(0);
   }
 
   close(): void {

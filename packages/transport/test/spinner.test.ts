@@ -5,10 +5,13 @@ const inVain = { caught: false, microseconds: limits.lookUs };
 const caught = { caught: true, microseconds: 30 };
 const taken = { caught: true, microseconds: limits.crowdedUs + 1 };
 
-/** The paces after each of these looks, a second apart. */
+/** The paces after each of these looks, each made as soon as the last pause was over. */
 function paces(...looks: { caught: boolean; microseconds: number }[]): Pace[] {
   const all: Pace[] = [];
-  for (const [i, look] of looks.entries()) all.push(paceAfter(all.at(-1) ?? noPause, look, i * 1000));
+  for (const look of looks) {
+    const before = all.at(-1) ?? noPause;
+    all.push(paceAfter(before, look, before.untilMs + 1));
+  }
   return all;
 }
 
@@ -26,13 +29,16 @@ test('one message that comes soon makes it look for every message again', () => 
 });
 
 test('a processor that others want is left to them, each time for longer', () => {
-  const [first, second, third, ...more] = paces(...Array(12).fill(taken));
-  expect(first).toEqual({ messages: 0, untilMs: 50, crowdMs: 50 });
-  expect(second).toEqual({ messages: 0, untilMs: 1100, crowdMs: 100 });
-  expect(third).toEqual({ messages: 0, untilMs: 2200, crowdMs: 200 });
-  expect(more.at(-1)).toEqual({ messages: 0, untilMs: 11_000 + 1600, crowdMs: 1600 });
+  const pauses = paces(...Array(10).fill(taken)).map(({ crowdMs }) => crowdMs);
+  expect(pauses).toEqual([10, 20, 40, 80, 160, 320, 640, 1280, 1280, 1280]);
+  expect(paceAfter(noPause, taken, 500)).toEqual({ messages: 0, untilMs: 510, crowdMs: 10 });
 });
 
-test('a processor that others let go is not left to them for longer the next time', () => {
-  expect(paces(taken, taken, caught, taken).at(-1)?.crowdMs).toBe(50);
+test('some quick looks in between do not make it forget the others', () => {
+  expect(paces(taken, taken, caught, inVain, taken).at(-1)?.crowdMs).toBe(40);
+});
+
+test('a processor that was free for a while is left to others for a moment only', () => {
+  const [, pace = noPause] = paces(taken, taken);
+  expect(paceAfter(pace, taken, pace.untilMs + limits.sameCrowdMs).crowdMs).toBe(10);
 });

@@ -26,18 +26,32 @@ export function temporaryDirectory(base = tmpdir()): string {
 /** A directory on tmpfs: node:fs at its fastest. */
 export const tmpfsDirectory = (): string => temporaryDirectory('/dev/shm');
 
-export async function startCluster({ memory }: { memory: number }): Promise<Cluster> {
-  const { url, nodePid } = await startNode({ memory });
+export interface NodeOptions {
+  readonly memory: number;
+  /** A directory of a disk; without it files live in memory alone. */
+  readonly store?: string;
+}
+
+export async function startCluster(options: NodeOptions): Promise<Cluster> {
+  const { url, nodePid } = await startNode(options);
   const fs = await mount(url);
   onEnd(() => fs.unmount());
   return { url, nodePid, fs };
 }
 
-export async function startNode({ memory }: { memory: number }): Promise<{ url: string; nodePid: number }> {
+export interface RunningNode {
+  readonly url: string;
+  readonly nodePid: number;
+  /** Ends it as Ctrl-C does. */
+  stop(): Promise<void>;
+}
+
+export async function startNode({ memory, store }: NodeOptions): Promise<RunningNode> {
   const socket = join(temporaryDirectory(), 'node.sock');
   // A node that was killed leaves its run directory for the next one; here there is no next one.
-  onEnd(() => rmSync(runDirectory(socket), { recursive: true, force: true }));
+  onEnd(() => rmSync(runDirectory(store ?? socket), { recursive: true, force: true }));
   const args = ['serve', '--json', '--listen', `unix:${socket}`, '--memory', String(memory)];
+  if (store !== undefined) args.push('--store', store);
   const endWithParent = new URL('../children/end-with-parent.mjs', import.meta.url).href;
   const node = fork(command, args, {
     execArgv: ['--import', endWithParent, ...profiling()],
@@ -49,7 +63,12 @@ export async function startNode({ memory }: { memory: number }): Promise<{ url: 
     once(node, 'exit').then(() => Promise.reject(new Error('the node did not start'))),
   ]);
   node.stdout?.resume();
-  return { url: `unix:${socket}`, nodePid: node.pid ?? 0 };
+  const stop = async (): Promise<void> => {
+    const exited = once(node, 'exit');
+    node.kill('SIGINT');
+    await exited;
+  };
+  return { url: `unix:${socket}`, nodePid: node.pid ?? 0, stop };
 }
 
 const command = fileURLToPath(new URL('../bin/clusterfs.js', import.meta.resolve('@cluster-fs/node')));

@@ -1,0 +1,185 @@
+/**
+ * Claims: a touch of what is not in memory costs little more than reading it; a sync costs what the disk
+ * costs, and many at once share it; a node with many files serves at once.
+ */
+import nodeFs from 'node:fs';
+import { join } from 'node:path';
+import { type ClusterFs, mount } from 'cluster-fs';
+import { type Bench, bench } from './harness/bench.ts';
+import { onEnd } from './harness/cleanup.ts';
+import { startCluster, startNode, temporaryDirectory } from './harness/cluster.ts';
+import { elapsed, interleave, median, perSecond, ratios } from './harness/rounds.ts';
+
+const mebibyte = 2 ** 20;
+const blockBytes = 64 * 1024;
+const pageSize = 4096;
+const syncers = 16;
+
+async function run(b: Bench): Promise<void> {
+  const store = temporaryDirectory();
+  const { fs, url } = await startCluster({ memory: 2 ** 30, store });
+  await touching(b, fs);
+  await syncing(b, fs, url);
+  await restarting(b);
+}
+
+/** A file in the store and not in memory, and the same bytes in a file beside it. */
+async function touching(b: Bench, fs: ClusterFs): Promise<void> {
+  const size = b.pick(256, 16) * mebibyte;
+  const plain = join(temporaryDirectory(), 'plain');
+  const content = Buffer.alloc(size, 7);
+  await fs.promises.writeFile('/stored', content);
+  nodeFs.writeFileSync(plain, content);
+  const fd = nodeFs.openSync(plain, 'r');
+  onEnd(() => nodeFs.closeSync(fd));
+  const view = await fs.map('/stored');
+  const blocks = size / blockBytes;
+  // Every third block, backwards: nothing is read ahead.
+  const apart = Array.from({ length: Math.floor(blocks / 3) }, (_, i) => blocks - 1 - 3 * i);
+  const each = (work: (block: number) => void): number => {
+    const samples = apart.map((block) => {
+      const started = performance.now();
+      work(block);
+      return (performance.now() - started) * 1000;
+    });
+    return median(samples);
+  };
+  const buffer = Buffer.allocUnsafeSlow(mebibyte);
+  let sum = 0;
+  const us = await interleave(
+    {
+      touch: async () => {
+        await fs.evict('/stored');
+        return each((block) => {
+          sum += view.bytes[block * blockBytes] as number;
+        });
+      },
+      read: () =>
+        Promise.resolve(each((block) => nodeFs.readSync(fd, buffer, 0, blockBytes, block * blockBytes))),
+    },
+    { rounds: b.pick(9, 2), warmup: 1 },
+  );
+  b.row({
+    claim: 'touch a block of 64 KiB that is not in memory',
+    unit: 'us',
+    ours: us.touch,
+    other: { what: 'readSync of as much, from the page cache', samples: us.read },
+    ratio: ratios(us.read, us.touch),
+    target: { of: 'ours', atMost: 60 },
+  });
+  const speed = (ms: number): number => size / ms / 1e6;
+  const gbs = await interleave(
+    {
+      touch: async () => {
+        await fs.evict('/stored');
+        const started = performance.now();
+        for (let at = 0; at < size; at += pageSize) sum += view.bytes[at] as number;
+        return speed(performance.now() - started);
+      },
+      read: async () =>
+        speed(
+          await elapsed(async () => {
+            for (let at = 0; at < size; at += buffer.length)
+              nodeFs.readSync(fd, buffer, 0, buffer.length, at);
+          }),
+        ),
+    },
+    { rounds: b.pick(7, 2), warmup: 1 },
+  );
+  b.row({
+    claim: `touch ${size / mebibyte} MiB that are not in memory, in order`,
+    unit: 'GB/s',
+    ours: gbs.touch,
+    other: { what: 'readSync of the same, from the page cache', samples: gbs.read },
+    ratio: ratios(gbs.touch, gbs.read),
+    target: { of: 'ratio', atLeast: 0.6 },
+  });
+  if (sum === 0) throw new Error('the touches were optimized away');
+  view.close();
+}
+
+async function syncing(b: Bench, fs: ClusterFs, url: string): Promise<void> {
+  const directory = temporaryDirectory();
+  const page = Buffer.alloc(pageSize, 1);
+  const plain = await nodeFs.promises.open(join(directory, 'synced'), 'w+');
+  onEnd(() => plain.close());
+  const mounts = await Promise.all(Array.from({ length: syncers }, () => mount(url)));
+  for (const each of mounts) onEnd(() => each.unmount());
+  const handles = await Promise.all(mounts.map((each, i) => each.promises.open(`/synced-${i}`, 'w+')));
+  const ours = await fs.promises.open('/synced', 'w+');
+  const count = b.pick(100, 10);
+  type Handle = {
+    write(bytes: Buffer, at: 0, length: number, position: 0): Promise<unknown>;
+    sync(): Promise<void>;
+  };
+  const writeAndSync = async ({ write, sync }: Handle): Promise<void> => {
+    for (let i = 0; i < count; i++) {
+      await write(page, 0, pageSize, 0);
+      await sync();
+    }
+  };
+  const bound = (handle: Handle): Handle => ({
+    write: (...args) => handle.write(...args),
+    sync: () => handle.sync(),
+  });
+  const one = bound(ours as unknown as Handle);
+  const many = handles.map((handle) => bound(handle as unknown as Handle));
+  const node: Handle = { write: (...args) => plain.write(...args), sync: () => plain.datasync() };
+  const rates = await interleave(
+    {
+      one: () => perSecond(count, () => writeAndSync(one)),
+      many: () => perSecond(count * syncers, async () => void (await Promise.all(many.map(writeAndSync)))),
+      node: () => perSecond(count, () => writeAndSync(node)),
+    },
+    { rounds: b.pick(7, 2), warmup: 1 },
+  );
+  b.row({
+    claim: 'write 4 KiB and sync',
+    unit: '/s',
+    ours: rates.one,
+    other: { what: 'write and fdatasync of a file on the same disk', samples: rates.node },
+    ratio: ratios(rates.one, rates.node),
+    target: { of: 'ratio', atLeast: 0.5 },
+  });
+  b.row({
+    claim: `write 4 KiB and sync, ${syncers} clients at once`,
+    unit: '/s',
+    ours: rates.many,
+    other: { what: 'one of them alone', samples: rates.one },
+    ratio: ratios(rates.many, rates.one),
+    target: { of: 'ratio', atLeast: 4 },
+  });
+}
+
+async function restarting(b: Bench): Promise<void> {
+  const store = temporaryDirectory();
+  const files = b.pick(100_000, 500);
+  const first = await startNode({ memory: 2 ** 30, store });
+  const fs = await mount(first.url);
+  const content = Buffer.alloc(100, 1);
+  for (let at = 0; at < files; at += 500) {
+    await fs.promises.mkdir(`/d${at}`);
+    await Promise.all(Array.from({ length: 500 }, (_, i) => fs.promises.writeFile(`/d${at}/f${i}`, content)));
+  }
+  await fs.unmount();
+  await first.stop();
+  const seconds: number[] = [];
+  for (let round = 0; round < b.pick(3, 1); round++) {
+    const started = performance.now();
+    const node = await startNode({ memory: 2 ** 30, store });
+    const again = await mount(node.url);
+    const { size } = again.statSync(`/d${files - 500}/f499`);
+    if (size !== content.length) throw new Error('a file is not what it was');
+    seconds.push((performance.now() - started) / 1000);
+    await again.unmount();
+    await node.stop();
+  }
+  b.row({
+    claim: `start a node on ${files} stored files, until a client has one`,
+    unit: 's',
+    ours: seconds,
+    target: { of: 'ours', atMost: 1 },
+  });
+}
+
+await bench(run);

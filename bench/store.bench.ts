@@ -163,22 +163,22 @@ async function restarting(b: Bench): Promise<void> {
   }
   await fs.unmount();
   await first.stop();
-  const seconds: number[] = [];
+  const ms: number[] = [];
   for (let round = 0; round < b.pick(3, 1); round++) {
     const started = performance.now();
     const node = await startNode({ memory: 2 ** 30, store });
     const again = await mount(node.url);
     const { size } = again.statSync(`/d${files - 500}/f499`);
     if (size !== content.length) throw new Error('a file is not what it was');
-    seconds.push((performance.now() - started) / 1000);
+    ms.push(performance.now() - started);
     await again.unmount();
     await node.stop();
   }
   b.row({
     claim: `start a node on ${files} stored files, until a client has one`,
-    unit: 's',
-    ours: seconds,
-    target: { of: 'ours', atMost: 1 },
+    unit: 'ms',
+    ours: ms,
+    target: { of: 'ours', atMost: 1000 },
   });
 }
 

@@ -50,6 +50,7 @@ const storeSchema = `
     ino INTEGER PRIMARY KEY, generation INTEGER NOT NULL, size INTEGER NOT NULL, mtime_ms REAL NOT NULL
   );
   CREATE TABLE dirty (ino INTEGER PRIMARY KEY);
+  CREATE TABLE redo (place INTEGER PRIMARY KEY, bytes BLOB NOT NULL);
 `;
 
 interface RawInode {
@@ -159,6 +160,7 @@ function storeOn(db: Database.Database, path: string, ballast: Ballast | undefin
     storedIn: (ino, from, end) => storedIn.all(ino, from - extentPages, end, from).map(storedOf),
     places: () => db.prepare<[], Run>('SELECT place AS page, count FROM stored').iterate(),
     durable: (ino) => durable.get(ino),
+    redo: () => db.prepare<[], { place: number; bytes: Buffer }>('SELECT place, bytes FROM redo').iterate(),
     dirty: () => db.prepare<[], number>('SELECT ino FROM dirty').pluck().all(),
     async flush() {
       logFd ??= openSync(`${path}-wal`, 'r+');
@@ -272,6 +274,8 @@ function storedWriter(db: Database.Database): (change: StoredChange) => void {
   const putDurable = db.prepare('INSERT OR REPLACE INTO durable VALUES (?, ?, ?, ?)');
   const markDirty = db.prepare('INSERT OR IGNORE INTO dirty VALUES (?)');
   const markClean = db.prepare('DELETE FROM dirty WHERE ino = ?');
+  const putRedo = db.prepare('INSERT OR REPLACE INTO redo VALUES (?, ?)');
+  const clearRedo = db.prepare('DELETE FROM redo');
   const forgetStored = ['stored', 'durable', 'dirty'].map((table) =>
     db.prepare(`DELETE FROM ${table} WHERE ino = ?`),
   );
@@ -296,6 +300,12 @@ function storedWriter(db: Database.Database): (change: StoredChange) => void {
       case 'markClean':
         markClean.run(change.ino);
         return;
+      case 'putRedo':
+        putRedo.run(change.place, change.bytes);
+        return;
+      case 'clearRedo':
+        clearRedo.run();
+        return;
       case 'forgetStored':
         for (const statement of forgetStored) statement.run(change.ino);
         return;
@@ -305,7 +315,17 @@ function storedWriter(db: Database.Database): (change: StoredChange) => void {
 
 type StoredChange = Extract<
   Change,
-  { type: 'putStored' | 'deleteStored' | 'putDurable' | 'markDirty' | 'markClean' | 'forgetStored' }
+  {
+    type:
+      | 'putStored'
+      | 'deleteStored'
+      | 'putDurable'
+      | 'markDirty'
+      | 'markClean'
+      | 'putRedo'
+      | 'clearRedo'
+      | 'forgetStored';
+  }
 >;
 
 interface RawStored extends Omit<StoredExtent, 'sums'> {

@@ -16,6 +16,7 @@
  *   stored (ino, file_page) -> place, sums     where content lies in the store's data file, see docs/store.md
  *   durable (ino, generation, size, mtime)     what belongs to it
  *   dirty (ino)                                inodes whose content may be newer than what is stored
+ *   redo (place) -> bytes                      pages that may not have reached the data file's disk yet
  *
  * INVARIANT: a page is in the extents of at most one inode. What is in none and not held is free.
  */
@@ -83,6 +84,9 @@ export type Change =
   | { readonly type: 'putDurable'; readonly row: DurableRow }
   | { readonly type: 'markDirty'; readonly ino: number }
   | { readonly type: 'markClean'; readonly ino: number }
+  | { readonly type: 'putRedo'; readonly place: number; readonly bytes: Uint8Array }
+  /** Everything that was written to the data file so far is on its disk. */
+  | { readonly type: 'clearRedo' }
   /** What is stored of an inode is of nobody any more. */
   | { readonly type: 'forgetStored'; readonly ino: number };
 
@@ -106,6 +110,8 @@ export interface MetadataStore {
   places(): Iterable<Run>;
   durable(ino: number): DurableRow | undefined;
   dirty(): number[];
+  /** Pages to write to the data file again before it is used. */
+  redo(): Iterable<{ readonly place: number; readonly bytes: Uint8Array }>;
   /** Resolves when all that was committed before the call survives a loss of power. */
   flush(): Promise<void>;
   close(): void;

@@ -79,6 +79,7 @@ export function openWriteBack(
   if (directory === undefined) return undefined;
   const segmentId = Buffer.from(writer.segment.id, 'hex');
   const file = new StoreFile(`${directory}/data`, { segmentId, used: store.places() });
+  file.redo(store.redo());
   return new WriteBack({ file, store, afterMs: options.writeBackMs ?? defaultWriteBackMs });
 }
 

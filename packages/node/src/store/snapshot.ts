@@ -9,7 +9,7 @@ import type { Extent, Run } from '@cluster-fs/transport';
 import { InodeCopy, isFile, pageSize, readInode } from 'cluster-fs/segment';
 import type { Coordinator } from '../coordinator/coordinator.ts';
 import { clip, subtract } from '../coordinator/runs.ts';
-import { readAll } from './file-calls.ts';
+import { readAll, readAllNow } from './file-calls.ts';
 import type { StoreFile } from './store-file.ts';
 import { changeStored, extentPages, type Range, type StoredExtent, wholeFile } from './stored.ts';
 import { sumOf } from './sum.ts';
@@ -25,7 +25,17 @@ export interface Snapshot {
   /** What was looked at: in `written`, or as it was stored, or zeros. */
   readonly ranges: readonly Range[];
   readonly written: readonly StoredExtent[];
+  /** The bytes of what was written, when they are few: for the redo log. */
+  readonly pieces: readonly WrittenPiece[];
 }
+
+export interface WrittenPiece {
+  readonly place: number;
+  readonly bytes: Buffer;
+}
+
+/** What a round writes at most for the redo log to take it: one flush of the disk instead of two. */
+export const redoPages = 16;
 
 /** Read while the layout is held: about a millisecond. */
 const holdPages = 1024;
@@ -55,6 +65,7 @@ export async function takeSnapshot(
   const sinceMs = c.now();
   const seen: Range[] = [];
   let written: readonly StoredExtent[] = [];
+  const pieces: WrittenPiece[] = [];
   let times = 0;
   try {
     for (;;) {
@@ -64,12 +75,12 @@ export async function takeSnapshot(
         file.release(placesOf(written));
         return undefined;
       }
-      const { ranges, stored } = await writePart(writeBack, part);
+      const { ranges, stored } = await writePart(writeBack, part, pieces);
       const change = changeStored(written, { rewritten: part.read, written: stored, kept: [wholeFile] });
       written = [...written.filter(({ filePage }) => !change.remove.includes(filePage)), ...change.put];
       file.release(change.freed);
       seen.push(...ranges);
-      if (part.isLast) return { ino, ...part.facts, ranges: seen, written };
+      if (part.isLast) return { ino, ...part.facts, ranges: seen, written, pieces };
     }
   } catch (error) {
     file.release(placesOf(written));
@@ -109,7 +120,8 @@ async function readPart(
     const bytes: Buffer[] = [];
     for (const { page, count } of now) {
       const buffer = Buffer.allocUnsafeSlow(count * pageSize);
-      await readAll(c.data.fd, buffer, page * pageSize, c.data.path);
+      if (count <= redoPages) readAllNow(c.data.fd, buffer, page * pageSize, c.data.path);
+      else await readAll(c.data.fd, buffer, page * pageSize, c.data.path);
       bytes.push(buffer);
     }
     const read = isLast
@@ -163,6 +175,7 @@ interface ChangedPage {
 async function writePart(
   { file }: WriteBack,
   { now, bytes, read, known }: Part,
+  pieces: WrittenPiece[],
 ): Promise<{ ranges: Range[]; stored: StoredExtent[] }> {
   const changed: ChangedPage[] = [];
   const same: Run[] = [];
@@ -176,7 +189,7 @@ async function writePart(
   }
   const stored: StoredExtent[] = [];
   try {
-    for (const group of consecutive(changed)) stored.push(await writeGroup(file, group));
+    for (const group of consecutive(changed)) stored.push(await writeGroup(file, group, pieces));
   } catch (error) {
     file.release(placesOf(stored));
     throw error;
@@ -211,12 +224,19 @@ function consecutive(pages: readonly ChangedPage[]): ChangedPage[][] {
   return groups;
 }
 
-async function writeGroup(file: StoreFile, group: readonly ChangedPage[]): Promise<StoredExtent> {
+async function writeGroup(
+  file: StoreFile,
+  group: readonly ChangedPage[],
+  pieces: WrittenPiece[],
+): Promise<StoredExtent> {
   const count = group.length;
   const { page: place } = file.places.take(count);
   const sums = BigUint64Array.from(group, ({ sum }) => sum);
   try {
-    await file.write(place, Buffer.concat(group.map(({ bytes }) => bytes)));
+    const bytes = Buffer.concat(group.map((page) => page.bytes));
+    await file.write(place, bytes);
+    // More than that is flushed to the data file itself, and needs no redo.
+    if (count <= redoPages && pieces.length < redoPages) pieces.push({ place, bytes });
   } catch (error) {
     file.release([{ page: place, count }]);
     throw error;

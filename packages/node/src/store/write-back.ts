@@ -11,11 +11,11 @@
  * is answered.
  */
 import type { Run } from '@cluster-fs/transport';
-import { InodeCopy, readInode } from 'cluster-fs/segment';
+import { InodeCopy, pageSize, readInode } from 'cluster-fs/segment';
 import type { Coordinator } from '../coordinator/coordinator.ts';
 import type { MetadataStore } from '../metadata/store.ts';
 import { Dirty } from './dirty.ts';
-import { placesOf, type Snapshot, takeSnapshot } from './snapshot.ts';
+import { placesOf, redoPages, type Snapshot, takeSnapshot, type WrittenPiece } from './snapshot.ts';
 import type { StoreFile } from './store-file.ts';
 import { changeStored, type Range, type StoredExtent } from './stored.ts';
 
@@ -47,6 +47,9 @@ export interface StoreReport {
   readonly failure: string | null;
 }
 
+/** A redo log longer than this is ended by a flush. */
+const mostRedoPages = 1024;
+
 /** How often the clock is looked at. */
 const lookEveryMs = 250;
 
@@ -62,6 +65,8 @@ export class WriteBack {
   /** Places that the last durable state may still name. */
   #retired: Run[] = [];
   #flushedCommits = 0;
+  /** In the redo log. */
+  #redoPages = 0;
   #failure: string | null = null;
 
   constructor({ file, store, afterMs }: WriteBackOptions) {
@@ -176,9 +181,10 @@ export class WriteBack {
       }
       const places = taken.flatMap(({ written }) => placesOf(written));
       const pages = places.reduce((sum, { count }) => sum + count, 0);
-      if (pages > 0) await this.file.flush();
+      const redo = this.#redoFor(taken, pages);
+      if (redo === undefined && pages > 0) await this.file.flush();
       // What is retired before the commit is named by nobody after it.
-      const retired = taken.length === 0 ? [] : await c.journal.mutate(() => this.#record(c, taken));
+      const retired = taken.length === 0 ? [] : await c.journal.mutate(() => this.#record(c, taken, redo));
       // Also what was changed of names and attributes, in this turn too.
       await c.journal.nextFlush();
       const commits = c.journal.commits;
@@ -189,6 +195,17 @@ export class WriteBack {
       for (const { ino, ranges } of taken) for (const range of ranges) this.dirty.mark(ino, range, c.now());
       throw error;
     }
+  }
+
+  /**
+   * The bytes of a small round, for the redo log: they are durable with the commit, and the data file need
+   * not be flushed. Undefined for a large one, whose flush ends the log.
+   */
+  #redoFor(taken: readonly Snapshot[], pages: number): WrittenPiece[] | undefined {
+    if (pages > redoPages || this.#redoPages + pages > mostRedoPages) return undefined;
+    return taken.flatMap(({ pieces, written }) =>
+      pieces.filter(({ place }) => written.some((e) => e.place <= place && place < e.place + e.count)),
+    );
   }
 
   async #flushLog(commits: number, released: Run[]): Promise<void> {
@@ -203,7 +220,11 @@ export class WriteBack {
   }
 
   /** The places that the new state does not name any more. Requires: inside mutate. */
-  #record(c: Coordinator, taken: readonly Snapshot[]): Run[] {
+  #record(c: Coordinator, taken: readonly Snapshot[], redo: readonly WrittenPiece[] | undefined): Run[] {
+    if (redo === undefined) c.journal.change({ type: 'clearRedo' });
+    else for (const { place, bytes } of redo) c.journal.change({ type: 'putRedo', place, bytes });
+    const redoCount = (redo ?? []).reduce((sum, { bytes }) => sum + bytes.length / pageSize, 0);
+    this.#redoPages = redo === undefined ? 0 : this.#redoPages + redoCount;
     const retired: Run[] = [];
     const copy = new InodeCopy();
     for (const { ino, generation, size, mtimeMs, extents, ranges, written } of taken) {

@@ -42,7 +42,6 @@ export async function startCluster(options: NodeOptions): Promise<Cluster> {
 export interface RunningNode {
   readonly url: string;
   readonly nodePid: number;
-  /** Ends it as Ctrl-C does. */
   stop(): Promise<void>;
 }
 
@@ -63,12 +62,7 @@ export async function startNode({ memory, store }: NodeOptions): Promise<Running
     once(node, 'exit').then(() => Promise.reject(new Error('the node did not start'))),
   ]);
   node.stdout?.resume();
-  const stop = async (): Promise<void> => {
-    const exited = once(node, 'exit');
-    node.kill('SIGINT');
-    await exited;
-  };
-  return { url: `unix:${socket}`, nodePid: node.pid ?? 0, stop };
+  return { url: `unix:${socket}`, nodePid: node.pid ?? 0, stop: () => stopChild(node) };
 }
 
 const command = fileURLToPath(new URL('../bin/clusterfs.js', import.meta.resolve('@cluster-fs/node')));

@@ -85,6 +85,7 @@ export const requests = {
       segmentId: bytes(16),
       metaSize: u53,
       dataSize: u53,
+      paged: bool,
       nodePid: u32,
     },
     replyDonates: 'meta (read-only), data',

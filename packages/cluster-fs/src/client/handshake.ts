@@ -103,11 +103,15 @@ export async function sayHello(
       donated = descriptors;
     },
   });
-  const { session, token, epoch, segmentId, metaSize, nodePid } = await answered(endpoint, control, answer);
+  const { session, token, epoch, segmentId, metaSize, paged, nodePid } = await answered(
+    endpoint,
+    control,
+    answer,
+  );
   const [metaFd, dataFd] = donated;
   if (metaFd === undefined || dataFd === undefined) {
     throw new FsError('EPROTO', 'mount', { why: 'no descriptors in welcome' });
   }
   const onDemand = userfault !== undefined;
-  return { session, token, epoch, segmentId, metaFd, metaSize, dataFd, nodePid, onDemand };
+  return { session, token, epoch, segmentId, metaFd, metaSize, dataFd, paged, nodePid, onDemand };
 }

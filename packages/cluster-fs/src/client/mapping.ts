@@ -54,9 +54,17 @@ export function applyExtents(
   }
 }
 
-/** Whoever waits for a page of the view tries again. */
-export function wakeAll(mapping: Mapping, userfault: number | undefined): void {
-  if (userfault !== undefined) native.wakeUserfault(userfault, mapping.address, mappedLength(mapping));
+/**
+ * Leaves the pages as they are mapped, and has touches of absent ones wait, and no store wait for a node that
+ * is gone. Whoever waits for a page of the view tries again.
+ */
+export function rearm(mapping: Mapping, userfault: number, extents: readonly Extent[]): void {
+  for (const { filePage, count } of extents) {
+    const [address, length] = [addressOf(mapping, filePage), count * pageSize];
+    native.registerUserfault(userfault, address, length, { missing: true, writeProtect: true });
+    native.writeProtectUserfault(userfault, address, length, false);
+  }
+  native.wakeUserfault(userfault, mapping.address, mappedLength(mapping));
 }
 
 const addressOf = ({ address, from }: Mapping, filePage: number): number =>

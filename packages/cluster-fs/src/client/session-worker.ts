@@ -32,11 +32,11 @@ import {
   applyExtents,
   type Mapping,
   mappedLength,
+  rearm,
   replaceExtents,
   reserveMapping,
   samePlaces,
   unmapMapping,
-  wakeAll,
 } from './mapping.ts';
 import {
   flag,
@@ -236,8 +236,9 @@ async function presentAll(now: SessionFacts): Promise<number[]> {
     view.id = reply.view;
     byId.set(view.id, view);
     const range = { from: mapping.from, count: mapping.pages, extents: reply.extents };
-    // What is mapped already stays: it may be registered, and pages that are absent must be waited for.
-    if (samePlaces(view.extents, reply.extents)) wakeAll(mapping, userfault?.fd);
+    // Mapped anew, nobody would wait for pages that are absent.
+    if (now.paged && userfault !== undefined && samePlaces(view.extents, reply.extents))
+      rearm(mapping, userfault.fd, view.extents);
     else show(view, range, now.dataFd);
     view.extents = reply.extents;
     setState(view, reply);

@@ -72,6 +72,8 @@ export interface SessionFacts {
   readonly metaFd: number;
   readonly metaSize: number;
   readonly dataFd: number;
+  /** Pages may be absent: views wait for them. */
+  readonly paged: boolean;
   readonly nodePid: number;
   readonly onDemand: boolean;
 }

@@ -95,6 +95,7 @@ export function hello(
         segmentId,
         metaSize: s.metaSize,
         dataSize: s.dataSize,
+        paged: s.paged,
         nodePid: process.pid,
       },
     };

@@ -139,3 +139,26 @@ test('a killed node finds what is in memory and what is not', async () => {
   expect(Buffer.from(view.bytes).equals(content)).toBe(true);
   expect(await fs.check()).toEqual([]);
 }, 30_000);
+
+test('stores wait for a node that was killed while it evicted, and none is lost', async () => {
+  const { node, fs } = await start();
+  await fs.promises.writeFile('/counted', Buffer.alloc(memory / 2));
+  const wrong = outputOf('page-worker.mjs', [node.url, '/counted', 'view', '4000']);
+  let working = true;
+  const ended = wrong.finally(() => {
+    working = false;
+  });
+  for (let death = 0; death < 6; death++) {
+    const evictions = (async () => {
+      while (working) await fs.evict('/counted');
+    })().catch((error: { code: string }) => error.code);
+    await expect.poll(async () => (await storeOf(fs)).evictedBytes, { timeout: 20_000 }).toBeGreaterThan(MiB);
+    await node.kill();
+    expect([undefined, 'ECONNRESET']).toContain(await evictions);
+    await node.start();
+    if (!working) break;
+  }
+  expect(await wrong).toBe('0\n');
+  await ended;
+  expect(await fs.check()).toEqual([]);
+}, 60_000);

@@ -218,7 +218,9 @@ export class Pager {
     else {
       // Whoever waits must not wait for ever: when nothing gives way, the limit does.
       this.#makeRoom(ino, block)
-        .catch((error: unknown) => this.#c.hub.report(error))
+        .catch((error: unknown) => {
+          if (!(error instanceof FsError) || error.code !== 'ENOSPC') this.#c.hub.report(error);
+        })
         .finally(() => this.#bring(view, filePage, block));
     }
   }

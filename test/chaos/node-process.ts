@@ -7,6 +7,7 @@ import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import type { Allowed, Limits } from '@cluster-fs/node';
 import { type ClusterFs, mount, runDirectory } from 'cluster-fs';
 import { onTestFinished } from 'vitest';
 
@@ -19,6 +20,9 @@ export interface NodeOptions {
   /** A directory of a disk. */
   readonly store?: string;
   readonly writeBackMs?: number;
+  readonly allowUids?: readonly Allowed[];
+  readonly allowGids?: readonly Allowed[];
+  readonly limits?: Partial<Limits>;
 }
 
 interface Message {
@@ -35,6 +39,8 @@ export interface NodeProcess {
   readonly pid: number;
   /** What the node could not tell any client, and what it wrote to stderr: bugs of its own. */
   readonly errors: string[];
+  /** What the node told its operator. */
+  readonly notices: string[];
   /** Whether the last start went on with what a node of before had left. */
   readonly recovered: boolean;
   readonly isAlive: boolean;
@@ -53,6 +59,7 @@ export async function startNodeProcess(options: NodeOptions = {}): Promise<NodeP
   const socketPath = join(home, 'node.sock');
   const directory = options.runDirectory ?? runDirectory(socketPath);
   const errors: string[] = [];
+  const notices: string[] = [];
   let child: ChildProcess | undefined;
   let recovered = false;
   const start = async (): Promise<void> => {
@@ -66,6 +73,7 @@ export async function startNodeProcess(options: NodeOptions = {}): Promise<NodeP
     });
     child.on('message', ({ kind, text }: Message) => {
       if (kind === 'error') errors.push(text ?? '');
+      if (kind === 'notice') notices.push(text ?? '');
     });
     const message = await firstAnswer(child);
     if (message.kind === 'refused') {
@@ -92,6 +100,7 @@ export async function startNodeProcess(options: NodeOptions = {}): Promise<NodeP
     socketPath,
     runDirectory: directory,
     errors,
+    notices,
     get pid() {
       return pidOf();
     },

@@ -1,8 +1,10 @@
 /** Bytes that are no protocol: the peer that sends them loses its connection, and nobody else notices. */
+import { once } from 'node:events';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
+import { goodHello } from '../chaos/raw-session.mjs';
 import { frame, header, type Packable, pack, Raw } from './message-pack.ts';
-import { connectRaw } from './socket.ts';
+import { connectRaw, type RawSocket } from './socket.ts';
 import { type Scene, startScene } from './witness.ts';
 
 const hello = 16;
@@ -100,10 +102,11 @@ describe('bytes that are no protocol', () => {
       'a hello with a string of 2 GiB',
       frame(Buffer.concat([Buffer.from([0x92, hello, 1]), header(0xdb, 2 ** 31)])),
     ],
-  ])('%s', async (_, bytes) => {
+  ])('%s, before hello and after it', async (_, bytes) => {
     const scene = await startScene();
-    for (let i = 0; i < 3; i++) {
+    for (const introduce of [false, true, true]) {
       const peer = await connectRaw(scene.node.socketPath);
+      if (introduce) await sayHello(peer);
       peer.send(bytes);
       await peer.closed();
     }
@@ -124,6 +127,7 @@ describe('bytes that are no protocol', () => {
   test('a frame of two MiB that drips in byte by byte does not keep others waiting', async () => {
     const scene = await startScene();
     const peer = await connectRaw(scene.node.socketPath);
+    await sayHello(peer);
     peer.send(frame(Buffer.alloc(2_000_000, 0xc0), { length: 2_000_020 }));
     for (let i = 0; i < 15; i++) {
       await new Promise((resolve) => setImmediate(resolve));
@@ -133,6 +137,14 @@ describe('bytes that are no protocol', () => {
     await scene.expectUndisturbed();
   });
 }, 30_000);
+
+/** Only then are frames taken that are longer than a hello. */
+async function sayHello({ socket, send }: RawSocket): Promise<void> {
+  const answered = once(socket, 'data');
+  const { protocol, layoutHash, pid, label } = goodHello;
+  send(frame(pack([hello, 1, protocol, layoutHash, pid, 'rw', label, [], false])));
+  await answered;
+}
 
 /** Sends chunks and leaves; a peer that was cut off before is as good. */
 async function sendAndLeave({ node }: Scene, chunks: readonly Uint8Array[]): Promise<void> {

@@ -1,2 +1,4 @@
+export type { Allowed } from './admission.ts';
+export { type LimitName, type Limits, limitTable } from './limits.ts';
 export { type ClusterNode, type NodeOptions, startNode } from './node.ts';
 export { version } from './version.ts';

@@ -8,6 +8,7 @@ import { closeSync, mkdirSync, openSync, rmSync, statSync, unlinkSync } from 'no
 import { FsError, native } from '@cluster-fs/transport';
 import { runDirectory } from 'cluster-fs';
 import { pageSize } from 'cluster-fs/segment';
+import { Admission, type AllowLists } from './admission.ts';
 import { Coordinator, type CoordinatorOptions } from './coordinator/coordinator.ts';
 import { EventHub } from './coordinator/event-hub.ts';
 import { LayoutGate } from './coordinator/gate.ts';
@@ -16,12 +17,14 @@ import { isAlive, type Recovered, recover, releaseTables } from './coordinator/r
 import type { NodeFacts } from './coordinator/report.ts';
 import { resolveSession } from './coordinator/sessions.ts';
 import { DataFile } from './data-file.ts';
+import { type Limits, limitsWith } from './limits.ts';
 import type { MetadataStore } from './metadata/store.ts';
 import { Server } from './server.ts';
 import { beginWriteBack, openMetadata, openWriteBack, storePath } from './store/open-store.ts';
+import { UserLoads } from './user-load.ts';
 import { version } from './version.ts';
 
-export interface NodeOptions {
+export interface NodeOptions extends AllowLists {
   /** The Unix socket to listen on. */
   readonly socketPath: string;
   /** Further sockets. The node is named after the first. */
@@ -37,7 +40,8 @@ export interface NodeOptions {
   readonly capacity?: number;
   /** Inodes; default 2^20. Tables are sparse: what is not used takes no memory. */
   readonly inodeCount?: number;
-  readonly allowUids?: readonly number[];
+  /** What clients may take, where it is not the default (limits.ts, docs/security.md). */
+  readonly limits?: Partial<Limits>;
   /** A directory of a disk where files outlive memory and power; without it they live in tmpfs alone. */
   readonly store?: string;
   /** How old a change may become before it is in the store; default 5000. */
@@ -82,12 +86,14 @@ const now = (): number => performance.timeOrigin + performance.now();
  */
 export function startNode(options: NodeOptions): ClusterNode {
   assertSizes(options);
+  const limits = limitsWith(options.limits);
+  const admission = new Admission(options, options.onNotice ?? (() => undefined));
   const cleanup: (() => void)[] = [];
   const cleanUp = (): void => {
     for (const step of cleanup.splice(0).reverse()) step();
   };
   try {
-    const { removeFiles, leave, ...node } = assemble(options, cleanup);
+    const { removeFiles, leave, ...node } = assemble(options, { limits, admission, cleanup });
     const stop = async (): Promise<void> => {
       await leave();
       // Before the lock goes, so that a node that starts just then does not find half of it.
@@ -119,8 +125,14 @@ function assertSizes(options: NodeOptions): void {
   }
 }
 
+interface Parts {
+  readonly limits: Limits;
+  readonly admission: Admission;
+  readonly cleanup: (() => void)[];
+}
+
 /** Puts the parts together; what must be undone when a later part fails, or at the end, goes on `cleanup`. */
-function assemble(options: NodeOptions, cleanup: (() => void)[]) {
+function assemble(options: NodeOptions, { limits, admission, cleanup }: Parts) {
   const { socketPath, alsoListen = [], onNotice = () => undefined } = options;
   let stopped = false;
   // What is under way when the node stops fails, and nobody needs to hear of it.
@@ -144,7 +156,7 @@ function assemble(options: NodeOptions, cleanup: (() => void)[]) {
   warnIfSmall(data, Math.min(dataSize, options.memory), onNotice);
   const writeBack = openWriteBack(options, opened, recovered);
   if (writeBack !== undefined) cleanup.push(() => writeBack.abandon());
-  const coordinator = createCoordinator(recovered, { store, data, writeBack, onError });
+  const coordinator = createCoordinator(recovered, { store, data, writeBack, limits, onError });
   adopt(coordinator, recovered);
   if (writeBack !== undefined)
     beginWriteBack(coordinator, writeBack, opened, { memory: options.memory, onNotice });
@@ -154,19 +166,14 @@ function assemble(options: NodeOptions, cleanup: (() => void)[]) {
     startedMs: now(),
     listening: [socketPath, ...alsoListen].map((path) => `unix:${path}`),
     persistent: writeBack !== undefined,
+    admission,
   };
   for (const path of [socketPath, ...alsoListen]) takeAddress(path);
-  const { allowUids } = options;
+  const loads = new UserLoads(limits);
+  const { metaFd } = recovered;
   const servers: Server[] = [];
   for (const path of [socketPath, ...alsoListen]) {
-    const server = new Server({
-      coordinator,
-      path,
-      metaFd: recovered.metaFd,
-      facts,
-      onError,
-      ...(allowUids === undefined ? {} : { allowUids }),
-    });
+    const server = new Server({ coordinator, path, metaFd, facts, admission, loads, onError });
     servers.push(server);
     cleanup.push(() => server.close(nodeStopped()));
   }
@@ -246,7 +253,9 @@ function warnIfSmall(data: DataFile, dataSize: number, onNotice: (message: strin
 
 function createCoordinator(
   { writer, published, epoch, nextHeldId }: Recovered,
-  parts: Pick<CoordinatorOptions, 'store' | 'data' | 'writeBack'> & { onError: (error: unknown) => void },
+  parts: Pick<CoordinatorOptions, 'store' | 'data' | 'writeBack' | 'limits'> & {
+    onError: (error: unknown) => void;
+  },
 ): Coordinator {
   const { store, onError } = parts;
   const journal = new Journal({ writer, published, store }, onError);

@@ -1,52 +1,77 @@
 /**
  * The socket: accepts clients, opens their sessions, answers their requests.
  *
- * Who may connect is decided here, before a byte is read: the socket's mode keeps strangers out, SO_PEERCRED
- * says who came. A peer that breaks the protocol loses its connection, and nobody else notices.
+ *   connected ──not allowed, too many──▶ turned away: told why, no descriptor passed
+ *       │ admitted
+ *   stranger ──hello──▶ opening ──▶ known        (no hello or attach in time: closed)
+ *       └─────attach────────────────▶
+ *
+ * A peer that breaks the protocol or takes more than its limits loses its connection, and nobody else
+ * notices.
  */
-import { rmSync } from 'node:fs';
+import { closeSync, openSync, rmSync } from 'node:fs';
 import {
   type AnyRequest,
   Connection,
   FsError,
   type FsError as FsErrorType,
+  frameLimits,
   native,
   type RequestName,
   Spinner,
+  turnAway,
 } from '@cluster-fs/transport';
+import type { Admission, Peer } from './admission.ts';
 import type { Coordinator } from './coordinator/coordinator.ts';
 import { dispatch, dispatchEvent } from './coordinator/dispatch.ts';
 import type { NodeFacts } from './coordinator/report.ts';
 import type { Session } from './coordinator/session.ts';
-import { attach, endSession, hello, type Peer, resolveSession } from './coordinator/sessions.ts';
+import { attach, endSession, hello, resolveSession } from './coordinator/sessions.ts';
+import { exceeded } from './limits.ts';
+import type { UserLoad, UserLoads } from './user-load.ts';
 
 export interface ServerOptions {
   readonly coordinator: Coordinator;
   readonly path: string;
   readonly metaFd: number;
   readonly facts: NodeFacts;
-  /** Users who may connect besides root and the owner of the node. */
-  readonly allowUids?: readonly number[];
+  readonly admission: Admission;
+  readonly loads: UserLoads;
   readonly onError: (error: unknown) => void;
 }
 
-/**
- * Connections that have not said hello yet: a peer that only connects holds one of these for a while and no
- * more.
- */
-const limits = { strangers: 256, helloMs: 10_000, pendingRequests: 65_536 } as const;
+/** Accepted in one turn of the event loop, so that a storm of connections lets others work. */
+const acceptedAtOnce = 64;
+/** When not even a spare descriptor helps, how long newcomers wait. */
+const acceptAgainMs = 100;
+
+/** With these a connection ends that wanted too much, or did too little. */
+const overLimitCodes: ReadonlySet<string> = new Set(['ENOBUFS', 'EPIPE', 'ETIMEDOUT', 'EMSGSIZE']);
+
+/** What came with a request. */
+interface Message {
+  readonly id: number;
+  readonly descriptors: readonly number[];
+  /** Its length on the wire. */
+  readonly bytes: number;
+}
 
 interface Client {
   readonly connection: Connection;
   readonly peer: Peer;
+  readonly load: UserLoad;
   session: Session | undefined;
   /** 'stranger' has said nothing yet, 'opening' waits for its session, 'known' has or had one. */
   state: 'stranger' | 'opening' | 'known';
   /** Sessions of before that this client goes on with. */
   resume: readonly number[];
   pending: number;
+  /** Bytes of its requests that have no answer. */
+  pendingBytes: number;
+  /** Messages that it sent. */
+  heard: number;
   readonly long: Map<number, AbortController>;
-  readonly strangerTimer: NodeJS.Timeout;
+  timer: NodeJS.Timeout;
 }
 
 export class Server {
@@ -55,12 +80,14 @@ export class Server {
   readonly #poll: native.DescriptorPoll;
   readonly #clients = new Set<Client>();
   readonly #spinner = new Spinner();
-  #strangers = 0;
+  /** Given up for a moment when there are no descriptors left, to accept a peer and turn it away. */
+  #spareFd: number;
   #closed = false;
 
   constructor(options: ServerOptions) {
     this.#options = options;
-    this.#fd = native.listenUnix(options.path, { mode: options.allowUids === undefined ? 0o600 : 0o666 });
+    this.#fd = native.listenUnix(options.path, { mode: options.admission.socketMode });
+    this.#spareFd = openSync('/dev/null', 'r');
     this.#poll = native.pollDescriptor(this.#fd, () => this.#accept());
     this.#poll.watch({ readable: true, writable: false });
   }
@@ -72,19 +99,24 @@ export class Server {
     this.#poll.close();
     this.#spinner.close();
     native.closeDescriptor(this.#fd);
+    closeSync(this.#spareFd);
     // Somebody may have removed it already.
     rmSync(this.#options.path, { force: true });
     for (const client of [...this.#clients]) client.connection.close(reason);
   }
 
   #accept(): void {
-    for (let i = 0; i < 64; i++) {
+    for (let i = 0; i < acceptedAtOnce; i++) {
       let fd: number | undefined;
       try {
         fd = native.acceptUnix(this.#fd);
       } catch (error) {
-        // Out of descriptors, or the peer left again: the others are served on.
-        this.#options.onError(error);
+        if (!(error instanceof FsError)) throw error;
+        if (error.code === 'ECONNABORTED') continue;
+        // Out of descriptors: who waits is told so, or it would wake us up for ever.
+        this.#options.admission.countOverLimit(error);
+        if (this.#acceptWithSpare(error)) continue;
+        this.#acceptLater();
         return;
       }
       if (fd === undefined) return;
@@ -92,31 +124,78 @@ export class Server {
     }
   }
 
+  /** Returns whether a peer could be turned away. */
+  #acceptWithSpare(reason: FsErrorType): boolean {
+    closeSync(this.#spareFd);
+    try {
+      const fd = native.acceptUnix(this.#fd);
+      if (fd !== undefined) turnAway(fd, new FsError(reason.code, 'mount', { why: 'of the node' }));
+      return fd !== undefined;
+    } catch (error) {
+      if (!(error instanceof FsError)) throw error;
+      return false;
+    } finally {
+      this.#spareFd = openSync('/dev/null', 'r');
+    }
+  }
+
+  #acceptLater(): void {
+    this.#poll.watch({ readable: false, writable: false });
+    setTimeout(() => {
+      if (!this.#closed) this.#poll.watch({ readable: true, writable: false });
+    }, acceptAgainMs);
+  }
+
   #welcome(fd: number): void {
-    const peer = native.peerCredentials(fd);
-    if (!this.#admits(peer) || this.#strangers >= limits.strangers) {
-      native.closeDescriptor(fd);
+    const { admission, loads, coordinator } = this.#options;
+    let peer: Peer;
+    try {
+      peer = admission.admit(fd);
+    } catch (error) {
+      if (!(error instanceof FsError)) throw error;
+      turnAway(fd, error);
       return;
     }
-    this.#strangers++;
-    const connection = new Connection(fd, {}, this.#spinner);
-    const strangerTimer = setTimeout(() => {
-      connection.close(new FsError('ETIMEDOUT', 'accept', { why: 'no hello' }));
-    }, limits.helloMs);
+    const load = loads.enter(peer.uid);
+    if (load === undefined) {
+      const error = exceeded(coordinator.limits, 'connections', { syscall: 'mount' });
+      admission.countOverLimit(error);
+      turnAway(fd, error);
+      return;
+    }
+    try {
+      const { firstFrameBytes } = frameLimits;
+      const options = { meter: load, frameBytes: firstFrameBytes, spinner: this.#spinner };
+      this.#serve(new Connection(fd, {}, options), { peer, load });
+    } catch (error) {
+      loads.leave(peer.uid);
+      if (!(error instanceof FsError)) throw error;
+      // The poll of a connection takes a descriptor too.
+      admission.countOverLimit(error);
+      turnAway(fd, error);
+    }
+  }
+
+  #serve(connection: Connection, { peer, load }: Pick<Client, 'peer' | 'load'>): void {
     const client: Client = {
       connection,
       peer,
+      load,
       session: undefined,
       state: 'stranger',
       resume: [],
       pending: 0,
+      pendingBytes: 0,
+      heard: 0,
       long: new Map(),
-      strangerTimer,
+      timer: this.#deadline(connection, 'no hello', () => client.state !== 'known'),
     };
     this.#clients.add(client);
     connection.setHandlers({
-      onRequest: (request, id, descriptors) => this.#onRequest(client, request, id, descriptors),
+      onRequest: (request, id, descriptors, bytes) =>
+        this.#onRequest(client, request, { id, descriptors, bytes }),
       onEvent: (event) => {
+        client.heard++;
         if (event.name === 'cancel') client.long.get(event.fields.request)?.abort();
         else if (client.session !== undefined)
           dispatchEvent(this.#options.coordinator, client.session, event);
@@ -125,46 +204,59 @@ export class Server {
     });
   }
 
-  #admits({ uid }: Peer): boolean {
-    return uid === 0 || uid === process.getuid?.() || this.#options.allowUids?.includes(uid) === true;
+  /** Closes a connection that is late with what it has to do first. */
+  #deadline(connection: Connection, why: string, isLate: () => boolean): NodeJS.Timeout {
+    return setTimeout(() => {
+      if (isLate()) connection.close(new FsError('ETIMEDOUT', 'accept', { why }));
+    }, this.#options.coordinator.limits.helloMs);
   }
 
   #onClose(client: Client, reason: FsErrorType): void {
-    const { session, connection } = client;
+    const { session, connection, peer } = client;
+    const { coordinator, loads, admission } = this.#options;
     this.#clients.delete(client);
-    this.#noStranger(client);
+    clearTimeout(client.timer);
+    loads.leave(peer.uid);
+    if (overLimitCodes.has(reason.code)) admission.countOverLimit(reason);
     for (const controller of client.long.values()) controller.abort();
     if (session === undefined) return;
-    if (session.control === connection) endSession(this.#options.coordinator, session, reason);
-    else session.requests.delete(connection);
+    session.requests.delete(connection);
+    // A peer that hung up its request connection may open another; one that we had to cut off starts anew.
+    const isOver = session.control === connection || reason.code !== 'ECONNRESET';
+    if (isOver) endSession(coordinator, session, reason);
   }
 
-  #noStranger(client: Client): void {
-    if (client.state === 'known') return;
+  #known(client: Client): void {
     client.state = 'known';
-    clearTimeout(client.strangerTimer);
-    this.#strangers--;
+    client.connection.admit();
+    clearTimeout(client.timer);
   }
 
-  #onRequest(client: Client, request: AnyRequest, id: number, descriptors: readonly number[]): void {
-    if (client.pending >= limits.pendingRequests) {
-      client.connection.close(
-        new FsError('EPROTO', 'recvmsg', { why: `${limits.pendingRequests} requests without an answer` }),
-      );
+  #onRequest(client: Client, request: AnyRequest, message: Message): void {
+    client.heard++;
+    const { limits } = this.#options.coordinator;
+    const { id, descriptors, bytes } = message;
+    const isTooMuch = client.pending >= limits.pendingRequests;
+    if (!client.load.keep(bytes, client.pendingBytes + bytes) || isTooMuch) {
+      client.load.keep(-bytes, 0);
+      for (const fd of descriptors) native.closeDescriptor(fd);
+      const name = isTooMuch ? 'pendingRequests' : 'keptBytes';
+      client.connection.fail(id, exceeded(limits, name, { syscall: request.name }));
       return;
     }
     client.pending++;
+    client.pendingBytes += bytes;
     // Called at once and not in a microtask: requests take effect in the order in which they came.
     try {
       const answer = this.#answer(client, request, id, descriptors);
       if (answer instanceof Promise) {
         answer.then(
-          (reply) => this.#reply(client, request, id, reply),
-          (error: unknown) => this.#fail(client, request, id, error),
+          (reply) => this.#reply(client, request, message, reply),
+          (error: unknown) => this.#fail(client, request, message, error),
         );
-      } else this.#reply(client, request, id, answer);
+      } else this.#reply(client, request, message, answer);
     } catch (error) {
-      this.#fail(client, request, id, error);
+      this.#fail(client, request, message, error);
     }
   }
 
@@ -182,7 +274,7 @@ export class Server {
     if (!isFirst) throw new FsError('EPROTO', request.name, { why: 'the session is not open' });
     if (request.name !== 'attach') throw new FsError('EPROTO', request.name, { why: 'no session' });
     client.session = attach(coordinator, client.connection, client.peer, request.fields);
-    this.#noStranger(client);
+    this.#known(client);
     return {};
   }
 
@@ -209,7 +301,7 @@ export class Server {
     client.session = opened.session;
     const { pid } = client.peer;
     client.resume = fields.resume.filter((id) => coordinator.unresolved.get(id)?.pid === pid);
-    this.#noStranger(client);
+    this.#known(client);
     // The client may have died while the commit ran.
     const { closed } = client.connection;
     if (closed !== undefined) endSession(coordinator, opened.session, closed);
@@ -228,21 +320,43 @@ export class Server {
     return fields.progress ? { signal: controller.signal, onProgress } : { signal: controller.signal };
   }
 
-  #reply(client: Client, { name }: AnyRequest, id: number, reply: unknown): void {
+  #settled(client: Client, { id, bytes }: Message): void {
     client.pending--;
+    client.pendingBytes -= bytes;
+    client.load.keep(-bytes, 0);
     client.long.delete(id);
+  }
+
+  #reply(client: Client, { name }: AnyRequest, message: Message, reply: unknown): void {
+    this.#settled(client, message);
     const { coordinator, metaFd } = this.#options;
     const descriptors = name === 'hello' ? [metaFd, this.#dataFd(client, coordinator)] : [];
-    client.connection.reply(name, id, reply as never, descriptors);
+    client.connection.reply(name, message.id, reply as never, descriptors);
+    if (name === 'hello') this.#expectReceived(client);
+  }
+
+  /**
+   * Descriptors that nobody receives are kept by the kernel, which counts them against the node and at some
+   * number sends no more, to nobody. Whoever goes on talking has received them or need not.
+   */
+  #expectReceived(client: Client): void {
+    const { connection, session, heard } = client;
+    if (connection.closed !== undefined) return;
+    client.timer = this.#deadline(
+      connection,
+      'the answer to hello is not received',
+      () => client.heard === heard && session?.requests.size === 0 && native.unreadBytes(connection.fd) > 0,
+    );
+    client.timer.unref();
   }
 
   #dataFd({ session }: Client, { data }: Coordinator): number {
     return session?.access === 'r' ? data.readOnlyFd : data.fd;
   }
 
-  #fail(client: Client, request: AnyRequest, id: number, error: unknown): void {
-    client.pending--;
-    client.long.delete(id);
+  #fail(client: Client, request: AnyRequest, message: Message, error: unknown): void {
+    this.#settled(client, message);
+    const { id } = message;
     if (error instanceof FsError) {
       client.connection.fail(id, aboutRequest(error, request));
       return;

@@ -1,9 +1,13 @@
-// Unix stream sockets that carry descriptors: socket(2), sendmsg(2), recvmsg(2), unix(7) SCM_RIGHTS and
-// SO_PEERCRED.
+// Unix stream sockets that carry descriptors: socket(2), sendmsg(2), recvmsg(2), unix(7) SCM_RIGHTS,
+// SO_PEERCRED and SO_PEERGROUPS.
 #include <fcntl.h>
+#include <linux/sockios.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
+
+#include <vector>
 
 #include "arguments.h"
 
@@ -188,6 +192,33 @@ napi_value peer_credentials(napi_env env, napi_callback_info info) {
   return outcome(env, result);
 }
 
+// peerGroups(fd, into: Float64Array): how many groups the peer has; those that fit are filled in
+napi_value peer_groups(napi_env env, napi_callback_info info) {
+  Arguments a(env, info);
+  int fd = a.index(0, "fd");
+  size_t room = 0;
+  double* into = a.doubles(1, "into", &room);
+  if (!a.ok) return nullptr;
+  std::vector<gid_t> groups(room);
+  socklen_t size = static_cast<socklen_t>(room * sizeof(gid_t));
+  int result = getsockopt(fd, SOL_SOCKET, SO_PEERGROUPS, groups.data(), &size);
+  // ERANGE when they do not fit; then `size` says how much room they need.
+  if (result != 0 && errno != ERANGE) return outcome(env, result);
+  size_t count = size / sizeof(gid_t);
+  for (size_t i = 0; result == 0 && i < count; i++) into[i] = groups[i];
+  return outcome(env, static_cast<ssize_t>(count));
+}
+
+// unreadBytes(fd): how much of what was sent the peer has not received yet, as the kernel counts it
+napi_value unread_bytes(napi_env env, napi_callback_info info) {
+  Arguments a(env, info);
+  int fd = a.index(0, "fd");
+  if (!a.ok) return nullptr;
+  int bytes = 0;
+  int result = ioctl(fd, SIOCOUTQ, &bytes);
+  return outcome(env, result != 0 ? result : bytes);
+}
+
 // closeDescriptor(fd). Linux frees the number before it can be interrupted: EINTR is done, and not to be
 // repeated.
 napi_value close_descriptor(napi_env env, napi_callback_info info) {
@@ -214,6 +245,8 @@ void define_descriptor(napi_env env, napi_value exports) {
   define(env, exports, "sendMessage", send_message);
   define(env, exports, "receiveMessage", receive_message);
   define(env, exports, "peerCredentials", peer_credentials);
+  define(env, exports, "peerGroups", peer_groups);
+  define(env, exports, "unreadBytes", unread_bytes);
   define(env, exports, "closeDescriptor", close_descriptor);
   define(env, exports, "shutdownSocket", shutdown_socket);
 }

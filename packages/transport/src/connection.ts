@@ -10,7 +10,7 @@
  */
 import { type Codec, type FieldsOf, fromValues, toValues } from './codec.ts';
 import { type ErrorCode, FsError } from './errors.ts';
-import { encodeFrame, FrameReader, limits } from './frame.ts';
+import { encodeFrame, type Frame, FrameReader, limits } from './frame.ts';
 import {
   type ErrorReply,
   type Event,
@@ -41,11 +41,32 @@ export type AnyEvent = { [N in EventName]: { readonly name: N; readonly fields: 
  * What the owner of a connection does with what arrives. Descriptors handed over are the handler's to close.
  */
 export interface ConnectionHandlers {
-  onRequest?(request: AnyRequest, id: number, descriptors: readonly number[]): void;
+  onRequest?(request: AnyRequest, id: number, descriptors: readonly number[], bytes: number): void;
   onEvent?(event: AnyEvent): void;
   /** After every batch of frames that one wake-up brought. */
   onBatchEnd?(): void;
   onClose?(reason: FsError): void;
+}
+
+/** What a peer may take of this process; several connections may share one. */
+export interface Meter {
+  /** For how many milliseconds a connection may be read now; 0 when it is the turn of others. */
+  turnMs(): number;
+  /** What a turn took. Returns for how many milliseconds nothing more is to be read. */
+  spend(ms: number, messages: number): number;
+  /**
+   * Memory is kept for the peer, or given back when negative; `own` is what this connection keeps then. False
+   * when that is more than the peer may have.
+   */
+  keep(bytes: number, own: number): boolean;
+}
+
+export interface ConnectionOptions {
+  readonly meter?: Meter;
+  /** The longest frame body that is taken, until `admit`. */
+  readonly frameBytes?: number;
+  /** The thread's; without it the thread sleeps between messages. */
+  readonly spinner?: Spinner;
 }
 
 export interface RequestOptions {
@@ -70,6 +91,27 @@ interface Outgoing {
   readonly closeAfter: boolean;
 }
 
+const byeBody = (error: FsError): unknown[] => {
+  const { code, why = error.message } = error;
+  return [events.bye.id, 0, ...toValues(events.bye.fields, { code, why })];
+};
+
+/** Says why, as far as the socket takes it, and closes `fd`: for a peer that gets no connection. */
+export function turnAway(fd: number, error: FsError): void {
+  const frame = encodeFrame(byeBody(error), 0);
+  try {
+    native.sendMessage(fd, frame, 0, frame.length, []);
+  } catch (failure) {
+    // It has gone already.
+    if (!(failure instanceof FsError)) throw failure;
+  } finally {
+    native.closeDescriptor(fd);
+  }
+}
+
+const tooMuchKept = (): FsError =>
+  new FsError('ENOBUFS', 'recvmsg', { why: 'too much is kept in memory for the connections of this user' });
+
 /** Some hundred small requests. */
 const receiveBytes = 16 * 1024;
 /** After this long others have their turn: a peer that floods us keeps nobody waiting. */
@@ -91,12 +133,22 @@ export class Connection {
   #closed: FsError | undefined;
   readonly #buffer = Buffer.allocUnsafeSlow(receiveBytes);
   readonly #spinner: Spinner | undefined;
+  readonly #meter: Meter | undefined;
+  /** Bytes of an unfinished frame that the meter knows of. */
+  #keptBytes = 0;
+  #pause: NodeJS.Timeout | undefined;
 
-  /** Takes over `fd`, a connected stream socket. `spinner` is the thread's; without it the thread sleeps. */
-  constructor(fd: number, handlers: ConnectionHandlers = {}, spinner?: Spinner) {
+  /** Takes over `fd`, a connected stream socket. */
+  constructor(
+    fd: number,
+    handlers: ConnectionHandlers = {},
+    { meter, frameBytes = limits.frameBytes, spinner }: ConnectionOptions = {},
+  ) {
     this.fd = fd;
     this.#handlers = handlers;
+    this.#meter = meter;
     this.#spinner = spinner;
+    this.#reader.frameBytes = frameBytes;
     this.#poll = native.pollDescriptor(fd, (bits) => this.#onPoll(bits));
     this.#watch();
   }
@@ -113,6 +165,11 @@ export class Connection {
 
   setHandlers(handlers: ConnectionHandlers): void {
     this.#handlers = handlers;
+  }
+
+  /** The peer is known: from here its frames may be as long as the protocol has them. */
+  admit(): void {
+    this.#reader.frameBytes = limits.frameBytes;
   }
 
   /** Lets the process end although this connection is open. */
@@ -183,8 +240,7 @@ export class Connection {
   /** Says why, sends what is queued, then closes. */
   bye(error: FsError): void {
     if (this.#closed !== undefined) return;
-    const values = toValues(events.bye.fields, { code: error.code, why: error.why ?? error.message });
-    this.#enqueue([events.bye.id, 0, ...values], [], true);
+    this.#enqueue(byeBody(error), [], true);
     // At once: the caller may close the connection next, and what is queued would go with it.
     if (this.#closed === undefined && this.#writable) this.#flush();
   }
@@ -197,6 +253,8 @@ export class Connection {
     for (const fd of this.#received) native.closeDescriptor(fd);
     this.#received = [];
     this.#outgoing = [];
+    clearTimeout(this.#pause);
+    this.#meter?.keep(-this.#queuedBytes - this.#keptBytes, 0);
     const waiting = [...this.#waiting.values()];
     this.#waiting.clear();
     for (const { reject } of waiting) reject(reason);
@@ -204,7 +262,7 @@ export class Connection {
   }
 
   #watch(): void {
-    this.#poll.watch({ readable: true, writable: !this.#writable });
+    this.#poll.watch({ readable: this.#pause === undefined, writable: !this.#writable });
   }
 
   #onPoll(bits: number): void {
@@ -216,8 +274,15 @@ export class Connection {
     if (this.#closed === undefined && (bits & native.readableBit) !== 0) this.#receive();
   }
 
-  #receive(): void {
-    const end = performance.now() + wakeUpMs;
+  #receive(turnMs: number = this.#meter?.turnMs() ?? wakeUpMs): void {
+    // What is left unread wakes this up again in the next turn of the event loop.
+    if (turnMs <= 0) return;
+    const startMs = performance.now();
+    let messages = 0;
+    const deliver = (frame: Frame): void => {
+      messages++;
+      this.#deliver(frame);
+    };
     try {
       while (this.#closed === undefined) {
         const count = native.receiveMessage(this.fd, this.#buffer, this.#received);
@@ -229,25 +294,44 @@ export class Connection {
         if (this.#received.length > limits.frameDescriptors * 4) {
           throw new FsError('EPROTO', 'recvmsg', { why: 'descriptors that no message names' });
         }
-        this.#reader.push(this.#buffer.subarray(0, count), (frame) =>
-          this.#deliver(frame.body, frame.descriptorCount),
-        );
-        if (count < this.#buffer.length || performance.now() > end) break;
+        this.#reader.push(this.#buffer.subarray(0, count), deliver);
+        this.#account();
+        if (count < this.#buffer.length || performance.now() - startMs > turnMs) break;
       }
       if (this.#closed === undefined) this.#handlers.onBatchEnd?.();
     } catch (error) {
       if (!(error instanceof FsError)) throw error;
       this.close(error);
     }
+    const pauseMs = this.#meter?.spend(performance.now() - startMs, messages) ?? 0;
+    if (pauseMs > 0 && this.#closed === undefined) this.#pauseFor(pauseMs);
+  }
+
+  /** Tells the meter what of an unfinished frame is kept here now. */
+  #account(): void {
+    if (this.#meter === undefined || this.#closed !== undefined) return;
+    const more = this.#reader.keptBytes - this.#keptBytes;
+    if (more === 0) return;
+    this.#keptBytes += more;
+    if (!this.#meter.keep(more, this.#queuedBytes + this.#keptBytes)) throw tooMuchKept();
+  }
+
+  /** Leaves what the peer sends in the socket, where the peer waits for room. */
+  #pauseFor(ms: number): void {
+    this.#pause = setTimeout(() => {
+      this.#pause = undefined;
+      this.#watch();
+    }, ms);
+    this.#watch();
   }
 
   /** Of a peer that takes nothing any more. */
   #receiveLast(): void {
-    if (this.#closed === undefined) this.#receive();
+    if (this.#closed === undefined) this.#receive(wakeUpMs);
     this.close(new FsError('ECONNRESET', 'write', { why: 'the peer closed the connection' }));
   }
 
-  #deliver(body: readonly unknown[], descriptorCount: number): void {
+  #deliver({ body, descriptorCount, bytes }: Frame): void {
     if (this.#closed !== undefined) return;
     if (descriptorCount > this.#received.length) {
       throw new FsError('EPROTO', 'recvmsg', { why: 'a message without its descriptors' });
@@ -255,14 +339,14 @@ export class Connection {
     const descriptors = this.#received.splice(0, descriptorCount);
     let taken = false;
     try {
-      taken = this.#dispatch(body, descriptors);
+      taken = this.#dispatch(body, descriptors, bytes);
     } finally {
       if (!taken) for (const fd of descriptors) native.closeDescriptor(fd);
     }
   }
 
   /** Returns whether the descriptors were handed to a handler. */
-  #dispatch(body: readonly unknown[], descriptors: readonly number[]): boolean {
+  #dispatch(body: readonly unknown[], descriptors: readonly number[], bytes: number): boolean {
     const [type, id, ...values] = body;
     if (typeof type !== 'number' || typeof id !== 'number') {
       throw new FsError('EPROTO', 'decode', { why: 'no message type' });
@@ -271,7 +355,7 @@ export class Connection {
     const requestName = requestById.get(type);
     if (requestName !== undefined && this.#handlers.onRequest !== undefined) {
       const fields = fromValues(requests[requestName].fields as Shape, values, requestName);
-      this.#handlers.onRequest({ name: requestName, fields } as AnyRequest, id, descriptors);
+      this.#handlers.onRequest({ name: requestName, fields } as AnyRequest, id, descriptors, bytes);
       return true;
     }
     const eventName = eventById.get(type);
@@ -300,6 +384,10 @@ export class Connection {
     const frame = encodeFrame(body, descriptors.length);
     this.#outgoing.push({ frame, descriptors, closeAfter });
     this.#queuedBytes += frame.length;
+    if (this.#meter?.keep(frame.length, this.#queuedBytes + this.#keptBytes) === false) {
+      this.close(tooMuchKept());
+      return;
+    }
     if (this.#queuedBytes > limits.queuedBytes) {
       this.close(new FsError('EPIPE', 'write', { why: 'the peer does not read' }));
       return;
@@ -337,6 +425,7 @@ export class Connection {
         const last = this.#outgoing[frames - 1];
         this.#outgoing.splice(0, frames);
         this.#queuedBytes -= bytes.length;
+        this.#meter?.keep(-bytes.length, this.#queuedBytes + this.#keptBytes);
         this.#sentOfFirst = 0;
         if (last?.closeAfter === true) this.close();
       }

@@ -11,6 +11,8 @@ import { struct, u32 } from './binary.ts';
 import { FsError } from './errors.ts';
 
 export const limits = {
+  /** Longest frame body of a peer that nobody knows yet: `hello` and `attach` fit. */
+  firstFrameBytes: 4096,
   /** Longest frame body: a remap of a file in 65,536 extents fits. */
   frameBytes: 2 * 1024 * 1024,
   /** Descriptors in one frame: `welcome` donates two, and nothing needs more. */
@@ -43,6 +45,8 @@ export function encodeFrame(body: readonly unknown[], descriptorCount: number): 
 export interface Frame {
   readonly body: readonly unknown[];
   readonly descriptorCount: number;
+  /** How long it was on the wire. */
+  readonly bytes: number;
 }
 
 /** This many parts of a frame are joined: a peer that sends byte by byte makes no list of bytes here. */
@@ -55,6 +59,13 @@ export class FrameReader {
   #length = 0;
   /** How long they have to be before there is anything to do. */
   #wanted: number = header.size;
+  /** The longest frame body that is taken. */
+  frameBytes: number = limits.frameBytes;
+
+  /** Bytes of a frame that is not complete: memory that the peer holds. */
+  get keptBytes(): number {
+    return this.#length;
+  }
 
   /**
    * Takes what arrived and calls `deliver` for each frame that is complete. Throws EPROTO on anything else.
@@ -71,7 +82,7 @@ export class FrameReader {
     this.#wanted = header.size;
     while (input.length - at >= header.size) {
       const { length, descriptorCount } = cursor.at(at);
-      if (length > limits.frameBytes || descriptorCount > limits.frameDescriptors) {
+      if (length > this.frameBytes || descriptorCount > limits.frameDescriptors) {
         throw new FsError('EPROTO', 'decode', {
           why: `a frame of ${length} bytes and ${descriptorCount} descriptors`,
         });
@@ -79,9 +90,10 @@ export class FrameReader {
       this.#wanted = header.size + length;
       if (input.length - at < this.#wanted) break;
       const body = decodeBody(input.subarray(at + header.size, at + this.#wanted));
-      at += this.#wanted;
+      const bytes = this.#wanted;
+      at += bytes;
       this.#wanted = header.size;
-      deliver({ body, descriptorCount });
+      deliver({ body, descriptorCount, bytes });
     }
     this.#parts = [];
     this.#length = 0;

@@ -11,7 +11,10 @@ export {
   type AnyRequest,
   Connection,
   type ConnectionHandlers,
+  type ConnectionOptions,
+  type Meter,
   type RequestOptions,
+  turnAway,
 } from './connection.ts';
 export { assert, codeOfErrno, type ErrorCode, FsError, unreachable } from './errors.ts';
 export { limits as frameLimits } from './frame.ts';

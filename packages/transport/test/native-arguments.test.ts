@@ -36,6 +36,8 @@ const functions: Readonly<Record<Exclude<keyof Addon, 'pageSize' | 'createSpin'>
   sendMessage: ['int', 'bytes', 'address', 'address', 'bytes'],
   receiveMessage: ['int', 'bytes', 'bytes'],
   peerCredentials: ['int', 'numbers'],
+  peerGroups: ['int', 'numbers'],
+  unreadBytes: ['int'],
   closeDescriptor: ['int'],
   shutdownSocket: ['int'],
   pollDescriptor: ['int', 'bytes'],

@@ -141,6 +141,28 @@ describe('connecting', () => {
   });
 });
 
+describe('the other side of a connection', () => {
+  test('has the groups of the process that connected', () => {
+    const [near, far] = pair();
+    const { gid } = native.peerCredentials(far);
+    const groups = new Set([gid, ...native.peerGroups(far)]);
+    // getgroups(2) may or may not have the primary group in it, and so may the kernel's answer.
+    expect(groups).toEqual(new Set([process.getgid?.(), ...(process.getgroups?.() ?? [])]));
+    closeAll([near, far]);
+  });
+
+  test('has unread what it did not receive', () => {
+    const [near, far] = pair();
+    expect(native.unreadBytes(near)).toBe(0);
+    native.sendMessage(near, bytes('a message'), 0, 9, []);
+    expect(native.unreadBytes(near)).toBeGreaterThan(0);
+    expect(native.unreadBytes(far)).toBe(0);
+    receive(far);
+    expect(native.unreadBytes(near)).toBe(0);
+    closeAll([near, far]);
+  });
+});
+
 describe('a message', () => {
   test('arrives, and then there is none', () => {
     const [near, far] = pair();

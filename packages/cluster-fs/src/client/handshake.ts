@@ -37,7 +37,7 @@ export async function dial(
     try {
       const fd = native.connectUnix(socketPath);
       assertOwner(fd, socketPath, owner);
-      return new Connection(fd, handlers, spinner);
+      return new Connection(fd, handlers, { spinner });
     } catch (error) {
       const full = error instanceof FsError && error.code === 'EAGAIN';
       if (!full || performance.now() + waitMs > deadline) throw error;

@@ -7,6 +7,7 @@
  */
 import { type Event, type Extent, FsError, type Reply, type Request, type Run } from '@cluster-fs/transport';
 import { type InodeCopy, isDirectory, isFile, pageSize } from 'cluster-fs/segment';
+import { exceeded } from '../limits.ts';
 import type { Coordinator } from './coordinator.ts';
 import type { Hold } from './gate.ts';
 import { assertMayChange, createFile, openTarget } from './open.ts';
@@ -260,6 +261,8 @@ function beginHeld(
   return c.journal.mutate(() => {
     c.writer.onRollback(() => c.gate.release(hold));
     if (session.ended) throw new FsError('ECONNRESET', 'write');
+    if (session.grants.size >= c.limits.writes)
+      throw exceeded(c.limits, 'writes', { syscall: 'write', path: handle.path });
     const at = offset ?? c.inode(handle.ino).size;
     assertFits(c, at + length, 'write', handle.path);
     const from = Math.floor(at / pageSize);

@@ -17,6 +17,7 @@ import {
   type SegmentWriter,
 } from 'cluster-fs/segment';
 import type { DataFile } from '../data-file.ts';
+import type { Limits } from '../limits.ts';
 import type { MetadataStore } from '../metadata/store.ts';
 import type { Evictor } from '../store/evictor.ts';
 import type { Pager } from '../store/pager.ts';
@@ -40,6 +41,7 @@ export interface CoordinatorOptions {
   readonly writeBack: WriteBack | undefined;
   readonly epoch: number;
   readonly nextHeldId: number;
+  readonly limits: Limits;
   /** Milliseconds since 1970, with fractions. */
   readonly now: () => number;
 }
@@ -63,6 +65,7 @@ export class Coordinator {
   readonly hub: EventHub;
   readonly writeBack: WriteBack | undefined;
   readonly epoch: number;
+  readonly limits: Limits;
   readonly now: () => number;
   /** Set once, before anybody is served; undefined when no page is ever absent. */
   pager: Pager | undefined;
@@ -102,6 +105,7 @@ export class Coordinator {
     this.hub = options.hub;
     this.writeBack = options.writeBack;
     this.epoch = options.epoch;
+    this.limits = options.limits;
     this.now = options.now;
     this.#nextHeldId = options.nextHeldId;
     this.quarantine = new Quarantine((confined) => this.#freeConfined(confined));

@@ -7,7 +7,8 @@ import {
   type RequestName,
   unreachable,
 } from '@cluster-fs/transport';
-import { walk } from 'cluster-fs/segment';
+import { mayAccess, walk } from 'cluster-fs/segment';
+import { exceeded } from '../limits.ts';
 import { fetchFor } from '../store/pager.ts';
 import { wholeFile } from '../store/stored.ts';
 import { setAttributes } from './attributes.ts';
@@ -116,6 +117,7 @@ function administer(
     case 'defrag':
       return defragFor(c, session, long);
     case 'fetch':
+      assertMayRead(c, session, request.fields.ino, 'read');
       return fetchFor(c, request.fields);
     case 'evict':
       return evict(c, session, request.fields.ino);
@@ -141,9 +143,21 @@ function administer(
   }
 }
 
+/**
+ * Requests that name an inode and no path: what is in the store alone comes into memory for who may read it,
+ * or has it open. ESTALE for an inode that there is not.
+ */
+function assertMayRead(c: Coordinator, session: Session, ino: number, syscall: string): void {
+  if (mayAccess(c.segment, ino, session.credentials, 4) || c.inode(ino).uid === session.credentials.uid)
+    return;
+  const open = [...session.handles.values(), ...session.views.values()];
+  if (!open.some((each) => each.ino === ino)) throw new FsError('EACCES', syscall);
+}
+
 /** Without a store everything stays in memory. */
 async function evict(c: Coordinator, session: Session, ino: number): Promise<Reply<'evict'>> {
   assertMayChange(session, 'evict');
+  assertMayRead(c, session, ino, 'evict');
   return { pages: (await c.evictor?.evictFile(ino)) ?? 0 };
 }
 
@@ -153,6 +167,7 @@ async function pin(
   { ino, on }: { ino: number; on: boolean },
 ): Promise<Reply<'pin'>> {
   if (on) {
+    assertMayRead(c, session, ino, 'pin');
     c.evictor?.pin(session, ino);
     await c.pager?.fetch(ino, wholeFile);
   } else c.evictor?.unpin(session, ino);
@@ -210,14 +225,13 @@ function revoke(c: Coordinator, session: Session, id: number): Reply<'revoke'> {
   return {};
 }
 
-const maxSubscriptions = 1024;
-
 function subscribe(
   c: Coordinator,
   session: Session,
   { subscription, path }: { subscription: number; path: string | undefined },
 ): Reply<'subscribe'> {
-  if (session.subscriptions.size >= maxSubscriptions) throw new FsError('EMFILE', 'watch', { path });
+  if (session.subscriptions.size >= c.limits.subscriptions)
+    throw exceeded(c.limits, 'subscriptions', { syscall: 'watch', path });
   if (path !== undefined) inoOf(c, session, path);
   c.hub.subscribe(session, subscription, path);
   return {};

@@ -42,6 +42,7 @@ export class EventHub {
   }
 
   subscribe(session: Session, id: number, path: string | undefined): void {
+    this.unsubscribe(session, id);
     session.subscriptions.set(id, path === undefined || path === '/' ? undefined : path.replace(/\/+$/, ''));
     this.#subscriptions++;
   }

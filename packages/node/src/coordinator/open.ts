@@ -10,6 +10,7 @@ import {
   type Walk,
   walk,
 } from 'cluster-fs/segment';
+import { exceeded } from '../limits.ts';
 import { resize } from './content.ts';
 import type { Coordinator } from './coordinator.ts';
 import type { Handle, Session } from './session.ts';
@@ -144,15 +145,14 @@ export async function open(
   );
 }
 
-const maxHandles = 65_536;
-
 function keepOpen(
   c: Coordinator,
   session: Session,
   { ino, path, writable }: { ino: number; path: string; writable: boolean },
 ) {
   if (session.ended) throw new FsError('ECONNRESET', 'open', { path });
-  if (session.handles.size >= maxHandles) throw new FsError('EMFILE', 'open', { path });
+  if (session.handles.size >= c.limits.handles)
+    throw exceeded(c.limits, 'handles', { syscall: 'open', path });
   const { generation } = c.inode(ino);
   const handle: Handle = { id: c.nextId(), ino, generation, path, writable };
   session.handles.set(handle.id, handle);

@@ -2,6 +2,7 @@
  * What the node says of itself: status, holders, the self-check. For people and scripts; nothing acts on it.
  */
 import { checkSegment, counter, pageSize } from 'cluster-fs/segment';
+import type { Admission } from '../admission.ts';
 import type { EvictorReport } from '../store/evictor.ts';
 import type { PagerReport } from '../store/pager.ts';
 import type { StoreReport } from '../store/write-back.ts';
@@ -35,6 +36,9 @@ export interface StatusReport {
   /** Null when everything lives in tmpfs alone. */
   readonly store: (StoreReport & PagerReport & EvictorReport) | null;
   readonly rssBytes: number;
+  /** Connections of users who may not connect, and of those who took more than they may. */
+  readonly refused: number;
+  readonly overLimit: number;
 }
 
 export interface SessionReport {
@@ -63,11 +67,12 @@ export interface NodeFacts {
   readonly startedMs: number;
   readonly listening: readonly string[];
   readonly persistent: boolean;
+  readonly admission: Admission;
 }
 
 export function status(
   c: Coordinator,
-  { version, startedMs, listening, persistent }: NodeFacts,
+  { version, startedMs, listening, persistent, admission }: NodeFacts,
 ): StatusReport {
   const s = c.segment;
   const runs = [...c.writer.pages.freeRuns()];
@@ -98,6 +103,7 @@ export function status(
     persistent,
     store: storeReport(c),
     rssBytes: process.memoryUsage.rss(),
+    ...admission.report,
   };
 }
 

@@ -4,17 +4,22 @@
  */
 import { FsError, type Run } from '@cluster-fs/transport';
 import { counter, pageSize } from 'cluster-fs/segment';
+import { exceeded } from '../limits.ts';
 import type { Coordinator } from './coordinator.ts';
 import { pageCountOf, subtract } from './runs.ts';
 import type { Reservation, Session } from './session.ts';
 
-/** Bounds what one session may set aside and not use: it is memory that nobody else can have. */
-const maxReservations = 4096;
-
-/** Takes `count` free pages. Requires: inside mutate. ENOSPC when there are not as many. */
+/**
+ * Takes `count` free pages for a session. Requires: inside mutate. ENOSPC when there are not as many, EDQUOT
+ * when the session has set as much aside as it may: it is memory that nobody else can have.
+ */
 export function takePages(c: Coordinator, count: number, owner: Set<Reservation>): Reservation {
-  if (owner.size >= maxReservations)
-    throw new FsError('EDQUOT', 'write', { why: 'too many writes under way' });
+  if (owner.size >= c.limits.reservations) throw exceeded(c.limits, 'reservations', { syscall: 'write' });
+  if (c.limits.reservedBytes !== Number.POSITIVE_INFINITY) {
+    const pages = count + pageCountOf([...owner].flatMap(({ left }) => left));
+    if (pages * pageSize > c.limits.reservedBytes)
+      throw exceeded(c.limits, 'reservedBytes', { syscall: 'write' });
+  }
   assertMemory(c, count);
   const runs = c.writer.pages.allocate(count);
   if (runs === undefined) throw noSpace(c, count);

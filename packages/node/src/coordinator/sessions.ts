@@ -19,22 +19,13 @@ import {
   type Request,
 } from '@cluster-fs/transport';
 import { layoutHash } from 'cluster-fs/segment';
+import type { Peer } from '../admission.ts';
+import { exceeded } from '../limits.ts';
 import { endGrant } from './content.ts';
 import type { Coordinator } from './coordinator.ts';
 import { giveBack, reservedRuns } from './reserve.ts';
 import type { Session } from './session.ts';
 import { release } from './views.ts';
-
-export interface Peer {
-  readonly pid: number;
-  readonly uid: number;
-  readonly gid: number;
-}
-
-export const limits = {
-  /** Sessions at one time: each has a descriptor or three here. */
-  sessions: 4096,
-} as const;
 
 export function hello(
   c: Coordinator,
@@ -43,7 +34,7 @@ export function hello(
   request: Request<'hello'>,
   descriptors: readonly number[],
 ): Promise<{ session: Session; reply: Reply<'hello'> }> {
-  const refuse = (code: 'EPROTONOSUPPORT' | 'EMFILE' | 'EPROTO', why: string) =>
+  const refuse = (code: 'EPROTONOSUPPORT' | 'EROFS' | 'EPROTO', why: string) =>
     new FsError(code, 'mount', { why });
   if (request.protocol !== protocolVersion) {
     throw refuse(
@@ -53,7 +44,9 @@ export function hello(
   }
   if (request.layoutHash !== layoutHash)
     throw refuse('EPROTONOSUPPORT', 'the client has another segment layout');
-  if (c.sessions.size >= limits.sessions) throw refuse('EMFILE', `${limits.sessions} sessions are open`);
+  if (request.access === 'rw' && peer.access === 'r')
+    throw refuse('EROFS', `user ${peer.uid} may only read here: mount with access 'r'`);
+  if (c.sessions.size >= c.limits.sessions) throw exceeded(c.limits, 'sessions', { syscall: 'mount' });
   if (descriptors.length > 1) throw refuse('EPROTO', 'more than one descriptor');
   const session: Session = {
     id: c.nextId(),
@@ -61,7 +54,7 @@ export function hello(
     pid: peer.pid,
     label: request.label,
     access: request.access,
-    credentials: { uid: peer.uid, gids: [peer.gid, ...supplementaryGroups(peer.pid)] },
+    credentials: { uid: peer.uid, gids: peer.gids },
     control,
     requests: new Set(),
     userfault: descriptors[0],
@@ -102,11 +95,6 @@ export function hello(
   });
 }
 
-/** The peer's groups, from /proc; SO_PEERCRED names only the first. */
-function supplementaryGroups(pid: number): number[] {
-  return native.processGroups(pid) ?? [];
-}
-
 export function attach(
   c: Coordinator,
   connection: Connection,
@@ -118,6 +106,7 @@ export function attach(
     session === undefined ||
     session.ended ||
     session.pid !== peer.pid ||
+    session.credentials.uid !== peer.uid ||
     !timingSafeEqual(session.token, token)
   ) {
     throw new FsError('EACCES', 'mount', { why: 'no such session' });

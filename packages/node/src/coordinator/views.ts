@@ -14,7 +14,8 @@ import {
   type Reply,
   type Request,
 } from '@cluster-fs/transport';
-import { InodeCopy, isDirectory, mayAccess, pageSize, readInode, walk } from 'cluster-fs/segment';
+import { allows, InodeCopy, isDirectory, mayAccess, pageSize, readInode, walk } from 'cluster-fs/segment';
+import { exceeded } from '../limits.ts';
 import { wholeFile } from '../store/stored.ts';
 import { fillHoles, pagesFor } from './content.ts';
 import type { Coordinator } from './coordinator.ts';
@@ -23,18 +24,15 @@ import { changeExtents, expectAnswer } from './remap.ts';
 import { clip, overlap, sameExtents } from './runs.ts';
 import type { Session, View } from './session.ts';
 
-const maxViews = 16_384;
-
 export async function lease(
   c: Coordinator,
   session: Session,
   request: Request<'lease'>,
 ): Promise<Reply<'lease'>> {
   const { path, mode } = request;
-  const fail = (code: 'ENOENT' | 'EISDIR' | 'EACCES' | 'EMFILE' | 'EINVAL', why?: string) =>
+  const fail = (code: 'ENOENT' | 'EISDIR' | 'EACCES' | 'EINVAL', why?: string) =>
     new FsError(code, 'map', { path, why });
   if (mode === 'rw') assertMayChange(session, 'map', path);
-  if (session.views.size >= maxViews) throw fail('EMFILE', `${maxViews} views are open`);
   if (request.offset % pageSize !== 0) throw fail('EINVAL', 'the offset is not on a page');
   const { ino } = walk(c.segment, path, { follow: true, syscall: 'map', credentials: session.credentials });
   if (ino === 0) throw fail('ENOENT');
@@ -53,7 +51,7 @@ const hasHoles = (c: Coordinator, ino: number): boolean => {
 };
 
 function grant(c: Coordinator, session: Session, ino: number, request: Request<'lease'>): Reply<'lease'> {
-  if (session.ended) throw new FsError('ECONNRESET', 'map', { path: request.path });
+  assertRoomForView(c, session, request.path);
   const { path, mode, follow, offset } = request;
   const { size, generation } = c.inode(ino);
   if (mode === 'rw') {
@@ -111,6 +109,12 @@ function rightGuess(
 /** Requires of the client: whole pages, as many as the view may show. */
 function assertPlace(path: string, { address, length }: { address: number; length: number }, pages: number) {
   if (address % pageSize !== 0 || length < pages * pageSize) throw new FsError('EINVAL', 'map', { path });
+}
+
+/** Where the view is made: several that were asked for at once wait for the same layout. */
+function assertRoomForView(c: Coordinator, session: Session, path: string): void {
+  if (session.ended) throw new FsError('ECONNRESET', 'map', { path });
+  if (session.views.size >= c.limits.views) throw exceeded(c.limits, 'views', { syscall: 'map', path });
 }
 
 /** Stores into a hole would be lost, so a file that is mapped to write has none. */
@@ -206,7 +210,8 @@ export async function present(
   session: Session,
   request: Request<'present'>,
 ): Promise<Reply<'present'>> {
-  const { path, offset, address, length } = request;
+  const { path, mode, offset, address, length } = request;
+  if (mode === 'rw') assertMayChange(session, 'map', path);
   if (offset % pageSize !== 0 || address % pageSize !== 0 || length % pageSize !== 0) {
     throw new FsError('EINVAL', 'map', { path, why: 'not whole pages' });
   }
@@ -225,11 +230,20 @@ function isWhereItWas(
   return sameExtents(extents, clip(c.extents(ino), offset / pageSize, pagesFor(length)));
 }
 
+/**
+ * The node does not know what a session had before: rights are checked as if the view were new. The owner may
+ * have withdrawn them from itself, and keeps what it has.
+ */
+function mayKeep(inode: InodeCopy, { credentials }: Session, mode: 'r' | 'rw'): boolean {
+  return inode.uid === credentials.uid || allows(inode, credentials, mode === 'rw' ? 6 : 4);
+}
+
 function goOn(c: Coordinator, session: Session, request: Request<'present'>): Reply<'present'> {
-  if (session.ended) throw new FsError('ECONNRESET', 'map', { path: request.path });
+  assertRoomForView(c, session, request.path);
   const { ino, generation, path, mode, follow, offset, address, length } = request;
   const copy = new InodeCopy();
-  const alive = readInode(c.segment, ino, copy) && copy.generation === generation;
+  const alive =
+    readInode(c.segment, ino, copy) && copy.generation === generation && mayKeep(copy, session, mode);
   const from = offset / pageSize;
   const pages = pagesFor(length);
   const current = alive ? clip(c.extents(ino), from, pages) : [];

@@ -56,6 +56,8 @@ export interface Addon {
   ): Result;
   receiveMessage(fd: number, into: Uint8Array, descriptors: number[]): Result;
   peerCredentials(fd: number, into: Float64Array): Result;
+  peerGroups(fd: number, into: Float64Array): Result;
+  unreadBytes(fd: number): Result;
   closeDescriptor(fd: number): Result;
   shutdownSocket(fd: number): Result;
 

@@ -61,6 +61,22 @@ export function peerCredentials(fd: number): PeerCredentials {
   return { pid, uid, gid };
 }
 
+/**
+ * getsockopt(2), SO_PEERGROUPS: the supplementary groups of who connected, as the kernel saw them then. /proc
+ * would say what the process has become since, or another with its number.
+ */
+export function peerGroups(fd: number): number[] {
+  for (let room = 64; ; ) {
+    const groups = new Float64Array(room);
+    const count = checked(addon.peerGroups(fd, groups), 'getsockopt');
+    if (count <= room) return [...groups.subarray(0, count)];
+    room = count;
+  }
+}
+
+/** ioctl(2), SIOCOUTQ: memory of what was sent and the peer has not received; 0 when it has all. */
+export const unreadBytes = (fd: number): number => checked(addon.unreadBytes(fd), 'ioctl');
+
 /** close(2). EBADF when it is not open: then somebody closed it twice. */
 export const closeDescriptor = (fd: number): void => {
   checked(addon.closeDescriptor(fd), 'close');

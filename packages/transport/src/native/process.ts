@@ -9,15 +9,6 @@ export function processStartTime(pid: number): number | undefined {
   return fields?.[19] === undefined ? undefined : Number(fields[19]);
 }
 
-/** Its supplementary groups; undefined when it is gone. */
-export function processGroups(pid: number): number[] | undefined {
-  const line = read(pid, 'status')?.match(/^Groups:\s*(.*)$/m)?.[1];
-  return line
-    ?.split(' ')
-    .filter((group) => group !== '')
-    .map(Number);
-}
-
 function read(pid: number, name: string): string | undefined {
   try {
     return readFileSync(`/proc/${pid}/${name}`, 'utf8');

@@ -33,6 +33,8 @@ export interface Started {
 export interface RunOptions {
   readonly env?: Readonly<Record<string, string>>;
   readonly cwd?: string;
+  /** Another user, which takes root. */
+  readonly uid?: number;
   /** All of stdin; without it, stdin stays open. */
   readonly input?: string | Uint8Array;
 }
@@ -59,13 +61,14 @@ export const start = (args: readonly string[], options: RunOptions = {}): Starte
 /** Any program, with node. */
 export function startProgram(
   path: string,
-  { env = {}, cwd, input }: RunOptions = {},
+  { env = {}, cwd, uid, input }: RunOptions = {},
   args: readonly string[] = [],
 ): Started {
   const { CLUSTERFS_URL, ...inherited } = process.env;
   const child = spawn(process.execPath, [path, ...args], {
     env: { ...inherited, ...env },
     cwd,
+    uid,
     stdio: ['pipe', 'pipe', 'pipe'],
   });
   running.add(child);

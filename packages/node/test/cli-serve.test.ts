@@ -58,12 +58,6 @@ test('listens on several sockets', async () => {
   expect(existsSync(second)).toBe(false);
 });
 
-test('lets another user in when told to', async () => {
-  const node = await serve(['--allow-uid', '12345']);
-  expect(statSync(node.socketPath).mode & 0o777).toBe(0o666);
-  await node.stop();
-});
-
 describe('stopping', () => {
   test.each(['SIGINT', 'SIGTERM', 'SIGHUP'] as const)('%s stops it and leaves nothing', async (signal) => {
     const node = await serve();

@@ -10,7 +10,10 @@
 import { resolve } from 'node:path';
 import { defaultSocket } from 'cluster-fs';
 import { type Command, InvalidArgumentError } from 'commander';
+import type { Allowed } from '../admission.ts';
+import type { LimitName } from '../limits.ts';
 import { type ClusterNode, startNode } from '../node.ts';
+import { closedDirectory, parseAllowed, parseLimit } from './allow-option.ts';
 import { logEvents } from './event-log.ts';
 import { createLog, type Log } from './log.ts';
 import { type Publication, type Published, parsePublication, startPublishing } from './publish-option.ts';
@@ -25,7 +28,9 @@ interface Options {
   readonly store?: string;
   readonly writeBack?: number;
   readonly capacity?: number;
-  readonly allowUid?: readonly number[];
+  readonly allowUid?: readonly Allowed[];
+  readonly allowGid?: readonly Allowed[];
+  readonly limit?: readonly (readonly [LimitName, number])[];
   readonly publish?: readonly Publication[];
   readonly settle?: number;
   readonly verbose?: true;
@@ -46,11 +51,13 @@ export function addServe(program: Command, host: Host): void {
       'A published directory is followed: a file is replaced in one step once it has been left alone for ' +
       'a while, so that nobody sees half of it, and live views show the new content. Links that lead out ' +
       'of the directory, sockets and pipes are left out. What clients change there stays until the disk ' +
-      'changes too.',
+      'changes too.\n\n' +
+      'Only you and root may connect. --allow-uid and --allow-gid let others in, by number or name; with ' +
+      ':r behind it they may read and not change. The socket must lie where they can reach it.',
     examples: [
       'clusterfs serve --memory 4GiB',
       'clusterfs serve --store /var/lib/clusterfs   # files outlive the node',
-      'clusterfs serve --listen unix:/run/app/cluster.sock --allow-uid 1000',
+      'clusterfs serve --listen unix:/run/app/cluster.sock --allow-gid app --allow-uid 1000:r',
       'clusterfs serve --publish ./models:/models   # /models follows the directory',
     ],
   })
@@ -69,9 +76,19 @@ export function addServe(program: Command, host: Host): void {
       parseCount,
     )
     .option(
-      '--allow-uid <uid>',
-      'let this user in, besides yourself and root; repeatable',
-      collect(parseCount),
+      '--allow-uid <user>',
+      'let this user in too, with :r only to read; repeatable',
+      collect(parseAllowed('passwd')),
+    )
+    .option(
+      '--allow-gid <group>',
+      'let members of this group in too, with :r only to read; repeatable',
+      collect(parseAllowed('group')),
+    )
+    .option(
+      '--limit <name=amount>',
+      'what a client may take (views=1000, keptBytes=64MiB; all in docs/security.md); repeatable',
+      collect(parseLimit),
     )
     .option(
       '--publish <dir:path>',
@@ -110,12 +127,11 @@ async function serve(run: Run, options: Options): Promise<void> {
   out.say('clusterfs: stopped');
 }
 
-function start(
-  { listen = [], memory = defaultMemory, inodes, store, writeBack, capacity, allowUid = [] }: Options,
-  log: Log,
-): ClusterNode {
+function start(options: Options, log: Log): ClusterNode {
+  const { listen = [], memory = defaultMemory, inodes, store, writeBack, capacity } = options;
+  const { allowUid = [], allowGid = [], limit = [] } = options;
   const [first = resolve(defaultSocket()), ...alsoListen] = new Set(listen);
-  return startNode({
+  const node = startNode({
     socketPath: first,
     alsoListen,
     memory,
@@ -123,10 +139,16 @@ function start(
     ...(store === undefined ? {} : { store }),
     ...(capacity === undefined ? {} : { capacity }),
     ...(writeBack === undefined ? {} : { writeBackMs: writeBack }),
-    ...(allowUid.length === 0 ? {} : { allowUids: allowUid }),
+    allowUids: allowUid,
+    allowGids: allowGid,
+    limits: Object.fromEntries(limit),
     onError: (error) => log.error('a request failed by a fault of the node', error),
     onNotice: (message) => log.notice(message),
   });
+  const closed = allowUid.length + allowGid.length > 0 ? closedDirectory(first) : undefined;
+  if (closed !== undefined)
+    log.notice(`${closed} may not be entered by all: who is allowed may not get here`);
+  return node;
 }
 
 function announce(

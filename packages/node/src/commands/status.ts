@@ -31,6 +31,7 @@ function show(out: Output, s: StatusReport, ownSession: number): void {
       ['inodes', `${(s.inodes - s.freeInodes).toLocaleString('en')} of ${s.inodes.toLocaleString('en')}`],
       ['activity', `${s.commits.toLocaleString('en')} commits, ${s.events.toLocaleString('en')} events`],
       ['process', `${formatSize(s.rssBytes)} resident`],
+      ...(s.refused + s.overLimit === 0 ? [] : [['turned away', turnedAwayText(s)]]),
     ].map(([name = '', value = '']) => [bold(name), value]),
   );
   out.say('');
@@ -70,6 +71,12 @@ function show(out: Output, s: StatusReport, ownSession: number): void {
     out.say(yellow(`session ${session} (pid ${pid}) of before has not come back yet`));
   }
 }
+
+const turnedAwayText = ({ refused, overLimit }: StatusReport): string =>
+  [
+    `${count(refused, 'connection of a user', 'connections of users')} who may not connect`,
+    `${overLimit.toLocaleString('en')} for a limit`,
+  ].join(', ');
 
 function storeText({ store }: StatusReport): string {
   if (store === null) return 'none: files live in memory only';

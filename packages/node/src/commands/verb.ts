@@ -7,7 +7,7 @@
  *      once)
  */
 import { realpathSync } from 'node:fs';
-import { type ClusterFs, defaultUrl, mount, socketFor } from 'cluster-fs';
+import { type ClusterFs, defaultUrl, type MountOptions, mount, socketFor } from 'cluster-fs';
 import type { Command } from 'commander';
 import { exitCodeOf, failureOf, Interrupted, OutputClosed, type StopSignal, stopSignals } from './failure.ts';
 import { createOutput, type Output } from './output.ts';
@@ -86,7 +86,7 @@ export function withMount<A extends readonly unknown[], O extends object>(
     const url = common.url ?? defaultUrl();
     const json = common.json === true;
     return perform({ host, command, url, json, isServer: false }, async (run, lose) => {
-      const fs = await mount(attachUrl(url), {
+      const fs = await mountAsAllowed(attachUrl(url), {
         label: `clusterfs ${command.name()}`,
         reconnectMs: limits.reconnectMs,
       });
@@ -98,6 +98,16 @@ export function withMount<A extends readonly unknown[], O extends object>(
       }
     });
   };
+}
+
+/** Who may only read gets a mount to read: verbs that change something are refused one by one. */
+async function mountAsAllowed(url: string, options: MountOptions): Promise<ClusterFs> {
+  try {
+    return await mount(url, options);
+  } catch (error) {
+    if (!(error instanceof Error) || !('code' in error) || error.code !== 'EROFS') throw error;
+    return mount(url, { ...options, access: 'r' });
+  }
 }
 
 /**

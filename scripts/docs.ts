@@ -17,6 +17,7 @@ import {
   toMarkdown,
 } from '@cluster-fs/transport';
 import { layout } from 'cluster-fs/segment';
+import { limitTable } from '../packages/node/src/limits.ts';
 import { storeHeader } from '../packages/node/src/store/store-file.ts';
 
 interface Message {
@@ -53,15 +54,39 @@ function eventTable(): string {
   return ['| id | event | fields | meaning |', '|--:|---|---|---|', ...rows].join('\n');
 }
 
-const limitTable = (): string =>
+const wireLimitTable = (): string =>
   [
     '| limit | value |',
     '|---|--:|',
     `| protocol version | ${protocolVersion} |`,
     `| frame body | ${frameLimits.frameBytes} bytes |`,
+    `| frame body before \`hello\` or \`attach\` is answered | ${frameLimits.firstFrameBytes} bytes |`,
     `| descriptors in a frame | ${frameLimits.frameDescriptors} |`,
     `| bytes queued for a peer that does not read | ${frameLimits.queuedBytes} |`,
   ].join('\n');
+
+/** What a client may take: the table of the node, and what the protocol itself bounds. */
+function accessLimitTable(): string {
+  const amount = (value: number): string =>
+    value === Number.POSITIVE_INFINITY ? 'none' : value.toLocaleString('en');
+  const rows = Object.entries(limitTable).map(
+    ([name, { default: value, of, code, answer, doc }]) =>
+      `| ${name} | ${amount(value)} | ${of} | ${code ?? '-'} | ${answer} | ${doc} |`,
+  );
+  const fixed = (
+    [
+      ['frameBytes', 'EPROTO', 'closed', 'bytes of a message'],
+      ['firstFrameBytes', 'EPROTO', 'closed', 'bytes of a message before `hello` is answered'],
+      ['frameDescriptors', 'EPROTO', 'closed', 'descriptors with a message'],
+      ['queuedBytes', 'EPIPE', 'closed', 'bytes that wait for a peer that does not read'],
+    ] as const
+  ).map(
+    ([name, code, answer, doc]) =>
+      `| ${name} (fixed) | ${amount(frameLimits[name])} | connection | ${code} | ${answer} | ${doc} |`,
+  );
+  const head = '| limit | default | of each | code | beyond it | counts |';
+  return [head, '|---|--:|---|---|---|---|', ...rows, ...fixed].join('\n');
+}
 
 /** What each generated part says. */
 export const parts: Readonly<Record<string, () => string>> = {
@@ -69,11 +94,17 @@ export const parts: Readonly<Record<string, () => string>> = {
   storeStructs: () => toMarkdown(storeHeader),
   requests: requestTable,
   events: eventTable,
-  limits: limitTable,
+  limits: wireLimitTable,
+  accessLimits: accessLimitTable,
   errors: () => `An error carries: ${fieldsOf(errorReply.fields)}.`,
 };
 
-export const documents = ['docs/segment-format.md', 'docs/protocol.md', 'docs/store.md'] as const;
+export const documents = [
+  'docs/segment-format.md',
+  'docs/protocol.md',
+  'docs/store.md',
+  'docs/security.md',
+] as const;
 
 /** The text of a document with its generated parts filled anew. */
 export function fill(text: string): string {

@@ -53,6 +53,7 @@ const byType: Readonly<Record<string, fc.Arbitrary<unknown>>> = {
 
 const run = fc.record({ page: u32, count: u32 });
 const extent = fc.record({ filePage: u32, page: u32, count: u32 });
+const hole = fc.record({ filePage: u32, count: u32 });
 
 /** As long as the table admits: what it does not admit costs the connection, which is another test. */
 const textOf = (longest: number) => path.filter((text) => text.length <= longest);
@@ -67,6 +68,7 @@ function valueFor({ type }: Codec<unknown>): fc.Arbitrary<unknown> {
     return fc.constantFrom(...[...type.matchAll(/'([^']+)'/g)].map(([, word]) => word));
   if (type.startsWith('bytes(')) return fc.constant(new Uint8Array(Number.parseInt(type.slice(6), 10)));
   if (type.startsWith('run[')) return fc.array(run, { maxLength: 4 });
+  if (type.startsWith('hole[')) return fc.array(hole, { maxLength: 4 });
   if (type.startsWith('extent[')) return fc.array(extent, { maxLength: 4 });
   if (type.startsWith('u53[')) return fc.array(u53, { maxLength: 4 });
   throw new Error(`no hostile values for fields of type ${type}`);

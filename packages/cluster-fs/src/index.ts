@@ -13,6 +13,9 @@ export {
   FSWatcher,
   missingFunctions,
   missingPromises,
+  type RangeOptions,
+  type SparseHandle,
+  type SparsePromises,
   Stats,
 } from './fs/index.ts';
 export { type MountOptions, mount } from './mount.ts';

@@ -48,6 +48,11 @@ const extents = list(record('extent', extent), maxRuns);
 const guess = { ino: u32, generation: u32, layoutVersion: u53, address: u53, length: u53 };
 export type Guess = RecordOf<typeof guess>;
 
+/** `count` pages of a file, from `filePage` on, that have no page of the segment. */
+export const hole = { filePage: u32, count: u32 };
+export type Hole = RecordOf<typeof hole>;
+const holes = list(record('hole', hole), maxRuns);
+
 type Shape = Readonly<Record<string, Codec<unknown>>>;
 interface Entry {
   readonly id: number;
@@ -178,7 +183,7 @@ export const requests = {
   put: {
     id: 34,
     connection: 'request',
-    doc: 'Makes reserved pages the whole content of a file, made if missing: old or new, never between.',
+    doc: 'Makes reserved pages, around `holes`, the whole of a file, made if missing: old or new, whole.',
     fields: {
       path: optional(path),
       handle: optional(u53),
@@ -186,6 +191,7 @@ export const requests = {
       mode: u32,
       size: u53,
       runs,
+      holes: optional(holes),
       mtimeMs: optional(f64),
     },
     reply: { ino: u32, layoutVersion: u53 },
@@ -271,6 +277,20 @@ export const requests = {
     doc: 'Removes a whole tree in one transaction a thousand entries; counts what it removed.',
     fields: { path },
     reply: { removed: u53 },
+  },
+  fallocate: {
+    id: 48,
+    connection: 'request',
+    doc: 'fallocate(2): makes a hole, zeroes a range, or gives it pages. EBUSY names who holds it pinned.',
+    fields: {
+      path: optional(path),
+      handle: optional(u53),
+      mode: oneOf('allocate', 'punch', 'zero'),
+      keepSize: bool,
+      offset: u53,
+      length: u53,
+    },
+    reply: { size: u53 },
   },
   move: {
     id: 56,
@@ -388,7 +408,7 @@ export const events = {
     fields: {
       view: u53,
       serial: u53,
-      cause: oneOf('move', 'replace', 'truncate', 'grow', 'revoke'),
+      cause: oneOf('move', 'replace', 'truncate', 'grow', 'punch', 'zero', 'revoke'),
       layoutVersion: u53,
       size: u53,
       from: u32,
@@ -399,7 +419,12 @@ export const events = {
   changed: {
     id: 161,
     doc: 'node: the content under a view that follows by hand has a newer version; `advance` brings it.',
-    fields: { view: u53, cause: oneOf('replace', 'truncate', 'grow'), layoutVersion: u53, size: u53 },
+    fields: {
+      view: u53,
+      cause: oneOf('replace', 'truncate', 'grow', 'punch', 'zero'),
+      layoutVersion: u53,
+      size: u53,
+    },
   },
   event: {
     id: 162,

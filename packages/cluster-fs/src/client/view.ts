@@ -37,7 +37,7 @@ export interface ViewOptions {
  * is shorter.
  */
 export interface ViewEvent {
-  readonly cause: 'move' | 'replace' | 'truncate' | 'grow' | 'revoke';
+  readonly cause: 'move' | 'replace' | 'truncate' | 'grow' | 'punch' | 'zero' | 'revoke';
   readonly layoutVersion: number;
   /** Bytes of the file now. */
   readonly size: number;

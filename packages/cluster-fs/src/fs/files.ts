@@ -1,8 +1,8 @@
 /** The methods of node:fs/promises that work on the content of a file by its path. */
 import { constants } from 'node:fs';
 import { posix } from 'node:path';
-import { type ErrorCode, FsError, type Run } from '@cluster-fs/transport';
-import { InodeCopy, isDirectory } from '../segment/index.ts';
+import { type ErrorCode, FsError, type Hole, type Run } from '@cluster-fs/transport';
+import { InodeCopy, isDirectory, pageSize } from '../segment/index.ts';
 import { throwIfAborted } from './argument-errors.ts';
 import { booleanOf, flagsOf, integerOf, modeOf, type Options, optionsOf, pathOf } from './arguments.ts';
 import { accessMaskOf, setAttributes } from './attributes.ts';
@@ -10,8 +10,9 @@ import { contentOf, isSource } from './content.ts';
 import { assertWritable, type Context } from './context.ts';
 import { limits as copyLimits } from './data-file.ts';
 import { FileHandle, openHandle } from './handle.ts';
-import { fillOwnPages, giveBack, withOwnPages } from './own-pages.ts';
+import { fillOwnPages, giveBack, pagesFor, withOwnPages } from './own-pages.ts';
 import { readAt, type Source } from './reading.ts';
+import { nextData, nextHole } from './sparse.ts';
 import type { Term } from './term.ts';
 import { decoded, opensPlainly, readWhole, sourceOf } from './whole-file.ts';
 import { putWhole, replacesAll, limits as writeLimits } from './writing.ts';
@@ -119,7 +120,7 @@ export async function truncate(context: Context, path: unknown, length: unknown 
   await setAttributes(context, name, { syscall: 'open', follow: true }, { size });
 }
 
-/** Copies content and mode. The copy appears in one step. Holes of the source become pages of zeros. */
+/** Copies content and mode. The copy appears in one step. Holes of the source are holes of the copy. */
 export async function copyFile(context: Context, src: unknown, dest: unknown, mode: unknown): Promise<void> {
   const from = pathOf(src, 'src');
   const to = pathOf(dest, 'dest');
@@ -160,38 +161,64 @@ async function copy(context: Context, from: string, to: string, how: number): Pr
   const { backend, requests } = context;
   const flags =
     constants.O_WRONLY | constants.O_CREAT | constants.O_TRUNC | (exclusive ? constants.O_EXCL : 0);
-  let size = 0;
+  let [size, holes]: [number, readonly Hole[]] = [0, []];
   await withOwnPages(
     backend,
     async (term) => {
       const copied = await copyToOwnPages(context, source, term);
-      size = copied.size;
+      ({ size, holes } = copied);
       return copied.runs;
     },
-    (runs) => requests.request('put', { path: to, flags, mode, size, runs }),
+    (runs) => requests.request('put', { path: to, flags, mode, size, runs, holes }),
   );
   const keepsOther = exists && (old.mode & 0o7777) !== mode;
   if (keepsOther) await setAttributes(context, to, { syscall: 'copyfile', follow: true }, { mode });
 }
 
-async function copyToOwnPages(
-  context: Context,
-  source: Source,
-  term: Term,
-): Promise<{ runs: Run[]; size: number }> {
+interface OwnCopy {
+  readonly runs: Run[];
+  readonly holes: readonly Hole[];
+  readonly size: number;
+}
+
+async function copyToOwnPages(context: Context, source: Source, term: Term): Promise<OwnCopy> {
   const runs: Run[] = [];
+  const holes: Hole[] = [];
   const buffer = Buffer.allocUnsafeSlow(Math.min(source.inode.size, writeLimits.writeBytes));
   let size = 0;
   try {
     while (size < source.inode.size) {
-      const count = await readAt(context, source, buffer.subarray(0, source.inode.size - size), size);
+      source.refresh(context.backend.segment);
+      const part = nextPart(source, size, { mayHole: holes.length < maxHoles });
+      if (part.isHole) {
+        holes.push({ filePage: size / pageSize, count: pagesFor(part.end - size) });
+        size = part.end;
+        continue;
+      }
+      const count = await readAt(context, source, buffer.subarray(0, part.end - size), size);
       if (count === 0) break;
       runs.push(...(await fillOwnPages(context.backend, buffer.subarray(0, count), { term })));
       size += count;
+      // What is not a whole page is the last one, also when the file grows meanwhile.
+      if (count % pageSize !== 0) break;
     }
-    return { runs, size };
+    return { runs, holes, size };
   } catch (error) {
     giveBack(context.backend, term, runs);
     throw error;
   }
+}
+
+/** Holes that one message can name. What a file has more of them becomes pages of zeros in the copy. */
+const maxHoles = 65_536;
+
+/** What lies from `at` on, as far as it is all hole, or all in pages. */
+function nextPart(
+  { extents, inode: { size } }: Source,
+  at: number,
+  { mayHole }: { mayHole: boolean },
+): { isHole: boolean; end: number } {
+  const data = mayHole ? Math.min(nextData(extents, at), size) : at;
+  if (data > at) return { isHole: true, end: data };
+  return { isHole: false, end: mayHole ? Math.min(nextHole(extents, at), size) : size };
 }

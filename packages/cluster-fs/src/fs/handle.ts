@@ -20,6 +20,7 @@ import { assertWritable, type Context, statsOf } from './context.ts';
 import { readArguments, vectorArguments, writeArguments } from './handle-arguments.ts';
 import { accessOf, NodeHandle } from './node-handle.ts';
 import { readAt, Source } from './reading.ts';
+import { changeRange, type RangeMode, rangeOf, type SparseHandle, seekNow } from './sparse.ts';
 import type { BigIntStats, Stats } from './stats.ts';
 import { readableWebStream, readStreamOf, type StreamOptions, writeStreamOf } from './streams.ts';
 import { bufferFor, decoded } from './whole-file.ts';
@@ -39,9 +40,9 @@ export async function openHandle(
  * The FileHandle of node:fs/promises. It is an EventEmitter because node's is one: it tells 'close'.
  *
  * Two things differ: `fd` is a number of this mount and no kernel descriptor, and a handle that is never
- * closed is not closed by the garbage collector.
+ * closed is not closed by the garbage collector. What `SparseHandle` says is added.
  */
-export class FileHandle extends EventEmitter {
+export class FileHandle extends EventEmitter implements SparseHandle {
   readonly #context: Context;
   readonly #opened: NodeHandle;
   readonly #source: Source;
@@ -134,13 +135,8 @@ export class FileHandle extends EventEmitter {
   stat(options: { readonly bigint?: boolean } = {}): Promise<Stats | BigIntStats> {
     return this.#use('fstat', async () => {
       const { bigint } = options;
-      const inode = new InodeCopy();
-      const { ino, generation } = this.#opened;
       this.#context.backend.assertUsable('fstat');
-      if (!readInode(this.#context.backend.segment, ino, inode) || inode.generation !== generation) {
-        throw new FsError('ESTALE', 'fstat', { why: 'the inode is gone' });
-      }
-      return statsOf(this.#context, inode, bigint);
+      return statsOf(this.#context, this.#inode('fstat'), bigint);
     });
   }
 
@@ -150,6 +146,45 @@ export class FileHandle extends EventEmitter {
       if (!this.#writable || this.#isDirectory()) throw new FsError('EINVAL', 'ftruncate');
       await this.#inTurn(() => this.#setAttributes('ftruncate', { size }));
     });
+  }
+
+  punchHole(offset: unknown, length: unknown): Promise<void> {
+    return this.#changeRange('punch', () => rangeOf(offset, length));
+  }
+
+  zeroRange(offset: unknown, length: unknown, options?: unknown): Promise<void> {
+    return this.#changeRange('zero', () => rangeOf(offset, length, options));
+  }
+
+  allocate(offset: unknown, length: unknown, options?: unknown): Promise<void> {
+    return this.#changeRange('allocate', () => rangeOf(offset, length, options));
+  }
+
+  #changeRange(mode: RangeMode, given: () => ReturnType<typeof rangeOf>): Promise<void> {
+    return this.#use('fallocate', async () => {
+      const range = given();
+      assertWritable(this.#context, 'fallocate');
+      if (!this.#writable || this.#isDirectory()) throw new FsError('EBADF', 'fallocate');
+      const opened = this.#opened;
+      await this.#inTurn(() =>
+        opened.ask(() => {
+          const { size } = this.#inode('fallocate');
+          return changeRange(this.#context, { handle: opened.handle }, mode, { ...range, size });
+        }),
+      );
+    });
+  }
+
+  seekData(offset: unknown): Promise<number> {
+    return this.#use('lseek', async () =>
+      seekNow(this.#context, this.#source, integerOf(offset, 'offset'), 'data'),
+    );
+  }
+
+  seekHole(offset: unknown): Promise<number> {
+    return this.#use('lseek', async () =>
+      seekNow(this.#context, this.#source, integerOf(offset, 'offset'), 'hole'),
+    );
   }
 
   chmod(mode: unknown): Promise<void> {
@@ -238,6 +273,15 @@ export class FileHandle extends EventEmitter {
 
   get #writable(): boolean {
     return accessOf(this.#opened.flags) !== constants.O_RDONLY;
+  }
+
+  #inode(syscall: string): InodeCopy {
+    const inode = new InodeCopy();
+    const { ino, generation } = this.#opened;
+    if (!readInode(this.#context.backend.segment, ino, inode) || inode.generation !== generation) {
+      throw new FsError('ESTALE', syscall, { why: 'the inode is gone' });
+    }
+    return inode;
   }
 
   #isDirectory(): boolean {

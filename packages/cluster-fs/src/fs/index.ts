@@ -6,6 +6,7 @@ export { FileHandle } from './handle.ts';
 export { missingFunctions, missingPromises } from './missing.ts';
 export type { FilePromises } from './promises.ts';
 export type { ReplaceData, ReplaceOptions } from './replace.ts';
+export type { RangeOptions, SparseHandle, SparsePromises } from './sparse.ts';
 export { BigIntStats, Stats } from './stats.ts';
 export type { SyncReads } from './sync.ts';
 export { FSWatcher } from './watch.ts';

@@ -13,10 +13,11 @@ import { opendirSync, readdirSync } from './directory.ts';
 import { appendFile, copyFile, open, readFile, truncate, writeFile } from './files.ts';
 import { link, mkdir, mkdtemp, rename, rm, rmdir, symlink, unlink } from './names.ts';
 import { realPath } from './real-path.ts';
+import { createSparsePromises, type SparseHandle, type SparsePromises } from './sparse.ts';
 import { accessSync, readlinkSync } from './sync.ts';
 import { watchEvents } from './watch.ts';
 
-export type FilePromises = Pick<
+type NodePromises = Pick<
   typeof nodeFs.promises,
   | 'access'
   | 'appendFile'
@@ -50,6 +51,11 @@ export type FilePromises = Pick<
   | 'writeFile'
 >;
 
+/** The methods of node:fs/promises, and those of `SparsePromises`, which node has not. */
+export interface FilePromises extends Omit<NodePromises, 'open'>, SparsePromises {
+  open(...args: Parameters<NodePromises['open']>): Promise<nodeFs.promises.FileHandle & SparseHandle>;
+}
+
 interface StatOptions {
   readonly bigint?: boolean | undefined;
 }
@@ -58,6 +64,7 @@ interface StatOptions {
 export function createPromises(context: Context): FilePromises {
   const methods = {
     ...createReads(context),
+    ...createSparsePromises(context),
     appendFile: (path: unknown, data: unknown, options?: unknown) => appendFile(context, path, data, options),
     chmod: (path: unknown, mode: unknown) => chmod(context, path, mode),
     chown: (path: unknown, uid: unknown, gid: unknown) => chown(context, 'chown', path, uid, gid),

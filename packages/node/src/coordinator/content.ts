@@ -5,15 +5,17 @@
  * for it
  * (`writeBegin`), and here they become the file's.
  */
-import { type Event, type Extent, FsError, type Reply, type Request, type Run } from '@cluster-fs/transport';
+import { type Event, type Extent, FsError, type Reply, type Request } from '@cluster-fs/transport';
 import { type InodeCopy, isDirectory, isFile, pageSize } from 'cluster-fs/segment';
 import { exceeded } from '../limits.ts';
 import type { Coordinator } from './coordinator.ts';
 import type { Hold } from './gate.ts';
+import { fill, fillUnderWriters, type Gap, gaps } from './holes.ts';
 import { assertMayChange, createFile, openTarget } from './open.ts';
+import { assertNoPinnedWriter } from './pinned.ts';
 import { changeExtents } from './remap.ts';
-import { assertMemory, consume, giveBack, noSpace, takePages } from './reserve.ts';
-import { clip, layOut, merge, pageCountOf, splice } from './runs.ts';
+import { consume, giveBack, takePages } from './reserve.ts';
+import { clip, coalesce, layOut, merge, pageCountOf, splice } from './runs.ts';
 import type { Grant, Handle, Session } from './session.ts';
 
 export const pagesFor = (size: number): number => Math.ceil(size / pageSize);
@@ -55,9 +57,9 @@ export function handleOf(session: Session, id: number, syscall: string): Handle 
 }
 
 export async function put(c: Coordinator, session: Session, request: Request<'put'>): Promise<Reply<'put'>> {
-  const { path, handle, flags, mode, size, runs } = request;
-  if (pageCountOf(runs) !== pagesFor(size))
-    throw new FsError('EINVAL', 'write', { why: 'pages and size disagree' });
+  const { path, handle, flags, mode, size } = request;
+  assertFits(c, size, 'write', path);
+  assertCovers(request);
   if (handle !== undefined) return replace(c, session, writableHandle(session, handle), request);
   if (path === undefined) throw new FsError('EINVAL', 'open', { why: 'neither path nor handle' });
   const target = openTarget(c, session, { path, flags, write: true });
@@ -66,6 +68,19 @@ export async function put(c: Coordinator, session: Session, request: Request<'pu
     const ino = createFile(c, session, target, { path, mode });
     return setContent(c, session, { ino, path, request });
   });
+}
+
+/** Pages and holes are the whole file, each page of it once. */
+function assertCovers({ size, runs, holes = [] }: Request<'put'>): void {
+  const empty = holes.reduce((sum, { count }) => sum + count, 0);
+  let end = 0;
+  const inOrder = holes.every(({ filePage, count }) => {
+    const follows = count > 0 && filePage >= end;
+    end = filePage + count;
+    return follows;
+  });
+  if (!inOrder || end > pagesFor(size) || pageCountOf(runs) + empty !== pagesFor(size))
+    throw new FsError('EINVAL', 'write', { why: 'pages and size disagree' });
 }
 
 function replace(
@@ -88,10 +103,14 @@ function setContent(
   session: Session,
   { ino, request }: { ino: number; path: string; request: Request<'put'> },
 ): Reply<'put'> {
-  const { size, runs, mtimeMs } = request;
-  consume(c, runs, session.reservations);
+  const { size, runs, holes = [], mtimeMs } = request;
   const count = Math.max(pagesFor(c.inode(ino).size), pagesFor(size));
-  changeExtents(c, ino, layOut(runs, 0), { cause: 'replace', from: 0, count, size });
+  assertNoPinnedWriter(c, ino, { from: 0, count }, 'write');
+  consume(c, runs, session.reservations);
+  const asExtents = holes.map((hole) => ({ ...hole, page: 0 }));
+  const laidOut = coalesce(fill(gaps(asExtents, 0, pagesFor(size)), runs));
+  const filled = fillUnderWriters(c, ino, laidOut, size);
+  changeExtents(c, ino, filled, { cause: 'replace', from: 0, count, size });
   const now = c.now();
   const record = c.writer.touchInode(ino);
   record.mtimeMs = mtimeMs ?? now;
@@ -149,38 +168,7 @@ function grow(
   });
 }
 
-/**
- * Gives pages to the holes of a file that somebody maps to write: a store into a hole would land in memory
- * that only that process sees. Requires: inside mutate.
- */
-export function fillUnderWriters(
-  c: Coordinator,
-  ino: number,
-  extents: readonly Extent[],
-  size: number,
-): Extent[] {
-  const written = [...c.viewsOf(ino)].some((view) => view.mode === 'rw');
-  return written ? fillHoles(c, extents, size) : [...extents];
-}
-
-/** `extents` with a page for every page of the file; the new ones are zeros, and taken from tmpfs at once. */
-export function fillHoles(c: Coordinator, extents: readonly Extent[], size: number): Extent[] {
-  const missing = gaps(extents, 0, pagesFor(size));
-  const count = missing.reduce((sum, m) => sum + m.count, 0);
-  if (count === 0) return [...extents];
-  assertMemory(c, count);
-  const runs = c.writer.pages.allocate(count);
-  if (runs === undefined) throw noSpace(c, count);
-  c.writer.onRollback(() => {
-    for (const run of runs) c.writer.pages.release(run);
-  });
-  // With a store, a page that nobody wrote would count as absent after a crash.
-  if (c.pager === undefined) c.data.allocate(runs);
-  else c.data.fillZeros(runs);
-  return merge(extents, fill(missing, runs));
-}
-
-function touchModified(c: Coordinator, ino: number, path: string): void {
+export function touchModified(c: Coordinator, ino: number, path: string): void {
   const now = c.now();
   const record = c.writer.touchInode(ino);
   record.mtimeMs = now;
@@ -192,7 +180,7 @@ function touchModified(c: Coordinator, ino: number, path: string): void {
  * Wipes the rest of the last page before a file grows over it: what lies behind the end was never promised to
  * be zero, a view may have stored there.
  */
-function extendZeros(c: Coordinator, { ino, size }: InodeCopy, newEnd: number): void {
+export function extendZeros(c: Coordinator, { ino, size }: InodeCopy, newEnd: number): void {
   if (newEnd <= size) return;
   c.contentChanges(ino, { from: Math.floor(size / pageSize), count: 1 });
   wipeTail(c, ino, size)();
@@ -302,43 +290,6 @@ function beginHeld(
 const missingPages = (c: Coordinator, ino: number, offset: number, length: number): Gap[] =>
   gaps(c.extents(ino), Math.floor(offset / pageSize), pagesFor(offset + length));
 
-interface Gap {
-  readonly filePage: number;
-  readonly count: number;
-}
-
-/** What `extents` leave open between file pages `from` and `end`. */
-function gaps(extents: readonly Extent[], from: number, end: number): Gap[] {
-  const open: Gap[] = [];
-  let next = from;
-  for (const e of clip(extents, from, end - from)) {
-    if (e.filePage > next) open.push({ filePage: next, count: e.filePage - next });
-    next = e.filePage + e.count;
-  }
-  if (next < end) open.push({ filePage: next, count: end - next });
-  return open;
-}
-
-/** Gives each missing range its pages out of `runs`, which are as many. */
-function fill(missing: readonly Gap[], runs: readonly Run[]): Extent[] {
-  const filled: Extent[] = [];
-  let next = 0;
-  let used = 0;
-  for (const gap of missing) {
-    for (let done = 0; done < gap.count; ) {
-      const { page, count } = runs[next] as Run;
-      const part = Math.min(gap.count - done, count - used);
-      filled.push({ filePage: gap.filePage + done, page: page + used, count: part });
-      done += part;
-      used += part;
-      if (used < count) continue;
-      next++;
-      used = 0;
-    }
-  }
-  return filled;
-}
-
 export async function writeEnd(
   c: Coordinator,
   session: Session,
@@ -410,7 +361,7 @@ export function endGrant(c: Coordinator, grant: Grant): void {
 }
 
 /** No file is larger than the segment; page numbers are 32 bits. */
-function assertFits(c: Coordinator, end: number, syscall: string, path?: string): void {
+export function assertFits(c: Coordinator, end: number, syscall: string, path?: string): void {
   if (end > c.segment.dataSize) throw new FsError('EFBIG', syscall, { path, why: 'larger than the segment' });
 }
 
@@ -425,6 +376,7 @@ export function resize(c: Coordinator, ino: number, size: number): void {
   const from = Math.min(before, after);
   const count = Math.abs(before - after);
   const cause = size < inode.size ? 'truncate' : 'grow';
+  if (size < inode.size) assertNoPinnedWriter(c, ino, { from, count }, 'truncate');
   extendZeros(c, inode, size);
   // The place is looked up now: a later change of the same commit may take the page away, and punches it
   // after this.

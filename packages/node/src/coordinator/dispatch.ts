@@ -15,6 +15,7 @@ import { setAttributes } from './attributes.ts';
 import { attachPages, put, reserve, unreserve, writeBegin, writeEnd } from './content.ts';
 import type { Coordinator } from './coordinator.ts';
 import { defrag } from './defrag.ts';
+import { fallocate } from './fallocate.ts';
 import { type MoveOptions, moveFile } from './move.ts';
 import { link, mkdir, remove, rename, rmdir, symlink, unlink } from './namespace.ts';
 import { assertMayChange, close, open } from './open.ts';
@@ -77,6 +78,8 @@ export function dispatch(
       return symlink(c, session, request.fields);
     case 'setAttributes':
       return setAttributes(c, session, request.fields);
+    case 'fallocate':
+      return fallocate(c, session, request.fields);
     case 'remove':
       return remove(c, session, request.fields);
     default:

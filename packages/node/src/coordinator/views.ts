@@ -17,8 +17,9 @@ import {
 import { allows, InodeCopy, isDirectory, mayAccess, pageSize, readInode, walk } from 'cluster-fs/segment';
 import { exceeded } from '../limits.ts';
 import { wholeFile } from '../store/stored.ts';
-import { fillHoles, pagesFor } from './content.ts';
+import { pagesFor } from './content.ts';
 import type { Coordinator } from './coordinator.ts';
+import { fillHoles } from './holes.ts';
 import { assertMayChange } from './open.ts';
 import { changeExtents, expectAnswer } from './remap.ts';
 import { clip, overlap, sameExtents } from './runs.ts';
@@ -120,7 +121,7 @@ function assertRoomForView(c: Coordinator, session: Session, path: string): void
 /** Stores into a hole would be lost, so a file that is mapped to write has none. */
 function fillForWriter(c: Coordinator, ino: number, size: number): void {
   const before = c.extents(ino);
-  const filled = fillHoles(c, before, size);
+  const filled = fillHoles(c, before, { from: 0, end: pagesFor(size) });
   if (filled.length === before.length && filled.every((e, i) => e.count === before[i]?.count)) return;
   changeExtents(c, ino, filled, { cause: 'grow', from: 0, count: pagesFor(size) });
 }
@@ -246,6 +247,8 @@ function goOn(c: Coordinator, session: Session, request: Request<'present'>): Re
     readInode(c.segment, ino, copy) && copy.generation === generation && mayKeep(copy, session, mode);
   const from = offset / pageSize;
   const pages = pagesFor(length);
+  // Before this lease was known again, somebody may have made a hole.
+  if (alive && mode === 'rw') fillForWriter(c, ino, copy.size);
   const current = alive ? clip(c.extents(ino), from, pages) : [];
   // Content is the same as long as the file still has pages that the view maps, or never had any other
   // version.

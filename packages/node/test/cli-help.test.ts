@@ -17,6 +17,7 @@ const verbs = [
   'mv',
   'df',
   'extents',
+  'fallocate',
   'move',
   'defrag',
   'status',

@@ -1,4 +1,4 @@
-import { FsError } from 'cluster-fs';
+import { type Extent, FsError } from 'cluster-fs';
 import type { Command } from 'commander';
 import { clusterPath } from './paths.ts';
 import { count, formatSize } from './size.ts';
@@ -25,16 +25,34 @@ export function addExtents(program: Command, host: Host): void {
           count: pages,
         }));
         out.result({ path: name, size, pageSize, extents });
-        out.say(`${name}: ${formatSize(size)} in ${count(extents.length, 'extent')}`);
+        const held = extents.reduce((sum, extent) => sum + extent.count, 0) * pageSize;
+        const sparse = held < size ? `, ${formatSize(held)} held` : '';
+        out.say(`${name}: ${formatSize(size)} in ${count(extents.length, 'extent')}${sparse}`);
         out.table(
           ['FILE PAGE', 'SEGMENT PAGE', 'PAGES', 'SIZE'].map((head) => ({ head, align: 'right' })),
-          extents.map(({ filePage, page, count: pages }) => [
+          withHoles(extents, Math.ceil(size / pageSize)).map(({ filePage, page, count: pages }) => [
             String(filePage),
-            String(page),
+            page === undefined ? 'hole' : String(page),
             String(pages),
             formatSize(pages * pageSize),
           ]),
         );
       }),
     );
+}
+
+/** Extents, and what lies between them and up to the end of the file, with no page. */
+function withHoles(extents: readonly Extent[], end: number) {
+  const rows: { filePage: number; page: number | undefined; count: number }[] = [];
+  let next = 0;
+  const hole = (until: number): void => {
+    if (until > next) rows.push({ filePage: next, page: undefined, count: until - next });
+  };
+  for (const extent of extents) {
+    hole(extent.filePage);
+    rows.push(extent);
+    next = extent.filePage + extent.count;
+  }
+  hole(end);
+  return rows;
 }

@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import { existsSync, rmSync } from 'node:fs';
-import { link, mkdir, open, rename, stat, symlink } from 'node:fs/promises';
+import { type FileHandle, link, mkdir, open, rename, stat, symlink } from 'node:fs/promises';
 import { basename, dirname, join, posix } from 'node:path';
 import { FsError } from 'cluster-fs';
 import type { Command } from 'commander';
@@ -22,7 +22,8 @@ export function addGet(program: Command, host: Host): void {
     description:
       'What is copied is the file as it is now, also when it is replaced meanwhile. It appears on the ' +
       'disk in one ' +
-      'step; an interrupted get leaves nothing. When LOCAL is a directory the file goes into it.',
+      'step; an interrupted get leaves nothing. Pages of zeros are holes of the copy. When LOCAL is a ' +
+      'directory the file goes into it.',
     examples: [
       'clusterfs get /models/model.bin .',
       'clusterfs get -r /assets ./assets',
@@ -113,10 +114,12 @@ async function getFile(
   try {
     try {
       for await (const chunk of snapshotChunks(fs, from, signal)) {
-        await file.writeFile(chunk);
+        await writeSparse(file, chunk, bytes);
         bytes += chunk.length;
         onProgress(bytes);
       }
+      // Pages of zeros at its end were not written.
+      await file.truncate(bytes);
       await file.chmod(entry.mode);
     } finally {
       await file.close();
@@ -128,6 +131,24 @@ async function getFile(
   } finally {
     // Also after a link: that was one name, this is the other.
     rmSync(temporary, { force: true });
+  }
+}
+
+const zeros = Buffer.alloc(4096);
+
+/** Pages of zeros are left out: they are holes of the copy, as they may have been of the file. */
+async function writeSparse(file: FileHandle, chunk: Buffer, position: number): Promise<void> {
+  const isZero = (at: number): boolean =>
+    at + zeros.length <= chunk.length && zeros.compare(chunk, at, at + zeros.length) === 0;
+  for (let at = 0; at < chunk.length; ) {
+    const start = at;
+    const skips = isZero(at);
+    while (at < chunk.length && isZero(at) === skips) at += zeros.length;
+    if (skips) continue;
+    const end = Math.min(at, chunk.length);
+    for (let done = start; done < end; ) {
+      done += (await file.write(chunk, done, end - done, position + done)).bytesWritten;
+    }
   }
 }
 

@@ -9,6 +9,7 @@ import { addEvents } from './events.ts';
 import { addEvict } from './evict.ts';
 import { addExtents } from './extents.ts';
 import { exitCodes } from './failure.ts';
+import { addFallocate } from './fallocate.ts';
 import { addGet } from './get.ts';
 import { addHolders, addRevoke } from './holders.ts';
 import { addLs } from './ls.ts';
@@ -36,6 +37,7 @@ const verbs: readonly ((program: Command, host: Host) => void)[] = [
   addMv,
   addDf,
   addExtents,
+  addFallocate,
   addMove,
   addDefrag,
   addSync,

@@ -7,30 +7,9 @@
  */
 import type { Stats } from 'node:fs';
 import fc from 'fast-check';
-import type { PromisesLike } from '../conformance/tester.ts';
+import { type Command, command, type ModelWorld, noHandle, type RealWorld, slot } from './command.ts';
 import * as tree from './fs-model.ts';
-
-type FileHandle = Awaited<ReturnType<PromisesLike['open']>>;
-
-/** The model with the handles that the sequence has opened in it. */
-export interface ModelWorld {
-  readonly model: tree.Model;
-  readonly handles: Map<number, tree.Handle>;
-}
-
-/** A real filesystem, the directory that stands for the model's root, and the handles. */
-export interface RealWorld {
-  readonly fs: PromisesLike;
-  readonly root: string;
-  readonly handles: Map<number, FileHandle>;
-}
-
-interface Command<A> {
-  readonly weight: number;
-  readonly args: { readonly [K in keyof A]: fc.Arbitrary<A[K]> };
-  model(world: ModelWorld, args: A): unknown;
-  real(world: RealWorld, args: A): Promise<unknown>;
-}
+import { looks, ranges } from './sparse-commands.ts';
 
 export type Operation = readonly [name: string, args: Readonly<Record<string, unknown>>];
 
@@ -56,17 +35,11 @@ const target = fc.oneof(
   fc.constantFrom('.', 'a/', '/top'),
 );
 const flag = fc.constantFrom('r', 'r+', 'w', 'w+', 'wx', 'wx+', 'a', 'a+', 'ax');
-const slot = fc.integer({ min: 0, max: 1 });
 const length = fc.constantFrom(0, 1, 3, 100, 4096, 5000);
 const offset = fc.constantFrom(0, 1, 10, 4095, 4096, 9000);
 const position = fc.option(offset, { nil: undefined });
 const letter = fc.constantFrom('p', 'q', 'r', 's');
 const seconds = fc.integer({ min: 1000, max: 1005 });
-
-/** Keeps the types of one row together; the table forgets them. */
-function command<A>(row: Command<A>): Command<Record<string, unknown>> {
-  return row as unknown as Command<Record<string, unknown>>;
-}
 
 const bytesOf = (letters: string, count: number) => Buffer.alloc(count, letters);
 
@@ -95,7 +68,6 @@ const at = (world: RealWorld, given: string) => `${world.root}${given}`;
 const inSandbox = (world: RealWorld, given: string) => (given.startsWith('/') ? at(world, given) : given);
 const outOfSandbox = (world: RealWorld, given: string) =>
   given.startsWith(`${world.root}/`) ? given.slice(world.root.length) : given;
-const noHandle = 'no handle';
 
 const writeFile = command<{ path: string; letter: string; length: number; flag: string }>({
   weight: 6,
@@ -343,18 +315,22 @@ const statHandle = command<{ slot: number }>({
   },
 });
 
-const commands: Readonly<Record<string, Command<Record<string, unknown>>>> = {
+type Table = Readonly<Record<string, Command<Record<string, unknown>>>>;
+
+const commands: Table = {
   ...{ writeFile, appendFile, readFile, truncate, mkdir, rmdir, unlink, rename, link, symlink, readlink },
   ...{ realpath, readdir, stat, lstat, isSame, chmod, utimes, copyFile, rm },
-  ...{ open, close, read, write, truncateHandle, statHandle },
+  ...{ open, close, read, write, truncateHandle, statHandle, ...ranges },
 };
 
-const operation: fc.Arbitrary<Operation> = fc.oneof(
-  ...Object.entries(commands).map(([called, { weight, args }]) => ({
-    weight,
-    arbitrary: fc.tuple(fc.constant(called), fc.record(args)),
-  })),
-);
+/** Operations out of a table. */
+export const operationOf = (table: Table): fc.Arbitrary<Operation> =>
+  fc.oneof(
+    ...Object.entries(table).map(([called, { weight, args }]) => ({
+      weight,
+      arbitrary: fc.tuple(fc.constant(called), fc.record(args)),
+    })),
+  );
 
 /** Trees to begin with, so that not every sequence spends itself on building one. */
 const beginnings: readonly (readonly Operation[])[] = [
@@ -381,8 +357,32 @@ const beginnings: readonly (readonly Operation[])[] = [
 ];
 
 export const sequence: fc.Arbitrary<Operation[]> = fc
-  .tuple(fc.constantFrom(...beginnings), fc.array(operation, { minLength: 1, maxLength: 60, size: 'max' }))
+  .tuple(
+    fc.constantFrom(...beginnings),
+    fc.array(operationOf(commands), { minLength: 1, maxLength: 60, size: 'max' }),
+  )
   .map(([beginning, operations]) => [...beginning, ...operations]);
+
+const data = fc.constantFrom('p', 'q');
+const place = fc.constantFrom(0, 1, 4095, 4096, 8192, 9000, 20_000);
+const amount = fc.constantFrom(1, 100, 4096, 5000, 12_288);
+
+/** What changes where one file has pages, and what looks for them; by two handles on it. */
+export const sparseSequence: fc.Arbitrary<Operation[]> = fc
+  .array(
+    operationOf({
+      write: { ...write, args: { slot, letter: data, length: amount, position: place } },
+      truncateHandle: { ...truncateHandle, args: { slot, size: place } },
+      ...ranges,
+      ...looks,
+    }),
+    { minLength: 1, maxLength: 30, size: 'max' },
+  )
+  .map((operations) => [
+    ['open', { slot: 0, path: '/top/a', flag: 'w+' }],
+    ['open', { slot: 1, path: '/top/a', flag: 'r+' }],
+    ...operations,
+  ]);
 
 export type Outcome = { readonly result: unknown } | { readonly error: string };
 
@@ -404,7 +404,7 @@ export async function onReal(world: RealWorld, [called, args]: Operation): Promi
 }
 
 function row(called: string): Command<Record<string, unknown>> {
-  const found = commands[called];
+  const found = commands[called] ?? looks[called];
   if (found === undefined) throw new Error(`no command is called ${called}`);
   return found;
 }

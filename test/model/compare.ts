@@ -1,14 +1,8 @@
 /** Runs one sequence on several filesystems in lockstep, and says where they first disagree. */
 import { isDeepStrictEqual } from 'node:util';
 import type { PromisesLike } from '../conformance/tester.ts';
-import {
-  type ModelWorld,
-  type Operation,
-  type Outcome,
-  onModel,
-  onReal,
-  type RealWorld,
-} from './commands.ts';
+import type { ModelWorld, RealWorld, SparseCalls } from './command.ts';
+import { type Operation, type Outcome, onModel, onReal } from './commands.ts';
 import { createModel, mkdir, type Rules } from './fs-model.ts';
 
 export interface Subject {
@@ -39,16 +33,17 @@ export interface RealSubject {
   readonly fs: PromisesLike;
   /** An existing directory; each sequence gets a new one below it. */
   readonly root: string;
+  readonly sparse: SparseCalls;
   /** What the filesystem's own checker finds; nothing is good. */
   check?(): Promise<readonly string[]>;
 }
 
-export function realSubject({ name, fs, root, check }: RealSubject): Subject {
+export function realSubject({ name, fs, root, sparse, check }: RealSubject): Subject {
   return {
     name,
     async begin() {
       const sandbox = await fs.realpath(await fs.mkdtemp(`${root}/sequence-`));
-      const world: RealWorld = { fs, root: sandbox, handles: new Map() };
+      const world: RealWorld = { fs, root: sandbox, handles: new Map(), sparse };
       await fs.mkdir(`${sandbox}/top`);
       const end = async () => {
         const whileOpen = (await check?.()) ?? [];

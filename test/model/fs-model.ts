@@ -22,7 +22,12 @@ interface Common {
   mode: number;
   mtime: number | 'now';
 }
-type File = Common & { readonly kind: 'file'; bytes: Uint8Array };
+type File = Common & {
+  readonly kind: 'file';
+  bytes: Uint8Array;
+  /** Numbers of the pages that hold data; the others are holes. */
+  data: Set<number>;
+};
 type Link = Common & { readonly kind: 'link'; readonly target: string };
 type Directory = Common & {
   readonly kind: 'directory';
@@ -45,6 +50,7 @@ export interface Rules {
   readonly appendGoesToTheEnd: boolean;
   readonly growingMakesZeros: boolean;
   readonly unlinkTouchesParent: boolean;
+  readonly punchingFreesPages: boolean;
 }
 
 export const linuxRules: Rules = {
@@ -52,6 +58,7 @@ export const linuxRules: Rules = {
   appendGoesToTheEnd: true,
   growingMakesZeros: true,
   unlinkTouchesParent: true,
+  punchingFreesPages: true,
 };
 
 export interface Model {
@@ -152,6 +159,15 @@ function resize(model: Model, file: File, size: number): void {
   bytes.set(file.bytes.subarray(0, size));
   file.bytes = bytes;
   file.mtime = 'now';
+  for (const page of file.data) if (page >= pagesFor(size)) file.data.delete(page);
+}
+
+const pageSize = 4096;
+const pagesFor = (length: number): number => Math.ceil(length / pageSize);
+
+/** The pages of a range hold data from here on. */
+function addData(file: File, offset: number, end: number): void {
+  for (let page = Math.floor(offset / pageSize); page < pagesFor(end); page++) file.data.add(page);
 }
 
 export function read(handle: Handle, length: number, position: number | undefined): Uint8Array {
@@ -170,6 +186,7 @@ export function write(model: Model, handle: Handle, data: Uint8Array, position: 
   if (data.length > 0) {
     resize(model, file, Math.max(file.bytes.length, at + data.length));
     file.bytes.set(data, at);
+    addData(file, at, at + data.length);
   }
   if (position === undefined) handle.position = at + data.length;
   return data.length;
@@ -178,6 +195,45 @@ export function write(model: Model, handle: Handle, data: Uint8Array, position: 
 export function truncateHandle(model: Model, handle: Handle, size: number): void {
   resize(model, writable(handle, 'EINVAL'), size);
 }
+
+/** fallocate(2). A page is free when all of it is in the hole; the others are zeroed in their part of it. */
+export function punchHole(model: Model, handle: Handle, offset: number, length: number): void {
+  const file = rangeTarget(handle, offset, length);
+  const end = offset + length;
+  file.bytes.fill(0, offset, end);
+  if (!model.rules.punchingFreesPages) return;
+  for (let page = pagesFor(offset); page < Math.floor(end / pageSize); page++) file.data.delete(page);
+}
+
+export function zeroRange(model: Model, handle: Handle, offset: number, length: number): void {
+  allocate(model, handle, offset, length);
+  rangeTarget(handle, offset, length).bytes.fill(0, offset, offset + length);
+}
+
+export function allocate(model: Model, handle: Handle, offset: number, length: number): void {
+  const file = rangeTarget(handle, offset, length);
+  resize(model, file, Math.max(file.bytes.length, offset + length));
+  addData(file, offset, offset + length);
+}
+
+function rangeTarget(handle: Handle, offset: number, length: number): File {
+  if (offset < 0 || length <= 0) throw new Errno('EINVAL');
+  const file = writable(handle, 'EBADF');
+  file.mtime = 'now';
+  return file;
+}
+
+/** lseek(2): the first byte at or behind `offset` that is data, or none. The end of a file is a hole. */
+export function seek({ inode }: Handle, offset: number, what: 'data' | 'hole'): number {
+  const { bytes, data } = inode as File;
+  for (let at = offset; offset >= 0 && at < bytes.length; at += pageSize - (at % pageSize)) {
+    if (data.has(Math.floor(at / pageSize)) === (what === 'data')) return at;
+  }
+  if (offset < 0 || offset >= bytes.length || what === 'data') throw new Errno('ENXIO');
+  return bytes.length;
+}
+
+export const heldPages = ({ inode }: Handle): number => (inode as File).data.size;
 
 export function mkdir(model: Model, path: string): void {
   const place = walk(model, path, 'never');
@@ -286,6 +342,7 @@ export function copyFile(model: Model, from: string, to: string, exclusive: bool
   if (source.inode.kind === 'directory') throw new Errno('EISDIR');
   resize(model, copy, 0);
   copy.bytes = source.inode.bytes.slice();
+  copy.data = new Set(source.inode.data);
   copy.mode = source.inode.mode;
 }
 
@@ -358,7 +415,8 @@ export function statOf(inode: Inode) {
 }
 
 function newFile(): File {
-  return { kind: 'file', bytes: new Uint8Array(0), nlink: 1, mode: 0o666 & ~process.umask(), mtime: 'now' };
+  const common = { nlink: 1, mode: 0o666 & ~process.umask(), mtime: 'now' } as const;
+  return { kind: 'file', bytes: new Uint8Array(0), data: new Set(), ...common };
 }
 
 function newDirectory(parent: Directory | undefined): Directory {

@@ -9,13 +9,17 @@ import fc from 'fast-check';
 import { onTestFinished } from 'vitest';
 import { type Operation, sequence } from './commands.ts';
 import { compare, realSubject, type Subject } from './compare.ts';
+import { linuxSparse } from './linux-sparse.ts';
 
 const { CLUSTERFS_MODEL_RUNS: runs, CLUSTERFS_MODEL_SEED: seed, CLUSTERFS_MODEL_PATH: path } = process.env;
 
 export const limitMs = runs === undefined ? 120_000 : 3_600_000;
 
-export function agree(subjects: readonly Subject[]): fc.IAsyncProperty<[Operation[]]> {
-  return fc.asyncProperty(sequence, (operations) => compare(subjects, operations));
+export function agree(
+  subjects: readonly Subject[],
+  sequences: fc.Arbitrary<Operation[]> = sequence,
+): fc.IAsyncProperty<[Operation[]]> {
+  return fc.asyncProperty(sequences, (operations) => compare(subjects, operations));
 }
 
 /** `usualRuns` fits the time of CI; the environment may ask for more, or for one that failed. */
@@ -31,5 +35,5 @@ export function parameters(usualRuns: number): fc.Parameters<[Operation[]]> {
 export async function linuxSubject(): Promise<Subject> {
   const root = await fs.promises.mkdtemp('/dev/shm/cluster-fs-model-');
   onTestFinished(() => fs.promises.rm(root, { recursive: true, force: true }));
-  return realSubject({ name: 'node:fs', fs: fs.promises, root });
+  return realSubject({ name: 'node:fs', fs: fs.promises, root, sparse: linuxSparse });
 }

@@ -69,7 +69,7 @@ interface Range {
   readonly keepSize: boolean;
 }
 
-/** The arguments of punchHole, zeroRange and allocate. EINVAL for what is no range, as fallocate(2) has it. */
+/** The arguments of punchHole, zeroRange and allocate. EINVAL for what is no range, as in fallocate(2). */
 export function rangeOf(offset: unknown, length: unknown, options?: unknown): Range {
   const range = { offset: integerOf(offset, 'offset'), length: integerOf(length, 'length') };
   const keepSize = booleanOf(objectOf(options ?? {}).keepSize ?? false, 'options.keepSize');

@@ -1,0 +1,90 @@
+/**
+ * What becomes of a view when something is done to its file: every operation, for every kind of view. The
+ * tests beside it run each cell; docs/leases.md prints the table.
+ */
+export interface Kind {
+  readonly client: 'on-demand' | 'pinned';
+  readonly follow: 'live' | 'manual';
+  readonly mode: 'r' | 'rw';
+}
+
+const of = (client: Kind['client'], follow: Kind['follow'], mode: Kind['mode']): Kind => ({
+  client,
+  follow,
+  mode,
+});
+
+export const kinds: readonly Kind[] = [
+  of('on-demand', 'live', 'r'),
+  of('on-demand', 'live', 'rw'),
+  of('on-demand', 'manual', 'r'),
+  of('on-demand', 'manual', 'rw'),
+  of('pinned', 'live', 'r'),
+  of('pinned', 'live', 'rw'),
+  of('pinned', 'manual', 'r'),
+  of('pinned', 'manual', 'rw'),
+];
+
+/** What each word means. */
+export const outcomes = {
+  'at once': 'the view has the new bytes when the operation is answered; who touches a page just then waits',
+  swapped:
+    'the session worker of the client swaps the pages a moment later; until then the view has the old bytes, and ' +
+    'their pages wait for it',
+  'on advance': 'the view keeps the old bytes, and their pages, until `advance()`',
+  same: 'nothing that the view shows changes',
+  EBUSY: 'refused: the error names session, pid and file; nothing has changed',
+} as const;
+export type Outcome = keyof typeof outcomes;
+
+export interface Case {
+  readonly operation: string;
+  /** In the order of `kinds`. */
+  readonly outcomes: readonly Outcome[];
+}
+
+const every = (outcome: Outcome): Outcome[] => kinds.map(() => outcome);
+
+/** Pages go, or others come in their place. */
+const exchanged = kinds.map(({ client, follow, mode }): Outcome => {
+  if (follow === 'manual') return 'on advance';
+  if (client === 'on-demand') return 'at once';
+  return mode === 'rw' ? 'EBUSY' : 'swapped';
+});
+
+/** Other pages, the same bytes. */
+const moved = kinds.map(
+  ({ client, mode }): Outcome => (client === 'pinned' && mode === 'rw' ? 'EBUSY' : 'same'),
+);
+
+export const cases = {
+  punch: { operation: '`punchHole` of whole pages', outcomes: exchanged },
+  punchPart: { operation: '`punchHole`, `zeroRange`: a part of a page', outcomes: every('at once') },
+  zero: { operation: '`zeroRange` of whole pages', outcomes: exchanged },
+  allocate: { operation: '`allocate` in a hole', outcomes: every('same') },
+  cut: { operation: '`truncate` down, whole pages', outcomes: exchanged },
+  cutPart: { operation: '`truncate` down: the rest of the last page', outcomes: every('at once') },
+  grow: { operation: '`truncate` up', outcomes: every('same') },
+  write: { operation: '`write` in place', outcomes: every('at once') },
+  replace: { operation: '`writeFile`, `replace`', outcomes: exchanged },
+  unlink: { operation: '`unlink`', outcomes: every('same') },
+  rename: { operation: '`rename`', outcomes: every('same') },
+  renameOver: { operation: '`rename` of another file over it', outcomes: every('same') },
+  move: { operation: '`move`', outcomes: moved },
+} as const satisfies Record<string, Case>;
+export type CaseName = keyof typeof cases;
+
+/** The table for people. */
+export function leaseTable(): string {
+  const heads = kinds.map(({ client, follow, mode }) => `${client}, ${follow}, ${mode}`);
+  const rows = Object.values(cases).map(
+    ({ operation, outcomes: each }: Case) => `| ${[operation, ...each].join(' | ')} |`,
+  );
+  return [
+    `| | ${heads.join(' | ')} |`,
+    `|---|${kinds.map(() => '---|').join('')}`,
+    ...rows,
+    '',
+    ...Object.entries(outcomes).map(([word, meaning]) => `- **${word}**: ${meaning}`),
+  ].join('\n');
+}

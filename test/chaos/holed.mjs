@@ -3,13 +3,16 @@
  *
  * Every second page is never punched: it is its own stamp, but for one counter for each writer, which keeps
  * its own count beside it. The pages between are punched and zeroed, whole and in part, all the time: a
- * word there is zero, or says which page it is in and after which punch it was stored.
+ * word there is zero, or says which page it is in and in which generation it was stored.
  */
 
 export const pages = 128;
 export const wordsPerPage = 1024;
 export const writerCount = 2;
-/** Numbers of the control file: the punch that has begun last, and whether to stop. */
+/**
+ * Numbers of the control file: the generation, which grows when a punch begins and when it was answered, and
+ * whether to stop.
+ */
 export const control = { generation: 0, stop: 1 };
 /** What other files are full of. */
 export const foreignWord = 0xdeadbeef;
@@ -18,10 +21,12 @@ export const foreignWord = 0xdeadbeef;
 const stampOf = (page) => (0x5a000000 | page) >>> 0;
 /** @param {number} page */
 export const isPunched = (page) => page % 2 === 1;
-/** A word as it is stored after a punch. @param {number} page @param {number} generation */
+/** A word as it is stored in a page that is punched. @param {number} page @param {number} generation */
 export const markOf = (page, generation) => (0x80000000 | (page << 20) | generation) >>> 0;
 /** @param {number} word */
 export const generationOf = (word) => word & 0xfffff;
+/** Between two punches. @param {number} generation */
+export const isQuiet = (generation) => generation % 2 === 1;
 /** Where writer n counts in a page that is never punched. @param {number} page @param {number} writer */
 export const counterAt = (page, writer) => page * wordsPerPage + 512 + writer;
 

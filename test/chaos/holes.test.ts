@@ -75,7 +75,7 @@ test(`${rounds} punches under readers make holes, and writes fill them`, async (
     if (fs.statSync('/holed').blocks < pages * 8) holes++;
     for (let page = first; page < last; page++) {
       if (!isPunched(page)) continue;
-      const bytes = Buffer.from(new Uint32Array(300).fill(markOf(page, round)).buffer);
+      const bytes = Buffer.from(new Uint32Array(300).fill(markOf(page, 2 * round + 1)).buffer);
       await handle.write(bytes, 0, bytes.length, page * pageBytes + 4 * (round % 700));
     }
   }
@@ -117,13 +117,15 @@ async function change(fs: ClusterFs, controls: View, round: number): Promise<[nu
   }
   if (round % 11 === 0) await fs.promises.rm(`/foreign-${round % 3}`, { force: true });
   const page = 1 + 2 * ((round * 13) % (pages / 2));
-  Atomics.store(new Int32Array(controls.buffer), control.generation, round);
+  const generation = new Int32Array(controls.buffer);
+  Atomics.store(generation, control.generation, 2 * round);
   if (round % 4 === 3) {
     // Parts of a page, which take nothing away from its other half.
     await fs.promises.punchHole('/holed', page * pageBytes, pageBytes / 2);
     await fs.promises.zeroRange('/holed', page * pageBytes + pageBytes / 2, pageBytes / 2);
   } else if (round % 4 === 2) await fs.promises.zeroRange('/holed', page * pageBytes, pageBytes);
   else await fs.promises.punchHole('/holed', page * pageBytes, pageBytes);
+  Atomics.store(generation, control.generation, 2 * round + 1);
   if (round % 17 === 0) await fs.promises.allocate('/holed', 0, pages * pageBytes);
   return [page, page + 1];
 }
@@ -131,7 +133,7 @@ async function change(fs: ClusterFs, controls: View, round: number): Promise<[nu
 /** Words of some pages that were stored before this round, and should be gone. */
 function staleWords(words: Uint32Array, first: number, last: number, round: number): number {
   const part = words.subarray(first * wordsPerPage, last * wordsPerPage);
-  return part.filter((word) => word !== 0 && generationOf(word) < round).length;
+  return part.filter((word) => word !== 0 && generationOf(word) < 2 * round).length;
 }
 
 const wordsOf = (bytes: Buffer): Uint32Array =>

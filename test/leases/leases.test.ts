@@ -136,6 +136,28 @@ describe.each(Object.keys(cases) as CaseName[])('%s', (name) => {
   );
 });
 
+describe('beside a view that keeps the old pages', () => {
+  const keepers = [
+    { client: 'on-demand', follow: 'manual', mode: 'r' },
+    { client: 'pinned', follow: 'live', mode: 'r' },
+  ] as const;
+
+  test.each(keepers)('($client, $follow) no store of a writer is lost', async (kind) => {
+    for (const name of ['punch', 'zero', 'replace'] as const) {
+      const { handle, view, close } = await arrange(acts[name], kind);
+      const writer = await mounts['on-demand'].map(path, { mode: 'rw' });
+      for (let round = 0; round < 50; round++) {
+        await acts[name].run(fs, handle);
+        writer.bytes[from] = round;
+        expect((await contentOf(handle))[from]).toBe(round);
+        if (view.follow === 'manual') await view.advance();
+      }
+      writer.close();
+      await close();
+    }
+  });
+});
+
 /** The file as it is before the operation, open, and the view on it. */
 async function arrange({ before }: Act, { client, follow, mode }: Kind) {
   await fs.promises.writeFile(path, Buffer.alloc(filePages * page, 1));

@@ -54,8 +54,9 @@ export function changeExtents(c: Coordinator, ino: number, extents: readonly Ext
   }
   const size = change.size ?? c.inode(ino).size;
   for (const view of keepers) tellChanged(c, view, change, { version, size });
+  const remains = keepers.some((view) => overlap(view.extents, left)) || swaps.some(isPinned);
   c.journal.afterCommit(() => {
-    for (const { view } of swaps) armForSwap(c, view, change);
+    for (const { view } of swaps) armForSwap(c, view, change, { remains });
   });
   finish(c, { ino, left, swaps, keepers, change, version, size, path: pathOf(c, ino) });
 }
@@ -113,7 +114,7 @@ function finish(c: Coordinator, { ino, left, swaps, keepers, change, version, si
   for (const view of kept) parties.push({ view, serial: view.sentSerial + 1 });
   for (const { view } of swaps)
     if (overlap(view.extents, left)) parties.push({ view, serial: view.sentSerial + 1 });
-  const pinned = swaps.some(({ view }) => view.session.userfault === undefined);
+  const pinned = swaps.some(isPinned);
   c.confine({ runs: left, ino, path, parties });
   c.journal.afterCommit(() => {
     if (kept.length === 0 && !pinned && swaps.length > 0) c.data.punch(left);
@@ -121,12 +122,20 @@ function finish(c: Coordinator, { ino, left, swaps, keepers, change, version, si
   });
 }
 
+const isPinned = ({ view }: Swap): boolean => view.session.userfault === undefined;
+
 /**
  * Registers the part of the view that changes, so that an absent page is waited for and not read as zeros.
+ * When the old pages remain, because somebody keeps them, a store must wait too: it would be lost with them.
  */
-function armForSwap(c: Coordinator, view: View, { from, count }: Change): void {
+function armForSwap(
+  c: Coordinator,
+  view: View,
+  { from, count }: Change,
+  { remains }: { remains: boolean },
+): void {
   const range = addressRange(view, from, count);
-  if (range !== undefined) arm(c, view, range, { writeProtect: false });
+  if (range !== undefined) arm(c, view, range, { writeProtect: remains && view.mode === 'rw' });
 }
 
 /** Registers a range of a client's memory with its userfaultfd, and write-protects it if asked to. */

@@ -124,7 +124,11 @@ async function change(fs: ClusterFs, controls: View, round: number): Promise<[nu
     await fs.promises.punchHole('/holed', page * pageBytes, pageBytes / 2);
     await fs.promises.zeroRange('/holed', page * pageBytes + pageBytes / 2, pageBytes / 2);
   } else if (round % 4 === 2) await fs.promises.zeroRange('/holed', page * pageBytes, pageBytes);
-  else await fs.promises.punchHole('/holed', page * pageBytes, pageBytes);
+  else {
+    // One upon the other: a client may still be busy with the one before.
+    for (let again = 0; again <= round % 5; again++)
+      await fs.promises.punchHole('/holed', page * pageBytes, pageBytes);
+  }
   Atomics.store(generation, control.generation, 2 * round + 1);
   if (round % 17 === 0) await fs.promises.allocate('/holed', 0, pages * pageBytes);
   return [page, page + 1];

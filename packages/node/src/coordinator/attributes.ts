@@ -8,6 +8,7 @@ import { handleOf, resize } from './content.ts';
 import type { Coordinator } from './coordinator.ts';
 import { assertMayChange } from './open.ts';
 import type { Session } from './session.ts';
+import { changeLayout } from './settled.ts';
 
 type SetAttributes = Request<'setAttributes'>;
 
@@ -20,7 +21,7 @@ export async function setAttributes(
   assertMayChange(session, syscall, path);
   const target = findTarget(c, session, request);
   if (request.size === undefined) return c.journal.mutate(() => change(c, target, request));
-  return c.gate.exclusive(target.ino, () => c.journal.mutate(() => change(c, target, request)));
+  return changeLayout(c, target.ino, () => change(c, target, request));
 }
 
 interface Target {

@@ -17,6 +17,7 @@ import { changeExtents } from './remap.ts';
 import { consume, giveBack, takePages } from './reserve.ts';
 import { clip, coalesce, layOut, merge, pageCountOf, splice } from './runs.ts';
 import type { Grant, Handle, Session } from './session.ts';
+import { changeLayout } from './settled.ts';
 
 export const pagesFor = (size: number): number => Math.ceil(size / pageSize);
 
@@ -89,12 +90,10 @@ function replace(
   { ino, path }: { ino: number; path: string },
   request: Request<'put'>,
 ): Promise<Reply<'put'>> {
-  return c.gate.exclusive(ino, () =>
-    c.journal.mutate(() => {
-      c.journal.afterCommit(() => c.hub.emit('replace', path, { size: request.size }));
-      return setContent(c, session, { ino, path, request });
-    }),
-  );
+  return changeLayout(c, ino, () => {
+    c.journal.afterCommit(() => c.hub.emit('replace', path, { size: request.size }));
+    return setContent(c, session, { ino, path, request });
+  });
 }
 
 /** Requires: inside mutate, with the layout held exclusively or the inode new. */

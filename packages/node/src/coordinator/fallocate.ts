@@ -15,6 +15,7 @@ import { assertNoPinnedWriter } from './pinned.ts';
 import { type Cause, changeExtents } from './remap.ts';
 import { clip, splice } from './runs.ts';
 import type { Session } from './session.ts';
+import { changeLayout } from './settled.ts';
 
 type Fallocate = Request<'fallocate'>;
 const syscall = 'fallocate';
@@ -32,7 +33,7 @@ export async function fallocate(
   // What live views are told to map must be there.
   if (request.mode === 'allocate')
     await c.pager?.fetch(target.ino, { from, count: pagesFor(offset + length) - from });
-  return c.gate.exclusive(target.ino, () => c.journal.mutate(() => change(c, target, request)));
+  return changeLayout(c, target.ino, () => change(c, target, request));
 }
 
 interface Target {

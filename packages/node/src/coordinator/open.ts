@@ -14,6 +14,7 @@ import { exceeded } from '../limits.ts';
 import { resize } from './content.ts';
 import type { Coordinator } from './coordinator.ts';
 import type { Handle, Session } from './session.ts';
+import { changeLayout } from './settled.ts';
 
 const {
   O_ACCMODE = 3,
@@ -135,14 +136,12 @@ export async function open(
       return { ...keepOpen(c, session, { ino, path, writable: wantsWrite(flags) }), created };
     });
   }
-  return c.gate.exclusive(target.ino, () =>
-    c.journal.mutate(() => {
-      if (c.inode(target.ino).size > 0) resize(c, target.ino, 0);
-      touchDirectory(c, target.ino);
-      c.journal.afterCommit(() => c.hub.emit('modify', path, {}));
-      return { ...keepOpen(c, session, { ino: target.ino, path, writable: wantsWrite(flags) }), created };
-    }),
-  );
+  return changeLayout(c, target.ino, () => {
+    if (c.inode(target.ino).size > 0) resize(c, target.ino, 0);
+    touchDirectory(c, target.ino);
+    c.journal.afterCommit(() => c.hub.emit('modify', path, {}));
+    return { ...keepOpen(c, session, { ino: target.ino, path, writable: wantsWrite(flags) }), created };
+  });
 }
 
 function keepOpen(

@@ -19,6 +19,7 @@ import {
 import { layout } from 'cluster-fs/segment';
 import { limitTable } from '../packages/node/src/limits.ts';
 import { storeHeader } from '../packages/node/src/store/store-file.ts';
+import { leaseTable } from '../test/leases/cases.ts';
 
 interface Message {
   readonly id: number;
@@ -96,6 +97,7 @@ export const parts: Readonly<Record<string, () => string>> = {
   events: eventTable,
   limits: wireLimitTable,
   accessLimits: accessLimitTable,
+  leases: leaseTable,
   errors: () => `An error carries: ${fieldsOf(errorReply.fields)}.`,
 };
 
@@ -104,6 +106,7 @@ export const documents = [
   'docs/protocol.md',
   'docs/store.md',
   'docs/security.md',
+  'docs/leases.md',
 ] as const;
 
 /** The text of a document with its generated parts filled anew. */

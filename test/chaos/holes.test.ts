@@ -85,6 +85,25 @@ test(`${rounds} punches under readers make holes, and writes fill them`, async (
   await leave(clients, node, fs);
 }, 60_000);
 
+test('a hole that was made while a writer was away has pages when it is back', async () => {
+  const { node, fs } = await start();
+  const storer = startChild('storer.mjs', [node.url, '/holed']);
+  await storer.hear('ready');
+  storer.process.kill('SIGSTOP');
+  await node.kill();
+  await node.start();
+  await fs.promises.punchHole('/holed', 0, 8 * pageBytes);
+  expect(fs.statSync('/holed').blocks).toBe((pages - 8) * 8);
+  storer.process.kill('SIGCONT');
+  await storer.hear('back');
+  storer.send({ at: pageBytes + 5, value: 0x77 });
+  await storer.hear('stored');
+  const expected = Buffer.alloc(8 * pageBytes);
+  expected[pageBytes + 5] = 0x77;
+  expect((await fs.promises.readFile('/holed')).subarray(0, 8 * pageBytes).equals(expected)).toBe(true);
+  await leave([storer], node, fs);
+}, 30_000);
+
 async function start(): Promise<{ node: NodeProcess; fs: ClusterFs; controls: View }> {
   const node = await startNodeProcess({ memory: 16 * MiB });
   const fs = await mount(node.url);

@@ -367,22 +367,25 @@ const data = fc.constantFrom('p', 'q');
 const place = fc.constantFrom(0, 1, 4095, 4096, 8192, 9000, 20_000);
 const amount = fc.constantFrom(1, 100, 4096, 5000, 12_288);
 
+const changes = {
+  write: { ...write, args: { slot, letter: data, length: amount, position: place } },
+  truncateHandle: { ...truncateHandle, args: { slot, size: place } },
+  ...ranges,
+};
+
+const onOneFile = (table: Table): fc.Arbitrary<Operation[]> =>
+  fc
+    .array(operationOf(table), { minLength: 1, maxLength: 30, size: 'max' })
+    .map((operations) => [
+      ['open', { slot: 0, path: '/top/a', flag: 'w+' }],
+      ['open', { slot: 1, path: '/top/a', flag: 'r+' }],
+      ...operations,
+    ]);
+
 /** What changes where one file has pages, and what looks for them; by two handles on it. */
-export const sparseSequence: fc.Arbitrary<Operation[]> = fc
-  .array(
-    operationOf({
-      write: { ...write, args: { slot, letter: data, length: amount, position: place } },
-      truncateHandle: { ...truncateHandle, args: { slot, size: place } },
-      ...ranges,
-      ...looks,
-    }),
-    { minLength: 1, maxLength: 30, size: 'max' },
-  )
-  .map((operations) => [
-    ['open', { slot: 0, path: '/top/a', flag: 'w+' }],
-    ['open', { slot: 1, path: '/top/a', flag: 'r+' }],
-    ...operations,
-  ]);
+export const sparseSequence = onOneFile({ ...changes, ...looks });
+/** The same without looking: for a file whose holes are filled, because somebody maps it to write. */
+export const filledSequence = onOneFile(changes);
 
 export type Outcome = { readonly result: unknown } | { readonly error: string };
 

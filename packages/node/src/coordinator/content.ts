@@ -309,7 +309,12 @@ export async function writeEnd(
       if (grant.added.length > 0) {
         if (written < grant.length) fillUnwritten(c, grant, written);
         attachAdded(c, grant, size);
-      } else if (size !== inode.size) c.writer.touchInode(grant.ino).size = size;
+      } else if (size !== inode.size) {
+        // No page comes, but views must hear how long the file is.
+        if (c.views.has(grant.ino))
+          grow(c, grant.ino, c.extents(grant.ino), { from: pagesFor(size), count: 0, size });
+        else c.writer.touchInode(grant.ino).size = size;
+      }
       touchModified(c, grant.ino, grant.path);
       return { size };
     });

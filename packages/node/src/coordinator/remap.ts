@@ -42,15 +42,16 @@ interface Swap {
  */
 export function changeExtents(c: Coordinator, ino: number, extents: readonly Extent[], change: Change): void {
   const before = c.extents(ino);
+  // Who keeps pages that the store alone has could not get them any more.
+  if ([...c.viewsOf(ino)].some(keepsPages)) c.pager?.fetchNow(ino, change);
   c.contentChanges(ino, { from: change.from, count: change.count });
   const version = commitExtents(c, ino, extents, change);
   const left = subtract(before, extents);
   const swaps: Swap[] = [];
   const keepers: View[] = [];
   for (const view of c.viewsOf(ino)) {
-    if (view.follow === 'live' && !view.behind)
-      swaps.push({ view, next: clip(extents, view.from, view.pages) });
-    else keepers.push(view);
+    if (keepsPages(view)) keepers.push(view);
+    else swaps.push({ view, next: clip(extents, view.from, view.pages) });
   }
   const size = change.size ?? c.inode(ino).size;
   for (const view of keepers) tellChanged(c, view, change, { version, size });
@@ -121,6 +122,9 @@ function finish(c: Coordinator, { ino, left, swaps, keepers, change, version, si
     for (const swap of swaps) sendRemap(c, swap, { change, version, size });
   });
 }
+
+/** Whether a view stays where it is when the content changes. */
+const keepsPages = ({ follow, behind }: View): boolean => follow === 'manual' || behind;
 
 const isPinned = ({ view }: Swap): boolean => view.session.userfault === undefined;
 

@@ -29,8 +29,8 @@ export const kinds: readonly Kind[] = [
 export const outcomes = {
   'at once': 'the view has the new bytes when the operation is answered; who touches a page just then waits',
   swapped:
-    'the session worker of the client swaps the pages a moment later; until then the view has the old bytes, and ' +
-    'their pages wait for it',
+    'the session worker of the client swaps the pages a moment later; until then the view has the old ' +
+    'bytes, and their pages wait for it',
   'on advance': 'the view keeps the old bytes, and their pages, until `advance()`',
   same: 'nothing that the view shows changes',
   EBUSY: 'refused: the error names session, pid and file; nothing has changed',

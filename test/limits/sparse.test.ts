@@ -91,7 +91,7 @@ test('a copy has the holes of its source, and may be longer than the memory that
   expect(await fs.check()).toEqual([]);
 }, 30_000);
 
-test('a file that is allocated beyond its end has zeros there, whatever a view stored behind it', async () => {
+test('a file that is allocated beyond its end has zeros there, whatever a view stored', async () => {
   const { fs } = await start();
   for (const grow of ['allocate', 'zeroRange'] as const) {
     await fs.promises.writeFile('/file', Buffer.alloc(100, 1));

@@ -9,7 +9,7 @@ import { type Extent, FsError, type Reply, type Request } from '@cluster-fs/tran
 import { InodeCopy, isDirectory, isFile, mayAccess, pageSize, readInode, walk } from 'cluster-fs/segment';
 import { assertFits, extendZeros, handleOf, pagesFor, touchModified } from './content.ts';
 import type { Coordinator } from './coordinator.ts';
-import { fillHoles, fillUnderWriters } from './holes.ts';
+import { fillHoles, fillUnderWriters, isMappedToWrite } from './holes.ts';
 import { assertMayChange } from './open.ts';
 import { assertNoPinnedWriter } from './pinned.ts';
 import { type Cause, changeExtents } from './remap.ts';
@@ -33,7 +33,17 @@ export async function fallocate(
   // What live views are told to map must be there.
   if (request.mode === 'allocate')
     await c.pager?.fetch(target.ino, { from, count: pagesFor(offset + length) - from });
+  await c.evictor?.makeRoom(pagesWanted(c, target.ino, request));
   return changeLayout(c, target.ino, () => change(c, target, request));
+}
+
+/** Pages that the change may need, as the file is now. */
+function pagesWanted(c: Coordinator, ino: number, { mode, keepSize, offset, length }: Fallocate): number {
+  const { size } = c.inode(ino);
+  const limit = mode === 'punch' || keepSize ? size : Number.POSITIVE_INFINITY;
+  const end = Math.min(offset + length, limit);
+  const isFilled = mode !== 'punch' || isMappedToWrite(c, ino);
+  return isFilled && end > offset ? pagesFor(end) - Math.floor(offset / pageSize) : 0;
 }
 
 interface Target {

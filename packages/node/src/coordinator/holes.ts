@@ -48,6 +48,9 @@ export function fill(missing: readonly Gap[], runs: readonly Run[]): Extent[] {
   return filled;
 }
 
+export const isMappedToWrite = (c: Coordinator, ino: number): boolean =>
+  [...c.viewsOf(ino)].some((view) => view.mode === 'rw');
+
 /** As `fillHoles` for the whole file when somebody maps it to write. Requires: inside mutate. */
 export function fillUnderWriters(
   c: Coordinator,
@@ -55,8 +58,8 @@ export function fillUnderWriters(
   extents: readonly Extent[],
   size: number,
 ): Extent[] {
-  const written = [...c.viewsOf(ino)].some((view) => view.mode === 'rw');
-  return written ? fillHoles(c, extents, { from: 0, end: Math.ceil(size / pageSize) }) : [...extents];
+  if (!isMappedToWrite(c, ino)) return [...extents];
+  return fillHoles(c, extents, { from: 0, end: Math.ceil(size / pageSize) });
 }
 
 /**

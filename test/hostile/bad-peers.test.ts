@@ -47,7 +47,7 @@ describe('a message bomb', () => {
     await expectSessions(scene, 1);
     // What they kept is given back: a long request is taken again.
     const { connection, close } = await openRawSession(scene.node.socketPath);
-    await expect(connection.request('put', longPut('/none', 60_000))).rejects.toMatchObject({
+    await expect(connection.request('put', longPut('/none', 16_000))).rejects.toMatchObject({
       code: 'EINVAL',
     });
     close();
@@ -104,7 +104,8 @@ describe('a slow reader', () => {
     await scene.fs.promises.writeFile(path, 'x');
     const isOpen = async () => ((await scene.fs.status()).sessions as unknown[]).length === 2;
     while (await isOpen()) {
-      const many = Array.from({ length: 500 }, () => scene.fs.promises.chmod(path, 0o600));
+      // Less than a connection may always keep: the honest one is of the same user.
+      const many = Array.from({ length: 100 }, () => scene.fs.promises.chmod(path, 0o600));
       await Promise.all(many);
     }
     native.closeDescriptor(fd);

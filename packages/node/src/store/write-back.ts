@@ -50,6 +50,12 @@ export interface StoreReport {
 /** A redo log longer than this is ended by a flush. */
 const mostRedoPages = 1024;
 
+const pagesOf = ({ place, bytes }: WrittenPiece): WrittenPiece[] =>
+  Array.from({ length: bytes.length / pageSize }, (_, i) => ({
+    place: place + i,
+    bytes: bytes.subarray(i * pageSize, (i + 1) * pageSize),
+  }));
+
 /** How often the clock is looked at. */
 const lookEveryMs = 250;
 
@@ -203,9 +209,8 @@ export class WriteBack {
    */
   #redoFor(taken: readonly Snapshot[], pages: number): WrittenPiece[] | undefined {
     if (pages > redoPages || this.#redoPages + pages > mostRedoPages) return undefined;
-    return taken.flatMap(({ pieces, written }) =>
-      pieces.filter(({ place }) => written.some((e) => e.place <= place && place < e.place + e.count)),
-    );
+    // Page by page: a place that was used before must have one entry, and the newest.
+    return taken.flatMap(({ pieces }) => pieces.flatMap(pagesOf));
   }
 
   async #flushLog(commits: number, released: Run[]): Promise<void> {
@@ -223,8 +228,7 @@ export class WriteBack {
   #record(c: Coordinator, taken: readonly Snapshot[], redo: readonly WrittenPiece[] | undefined): Run[] {
     if (redo === undefined) c.journal.change({ type: 'clearRedo' });
     else for (const { place, bytes } of redo) c.journal.change({ type: 'putRedo', place, bytes });
-    const redoCount = (redo ?? []).reduce((sum, { bytes }) => sum + bytes.length / pageSize, 0);
-    this.#redoPages = redo === undefined ? 0 : this.#redoPages + redoCount;
+    this.#redoPages = redo === undefined ? 0 : this.#redoPages + redo.length;
     const retired: Run[] = [];
     const copy = new InodeCopy();
     for (const { ino, generation, size, mtimeMs, extents, ranges, written } of taken) {

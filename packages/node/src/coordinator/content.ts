@@ -127,7 +127,7 @@ export function attachPages(
     throw new FsError('EINVAL', 'write', { why: 'not whole pages' });
   }
   assertFits(c, offset + length, 'write', handle.path);
-  return c.gate.exclusive(handle.ino, () =>
+  return c.exclusive(handle.ino, () =>
     c.journal.mutate(() => {
       const inode = c.inode(handle.ino);
       const from = offset / pageSize;

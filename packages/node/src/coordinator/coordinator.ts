@@ -141,6 +141,24 @@ export class Coordinator {
     if (range !== 'all') this.evictor?.touched(ino, range);
   }
 
+  /**
+   * Runs `change` as the only one that changes the layout of an inode. The inode stays meanwhile, also when
+   * it loses its last name: its number and its pages must not become another file's while somebody waits.
+   */
+  exclusive<T>(ino: number, change: () => T | Promise<T>): Promise<T> {
+    return this.keeping(ino, () => this.gate.exclusive(ino, change));
+  }
+
+  /** Runs `work` with the inode kept alive, also without a name. */
+  async keeping<T>(ino: number, work: () => Promise<T>): Promise<T> {
+    this.refer(ino);
+    try {
+      return await work();
+    } finally {
+      this.unrefer(ino);
+    }
+  }
+
   refer(ino: number): void {
     this.references.set(ino, (this.references.get(ino) ?? 0) + 1);
   }
@@ -153,7 +171,8 @@ export class Coordinator {
       return;
     }
     this.references.delete(ino);
-    if (!this.orphans.delete(ino)) return;
+    // A session of before a crash may still come back to it.
+    if (this.unresolved.size > 0 || !this.orphans.delete(ino)) return;
     this.journal.mutate(() => this.destroy(ino)).catch((error: unknown) => this.hub.report(error));
   }
 

@@ -42,7 +42,8 @@ export async function defrag(c: Coordinator, { onProgress, signal }: MoveOptions
     signal?.throwIfAborted();
     const pages = pagesOf(c, ino);
     if (pages === 0) continue;
-    frontier = await place(c, { ino, pages, frontier, result });
+    const from = frontier;
+    frontier = await c.keeping(ino, () => place(c, { ino, pages, frontier: from, result }));
     if (stillThere(c, ino) && pieces(c.extents(ino)) > 1) result.fragmented++;
     done += pages;
     onProgress?.(Math.min(done, total), total);

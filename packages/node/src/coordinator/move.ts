@@ -51,6 +51,15 @@ export async function moveFile(
   if (!isFile(inode.mode)) throw new FsError('EINVAL', 'move', { path, why: 'not a regular file' });
   const { uid } = session.credentials;
   if (uid !== 0 && uid !== inode.uid) throw new FsError('EPERM', 'move', { path });
+  return c.keeping(ino, () => moveInode(c, { ino, path }, options));
+}
+
+async function moveInode(
+  c: Coordinator,
+  { ino, path }: { ino: number; path: string },
+  options: MoveOptions,
+): Promise<Reply<'move'>> {
+  const inode = c.inode(ino);
   const started = performance.now();
   const before = c.extents(ino).length;
   const pages = inode.pages;
@@ -167,7 +176,7 @@ export function movePiece(
   c: Coordinator,
   { ino, path, filePage, target, limit }: Piece,
 ): Promise<MovedPiece> {
-  return c.gate.exclusive(ino, async () => {
+  return c.exclusive(ino, async () => {
     const most = isStoredInto(c, ino) ? piecePages : idlePiecePages;
     const source = nextPiece(c, ino, filePage, Math.min(limit, most));
     const count = pageCountOf(source);

@@ -13,7 +13,7 @@ const answerMs = 1000;
  * it goes on, and passes over the first.
  */
 export function changeLayout<T>(c: Coordinator, ino: number, change: () => T): Promise<T> {
-  return c.gate.exclusive(ino, () => {
+  return c.exclusive(ino, () => {
     const leftMs = longestWait(c, ino);
     return leftMs > 0 ? afterAnswers(c, ino, leftMs, change) : c.journal.mutate(change);
   });

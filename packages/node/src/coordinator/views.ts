@@ -43,7 +43,7 @@ export async function lease(
   if (session.userfault === undefined || (mode === 'rw' && hasHoles(c, ino)))
     await c.pager?.fetch(ino, wholeFile);
   if (mode === 'rw') await c.evictor?.makeRoom(pagesFor(c.inode(ino).size) - c.inode(ino).pages);
-  return c.gate.exclusive(ino, () => c.journal.mutate(() => grant(c, session, ino, request)));
+  return c.exclusive(ino, () => c.journal.mutate(() => grant(c, session, ino, request)));
 }
 
 const hasHoles = (c: Coordinator, ino: number): boolean => {
@@ -188,7 +188,7 @@ export async function advance(
 ): Promise<Reply<'advance'>> {
   const { ino, from, pages } = viewOf(session, id, 'advance');
   await c.pager?.fetch(ino, { from, count: pages });
-  return c.gate.exclusive(ino, () =>
+  return c.exclusive(ino, () =>
     // Inside mutate: what others changed in this turn is told only when it is committed.
     c.journal.mutate(() => {
       const view = viewOf(session, id, 'advance');
@@ -219,7 +219,7 @@ export async function present(
   // What is mapped anew must be there; a view over the same pages as before stays as it is.
   if (!isWhereItWas(c, request)) await c.pager?.fetch(request.ino, wholeFile);
   // What is being moved just now was armed in the views that were known when it began.
-  return c.gate.exclusive(request.ino, () => c.journal.mutate(() => goOn(c, session, request)));
+  return c.exclusive(request.ino, () => c.journal.mutate(() => goOn(c, session, request)));
 }
 
 function isWhereItWas(

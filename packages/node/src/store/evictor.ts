@@ -171,7 +171,7 @@ export class Evictor {
   }
 
   #evict(ino: number, range: Range): Promise<void> {
-    return this.#c.gate.exclusive(ino, async () => {
+    return this.#c.exclusive(ino, async () => {
       const inode = new InodeCopy();
       const isThere = readInode(this.#c.segment, ino, inode) && isFile(inode.mode);
       const extents = isThere ? clip(this.#c.extents(ino), range.from, range.count) : [];

@@ -56,11 +56,13 @@ interface Part {
 }
 
 /** Undefined when there is nothing to write: the file is clean, or gone. */
-export async function takeSnapshot(
+export const takeSnapshot = (
   c: Coordinator,
   writeBack: WriteBack,
   ino: number,
-): Promise<Snapshot | undefined> {
+): Promise<Snapshot | undefined> => c.keeping(ino, () => snapshotOf(c, writeBack, ino));
+
+async function snapshotOf(c: Coordinator, writeBack: WriteBack, ino: number): Promise<Snapshot | undefined> {
   const { dirty, file } = writeBack;
   const sinceMs = c.now();
   const seen: Range[] = [];
@@ -70,7 +72,7 @@ export async function takeSnapshot(
   try {
     for (;;) {
       const mayHold = times++ > patience;
-      const part = await c.gate.exclusive(ino, () => readPart(c, writeBack, { ino, mayHold }));
+      const part = await c.exclusive(ino, () => readPart(c, writeBack, { ino, mayHold }));
       if (part === undefined) {
         file.release(placesOf(written));
         return undefined;

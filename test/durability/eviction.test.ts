@@ -144,6 +144,7 @@ test('stores wait for a node that was killed while it evicted, and none is lost'
   const { node, fs } = await start();
   await fs.promises.writeFile('/counted', Buffer.alloc(memory / 2));
   const wrong = outputOf('page-worker.mjs', [node.url, '/counted', 'view', '4000']);
+  await expect.poll(async () => (await fs.holders('/counted')).length, { timeout: 20_000 }).toBe(1);
   let working = true;
   const ended = wrong.finally(() => {
     working = false;

@@ -66,6 +66,8 @@ async function snapshotOf(c: Coordinator, writeBack: WriteBack, ino: number): Pr
   const { dirty, file } = writeBack;
   const sinceMs = c.now();
   const seen: Range[] = [];
+  /** Of the part that is on its way: not dirty any more, and not written yet. */
+  let underWay: readonly Range[] = [];
   let written: readonly StoredExtent[] = [];
   const pieces: WrittenPiece[] = [];
   let times = 0;
@@ -77,6 +79,7 @@ async function snapshotOf(c: Coordinator, writeBack: WriteBack, ino: number): Pr
         file.release(placesOf(written));
         return undefined;
       }
+      underWay = part.read;
       const { ranges, stored } = await writePart(writeBack, part, pieces);
       const change = changeStored(written, { rewritten: part.read, written: stored, kept: [wholeFile] });
       written = [...written.filter(({ filePage }) => !change.remove.includes(filePage)), ...change.put];
@@ -86,7 +89,7 @@ async function snapshotOf(c: Coordinator, writeBack: WriteBack, ino: number): Pr
     }
   } catch (error) {
     file.release(placesOf(written));
-    for (const range of seen) dirty.mark(ino, range, sinceMs);
+    for (const range of [...seen, ...underWay]) dirty.mark(ino, range, sinceMs);
     throw error;
   }
 }

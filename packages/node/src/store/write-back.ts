@@ -180,6 +180,7 @@ export class WriteBack {
   async #round(inos: ReadonlySet<number>): Promise<Synced> {
     const c = this.#coordinator as Coordinator;
     const taken: Snapshot[] = [];
+    let isCommitted = false;
     try {
       for (const ino of inos) {
         const snapshot = await takeSnapshot(c, this, ino);
@@ -191,6 +192,7 @@ export class WriteBack {
       if (redo === undefined && pages > 0) await this.file.flush();
       // What is retired before the commit is named by nobody after it.
       const retired = taken.length === 0 ? [] : await c.journal.mutate(() => this.#record(c, taken, redo));
+      isCommitted = true;
       // Also what was changed of names and attributes, in this turn too.
       await c.journal.nextFlush();
       const commits = c.journal.commits;
@@ -199,6 +201,8 @@ export class WriteBack {
       return { pages };
     } catch (error) {
       for (const { ino, ranges } of taken) for (const range of ranges) this.dirty.mark(ino, range, c.now());
+      // Nobody names them, and a disk that is full needs them.
+      if (!isCommitted) this.file.release(taken.flatMap(({ written }) => placesOf(written)));
       throw error;
     }
   }

@@ -1,4 +1,4 @@
-/** Random reads and stores of counters, one in a page: node page-worker.mjs URL PATH view|api OPERATIONS */
+/** Random reads and stores of counters, one in a page: node page-worker.mjs URL PATH view|api [OPERATIONS] */
 import { mount } from 'cluster-fs';
 
 const pageSize = 4096;
@@ -11,11 +11,16 @@ const wordOf = (/** @type {number} */ page) => page % 1024;
 const { get, set, close } = await (how === 'view' ? throughView() : throughHandle());
 
 let wrong = 0;
-for (let i = 0; i < Number(operations); i++) {
+let told = false;
+// Without a number: until its input ends.
+if (operations === undefined) process.stdin.on('end', () => (told = true)).resume();
+for (let i = 0; operations === undefined ? !told : i < Number(operations); i++) {
+  if (i % 1000 === 0) await new Promise((resolve) => setImmediate(resolve));
   const page = Math.floor(Math.random() * pages);
   const expected = counts[page] ?? 0;
   if ((await get(page)) !== expected) wrong++;
-  if (i % 3 !== 0) continue;
+  // One that goes on for long leaves most pages as they are stored, or none could be evicted.
+  if (i % 3 !== 0 || (operations === undefined && page % 16 !== 0)) continue;
   counts[page] = expected + 1;
   await set(page, expected + 1);
 }

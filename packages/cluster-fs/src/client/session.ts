@@ -338,7 +338,14 @@ export class Session implements Backend {
       },
     };
     const connection: Connection = await dial(this.#options, handlers, this.#spinner);
-    await answered(this.#options, connection, connection.request('attach', { session, token }));
+    try {
+      await answered(this.#options, connection, connection.request('attach', { session, token }));
+      if (this.#ended !== undefined) throw this.#ended;
+    } catch (error) {
+      // Nobody else would, and it keeps the process alive.
+      connection.close();
+      throw error;
+    }
     connection.unref();
     this.#connection = connection;
     this.#setPresent?.();

@@ -252,6 +252,12 @@ async function viewsSettled(
   range: { from: number; count: number },
 ): Promise<void> {
   const deadline = performance.now() + answerDeadlineMs;
+  // A client of before a crash may store through a view that it has not presented yet: nobody could arm it.
+  while (c.unresolved.size > 0) {
+    const left = deadline - performance.now();
+    if (left <= 0) throw awaited(c, path);
+    await c.answers.next(left);
+  }
   for (let view = unsettledView(c, ino, range); view !== undefined; view = unsettledView(c, ino, range)) {
     const left = deadline - performance.now();
     if (left <= 0) throw busy(view, path, 'does not answer');
@@ -261,6 +267,12 @@ async function viewsSettled(
     if (view.mode === 'rw' && view.session.userfault === undefined)
       throw busy(view, path, 'is pinned: it has no userfaultfd');
   }
+}
+
+function awaited({ unresolved }: Coordinator, path: string): FsError {
+  const pids = [...unresolved.values()].map(({ pid }) => pid).join(', ');
+  const why = `pid ${pids} has not come back since the node was started again, and may store into it`;
+  return new FsError('EBUSY', 'move', { path, why });
 }
 
 const busy = ({ session }: View, path: string, why: string): FsError =>

@@ -147,6 +147,7 @@ export function endSession(c: Coordinator, session: Session, reason: FsError): v
 
 export function resolveSession(c: Coordinator, id: number): void {
   if (!c.unresolved.delete(id)) return;
+  c.answers.notify();
   c.journal
     .mutate(() => c.journal.change({ type: 'deleteSession', id }))
     .catch((error: unknown) => c.hub.report(error));

@@ -199,6 +199,8 @@ export class Evictor {
 
   /** What somebody needs in memory, or may be about to map or store into. */
   #mustStay(ino: number, range: Range): boolean {
+    // A client of before a crash may still store through a view that it has not presented yet.
+    if (this.#c.unresolved.size > 0) return true;
     if (this.#pins.has(ino) || unsettledView(this.#c, ino, range) !== undefined) return true;
     for (const grant of this.#c.brokenGrants) if (grant.ino === ino) return true;
     for (const view of this.#c.viewsOf(ino)) if (view.session.userfault === undefined) return true;

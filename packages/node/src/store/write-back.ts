@@ -71,6 +71,7 @@ export class WriteBack {
   /** Places that the last durable state may still name. */
   #retired: Run[] = [];
   #flushedCommits = 0;
+  #closing = false;
   /** In the redo log. */
   #redoPages = 0;
   #failure: string | null = null;
@@ -132,6 +133,8 @@ export class WriteBack {
   /** Writes everything, and ends. Requires: no session is left that could change anything. */
   async close(): Promise<void> {
     clearInterval(this.#timer);
+    // What a client stores from here on is of no file any more.
+    this.#closing = true;
     do await this.sync();
     while (this.dirty.size > 0);
   }
@@ -142,8 +145,10 @@ export class WriteBack {
     this.file.close();
   }
 
-  /** Stores through a view tell nobody. */
+  /** Stores through a view tell nobody; nor do those of a client that has not come back since a crash. */
   readonly isMappedToWrite = (ino: number): boolean => {
+    if (this.#closing) return false;
+    if ((this.#coordinator?.unresolved.size ?? 0) > 0) return true;
     for (const view of this.#coordinator?.viewsOf(ino) ?? []) if (view.mode === 'rw') return true;
     return false;
   };

@@ -1,0 +1,226 @@
+/** Who goes, and what stays: kills, stops, other sockets, names, views, and files larger than one hold. */
+import { randomBytes } from 'node:crypto';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { type ClusterFs, runDirectory } from 'cluster-fs';
+import { expect, onTestFinished, test } from 'vitest';
+import { mountForTest, type NodeProcess, startNodeProcess } from '../chaos/node-process.ts';
+import { cutPower, never, storeReport } from './power.ts';
+import { contentOf } from './storm-content.mjs';
+
+const MiB = 2 ** 20;
+const old = randomBytes(100_000);
+
+test('a kill alone takes nothing, synced or not; a loss of power after it does', async () => {
+  const { node } = await start();
+  const fs = await mountForTest(node);
+  await writeAll(fs, ['/in-place', '/replaced', '/cut', '/mapped']);
+  await fs.sync();
+  const expected = await changeAll(fs);
+  await fs.promises.writeFile('/empty', '');
+  await node.kill();
+  await node.start();
+  expect(node.recovered).toBe(true);
+  const after = await mountForTest(node);
+  for (const [path, bytes] of expected)
+    expect((await after.promises.readFile(path)).equals(bytes), path).toBe(true);
+  expect((await storeReport(after)).dirtyFiles).toBe(expected.size + 1);
+  await after.unmount();
+  await fs.unmount();
+
+  await restartWithoutPower(node);
+  const last = await mountForTest(node);
+  for (const path of ['/in-place', '/replaced', '/cut', '/mapped'])
+    expect((await last.promises.readFile(path)).equals(old), path).toBe(true);
+  expect(last.existsSync('/new')).toBe(false);
+  expect(last.statSync('/empty').size).toBe(0);
+  expect(await last.check()).toEqual([]);
+  expect(node.errors).toEqual([]);
+}, 30_000);
+
+test('what a kill has left is synced as well as anything else', async () => {
+  const { node } = await start();
+  const fs = await mountForTest(node);
+  await writeAll(fs, ['/in-place', '/replaced', '/cut', '/mapped']);
+  await fs.sync();
+  const expected = await changeAll(fs);
+  await fs.unmount();
+  await node.kill();
+  await node.start();
+  const after = await mountForTest(node);
+  await after.sync();
+  expect((await storeReport(after)).dirtyFiles).toBe(0);
+  await after.unmount();
+  await restartWithoutPower(node);
+  const last = await mountForTest(node);
+  for (const [path, bytes] of expected)
+    expect((await last.promises.readFile(path)).equals(bytes), path).toBe(true);
+}, 30_000);
+
+test('a clean stop stores what a view of a living client has stored just before', async () => {
+  const { node } = await start();
+  const fs = await mountForTest(node);
+  await writeAll(fs, ['/mapped']);
+  await fs.sync();
+  const view = await fs.map('/mapped', { mode: 'rw' });
+  view.bytes.fill(5, 1000, 90_000);
+  await node.stop();
+  await fs.unmount();
+  await node.start();
+  expect(node.recovered).toBe(false);
+  const again = await mountForTest(node);
+  expect((await again.promises.readFile('/mapped')).equals(Buffer.from(old).fill(5, 1000, 90_000))).toBe(
+    true,
+  );
+  expect(node.errors).toEqual([]);
+}, 30_000);
+
+test('one node has a store; one on another socket goes on with what it left', async () => {
+  const { node, store } = await start();
+  const fs = await mountForTest(node);
+  await fs.promises.writeFile('/not-synced', old);
+  const other = { store, writeBackMs: never };
+  const apart = startNodeProcess({ ...other, runDirectory: `${node.runDirectory}-apart` });
+  const message = expect.stringContaining(`'${store}' (another node has the store)`) as string;
+  await expect(apart).rejects.toMatchObject({ code: 'EBUSY', message });
+  const beside = startNodeProcess({ ...other, runDirectory: node.runDirectory });
+  await expect(beside).rejects.toMatchObject({ code: 'EADDRINUSE' });
+  expect((await fs.promises.readFile('/not-synced')).equals(old)).toBe(true);
+  await fs.unmount();
+  await node.kill();
+  const next = await startNodeProcess({ ...other, runDirectory: node.runDirectory });
+  expect(next.url).not.toBe(node.url);
+  expect(next.recovered).toBe(true);
+  const again = await mountForTest(next);
+  expect((await again.promises.readFile('/not-synced')).equals(old)).toBe(true);
+  expect(await again.check()).toEqual([]);
+}, 30_000);
+
+test('names that changed after the sync, and a sync of another file, which makes them durable', async () => {
+  const { node } = await start();
+  const fs = await mountForTest(node);
+  const { promises: files } = fs;
+  await writeAll(fs, ['/renamed', '/unlinked', '/under', '/linked', '/other']);
+  await files.writeFile('/over', 'goes when another file takes its name');
+  await fs.sync();
+  await files.rename('/renamed', '/new-name');
+  await files.unlink('/unlinked');
+  await files.writeFile('/under', 'not synced');
+  await files.rename('/under', '/over');
+  await files.link('/linked', '/second-name');
+  await files.unlink('/linked');
+  await files.mkdir('/dir');
+  await files.rename('/new-name', '/dir/name');
+  await syncFile(fs, '/other');
+  await fs.unmount();
+  await restartWithoutPower(node);
+  const again = await mountForTest(node);
+  expect(again.readdirSync('/').sort()).toEqual(['dir', 'other', 'over', 'second-name']);
+  // The name is of the file that was renamed; its content is that of its last sync.
+  for (const path of ['/dir/name', '/over', '/second-name', '/other'])
+    expect((await again.promises.readFile(path)).equals(old), path).toBe(true);
+  expect(again.statSync('/second-name').nlink).toBe(1);
+  expect(await again.check()).toEqual([]);
+  // Inodes and places of what went are used again.
+  const large = randomBytes(3 * MiB);
+  await again.promises.writeFile('/large', large);
+  await syncFile(again, '/large');
+  await again.unmount();
+  await restartWithoutPower(node);
+  const last = await mountForTest(node);
+  expect((await last.promises.readFile('/large')).equals(large)).toBe(true);
+  expect((await last.promises.readFile('/dir/name')).equals(old)).toBe(true);
+}, 30_000);
+
+test('a view is as at its last sync, also where it stored the same again', async () => {
+  const { node } = await start();
+  const fs = await mountForTest(node);
+  await writeAll(fs, ['/mapped']);
+  const view = await fs.map('/mapped', { mode: 'rw' });
+  view.bytes.fill(1, 0, 50_000);
+  await view.sync();
+  view.bytes.fill(2, 0, 10_000);
+  view.bytes.fill(1, 0, 5000);
+  await view.sync();
+  const expected = Buffer.from(old).fill(1, 0, 50_000).fill(2, 5000, 10_000);
+  view.bytes.fill(3);
+  await fs.unmount();
+  await restartWithoutPower(node);
+  const again = await mountForTest(node);
+  expect((await again.promises.readFile('/mapped')).equals(expected)).toBe(true);
+}, 30_000);
+
+test('a large file that is written in place while it is synced is at one version', async () => {
+  const { node } = await start();
+  const fs = await mountForTest(node);
+  const path = '/large';
+  // Larger than what is read of a file in one hold of its layout.
+  const size = 10 * MiB;
+  const content = (version: number): Buffer => contentOf(path, { version, size });
+  await fs.promises.writeFile(path, content(1));
+  const handle = await fs.promises.open(path, 'r+');
+  const last = 6;
+  for (let version = 2; version < last; version++) {
+    const synced = syncFile(fs, path);
+    await handle.write(content(version), 0, size, 0);
+    await synced;
+  }
+  const underWay = Promise.allSettled([syncFile(fs, path), handle.write(content(last), 0, size, 0)]);
+  await cutPower(node);
+  await fs.unmount();
+  await underWay;
+  await node.start();
+  const again = await mountForTest(node);
+  const bytes = await again.promises.readFile(path);
+  const version = Number(/ (\d+);/.exec(bytes.toString('latin1', 0, 40))?.[1]);
+  expect(bytes.equals(content(version)), `it begins as version ${version}`).toBe(true);
+  // The last sync that was answered began after this one was written.
+  expect(version).toBeGreaterThanOrEqual(last - 2);
+  expect(version).toBeLessThanOrEqual(last);
+  expect(node.errors).toEqual([]);
+}, 30_000);
+
+async function start(): Promise<{ node: NodeProcess; store: string }> {
+  const store = mkdtempSync(join(tmpdir(), 'clusterfs-store-'));
+  onTestFinished(() => rmSync(store, { recursive: true, force: true }));
+  const memory = 32 * MiB;
+  const directory = runDirectory(store);
+  const started = { memory, store, writeBackMs: never, runDirectory: directory };
+  return { node: await startNodeProcess(started), store };
+}
+
+async function restartWithoutPower(node: NodeProcess): Promise<void> {
+  await cutPower(node);
+  await node.start();
+}
+
+async function writeAll(fs: ClusterFs, paths: readonly string[]): Promise<void> {
+  for (const path of paths) await fs.promises.writeFile(path, old);
+}
+
+/** Changes files in every way there is, and makes one; what they are then. */
+async function changeAll(fs: ClusterFs): Promise<Map<string, Buffer>> {
+  const { promises: files } = fs;
+  const handle = await files.open('/in-place', 'r+');
+  await handle.write(Buffer.alloc(9000, 1), 0, 9000, 5000);
+  await handle.close();
+  await files.writeFile('/replaced', 'shorter');
+  await files.truncate('/cut', 5000);
+  const view = await fs.map('/mapped', { mode: 'rw' });
+  view.bytes.fill(9, 60_000);
+  await files.writeFile('/new', 'new');
+  return new Map([
+    ['/in-place', Buffer.from(old).fill(1, 5000, 14_000)],
+    ['/replaced', Buffer.from('shorter')],
+    ['/cut', old.subarray(0, 5000)],
+    ['/mapped', Buffer.from(old).fill(9, 60_000)],
+    ['/new', Buffer.from('new')],
+  ]);
+}
+
+async function syncFile(fs: ClusterFs, path: string): Promise<void> {
+  const handle = await fs.promises.open(path);
+  await handle.sync();
+  await handle.close();
+}

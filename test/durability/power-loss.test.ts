@@ -8,12 +8,9 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { ClusterFs } from 'cluster-fs';
 import { expect, onTestFinished, test } from 'vitest';
-import { type Child, startChild } from '../chaos/children.ts';
 import { mountForTest, type NodeProcess, startNodeProcess } from '../chaos/node-process.ts';
-import { judge, versionOf } from './versions.mjs';
 
 const MiB = 2 ** 20;
-const rounds = Number(process.env.CLUSTERFS_POWER_ROUNDS ?? 10);
 /** Longer than any test: nothing is written back that was not asked for. */
 const never = 10_000_000;
 
@@ -107,75 +104,3 @@ test('a view is synced, a kill takes nothing, and what is old enough is written 
   const last = await mountForTest(node);
   expect(last.readFileSync('/at-the-end', 'utf8')).toBe('x');
 }, 30_000);
-
-interface Told {
-  readonly kind: string;
-  readonly path: string;
-  readonly version: number;
-}
-
-/** What the writers have been told of each file. */
-function keepManifest(
-  writers: readonly Child[],
-  manifest: Map<string, { synced: number; begun: number }>,
-): void {
-  for (const writer of writers) {
-    writer.process.on('message', ({ kind, path, version }: Told) => {
-      if (kind !== 'written' && kind !== 'synced') return;
-      const known = manifest.get(path) ?? { synced: 0, begun: 0 };
-      manifest.set(path, {
-        synced: kind === 'synced' ? version : known.synced,
-        // Four versions on, the next of the same file may have been begun.
-        begun: Math.max(known.begun, version + 4),
-      });
-    });
-  }
-}
-
-test(`${rounds} losses of power under load: no file is a mixture, or older than its last sync`, async () => {
-  for (let round = 0; round < rounds; round++) {
-    const node = await startOnStore(round % 2 === 0 ? 3 : never);
-    const manifest = new Map<string, { synced: number; begun: number }>();
-    const writers = ['a', 'b'].map((name) =>
-      startChild('../durability/version-writer.mjs', [node.url, name]),
-    );
-    keepManifest(writers, manifest);
-    await Promise.all(writers.map((writer) => writer.hear('ready')));
-    const enough = 10 + Math.floor(Math.random() * 60);
-    await expect
-      .poll(() => Math.max(0, ...[...manifest.values()].map(({ begun }) => begun)), {
-        timeout: 20_000,
-        interval: 1,
-      })
-      .toBeGreaterThan(enough);
-    await node.kill();
-    // A message that a writer sent before it heard of the death is still on its way.
-    await Promise.all(writers.map((writer) => writer.kill()));
-    rmSync(node.runDirectory, { recursive: true });
-    await node.start();
-    const fs = await mountForTest(node);
-    const findings: string[] = [];
-    for (const [path, known] of manifest) {
-      const bytes = fs.existsSync(path) ? await fs.promises.readFile(path) : undefined;
-      const finding = judge(path, bytes, known);
-      if (finding !== undefined) findings.push(finding);
-    }
-    expect(findings, `round ${round}`).toEqual([]);
-    expect(await fs.check()).toEqual([]);
-    expect(node.errors).toEqual([]);
-    await fs.unmount();
-    await node.kill();
-  }
-}, 120_000);
-
-test('the judge sees what is too old, too new, gone and mixed', () => {
-  const path = '/a/2';
-  const known = { synced: 6, begun: 14 };
-  const mixed = Buffer.from(versionOf(path, 10));
-  versionOf(path, 6).copy(mixed, 4096, 4096, 8192);
-  expect(judge(path, versionOf(path, 6), known)).toBeUndefined();
-  expect(judge(path, versionOf(path, 14), known)).toBeUndefined();
-  expect(judge(path, undefined, { synced: 0, begun: 2 })).toBeUndefined();
-  for (const wrong of [versionOf(path, 2), versionOf(path, 18), undefined, Buffer.alloc(0), mixed])
-    expect(judge(path, wrong, known)).toBeTypeOf('string');
-});

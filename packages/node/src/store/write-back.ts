@@ -205,9 +205,11 @@ export class WriteBack {
       await this.#flushLog(commits, released);
       return { pages };
     } catch (error) {
+      // What is committed needs only its flush, which whoever syncs next asks for again.
+      if (isCommitted) throw error;
       for (const { ino, ranges } of taken) for (const range of ranges) this.dirty.mark(ino, range, c.now());
       // Nobody names them, and a disk that is full needs them.
-      if (!isCommitted) this.file.release(taken.flatMap(({ written }) => placesOf(written)));
+      this.file.release(taken.flatMap(({ written }) => placesOf(written)));
       throw error;
     }
   }

@@ -76,7 +76,11 @@ function change(c: Coordinator, { ino, path }: Target, request: SetAttributes): 
   if (uid !== undefined) record.uid = uid;
   if (gid !== undefined) record.gid = gid;
   if (atimeMs !== undefined) record.atimeMs = atimeMs;
-  if (mtimeMs !== undefined) record.mtimeMs = mtimeMs;
+  if (mtimeMs !== undefined) {
+    record.mtimeMs = mtimeMs;
+    // A store brings the time back that belongs to what it has: the next sync tells it this one.
+    if (isFile(record.mode)) c.contentChanges(ino, { from: 0, count: 0 });
+  }
   if (uid !== undefined || gid !== undefined) record.mode = withoutSetIds(record.mode);
   record.ctimeMs = now;
   const rights = mode !== undefined || uid !== undefined || gid !== undefined;

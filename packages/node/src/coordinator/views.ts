@@ -170,6 +170,10 @@ export function acknowledge(c: Coordinator, session: Session, { view: id, serial
 }
 
 export function release(c: Coordinator, view: View): void {
+  // Its last stores may be newer than what is being stored of the file just now.
+  if (view.mode === 'rw' && c.writeBack !== undefined) {
+    c.journal.mutate(() => c.contentChanges(view.ino, 'all')).catch((error: unknown) => c.hub.report(error));
+  }
   removeView(c, view);
   c.quarantine.viewLetGo(view, Number.POSITIVE_INFINITY);
   c.answers.notify();

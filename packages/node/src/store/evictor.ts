@@ -121,7 +121,7 @@ export class Evictor {
   async evictFile(ino: number): Promise<number> {
     const before = this.#evictedPages;
     const pages = Math.max(0, ...this.#c.extents(ino).map((e) => e.filePage + e.count));
-    if (this.#writeBack.dirty.has(ino)) await this.#writeBack.sync([ino]);
+    if (this.#writeBack.dirty.has(ino) || this.#writeBack.isUnderWay(ino)) await this.#writeBack.sync([ino]);
     for (let from = 0; from < pages; from += chunkPages) await this.#evict(ino, { from, count: chunkPages });
     return this.#evictedPages - before;
   }
@@ -161,6 +161,8 @@ export class Evictor {
         if (isEnough()) return;
         const ino = Math.floor(key / 2 ** 24);
         if (this.#isInUse(ino) !== inUse || !this.#line.has(key)) continue;
+        if (this.#writeBack.isUnderWay(ino))
+          await this.#writeBack.sync([ino]).catch((error: unknown) => this.#c.hub.report(error));
         await this.#evict(ino, { from: (key % 2 ** 24) * chunkPages, count: chunkPages });
       }
     }
@@ -201,6 +203,8 @@ export class Evictor {
   #mustStay(ino: number, range: Range): boolean {
     // A client of before a crash may still store through a view that it has not presented yet.
     if (this.#c.unresolved.size > 0) return true;
+    // What the store has of it is not what was read for it.
+    if (this.#writeBack.isUnderWay(ino)) return true;
     if (this.#pins.has(ino) || unsettledView(this.#c, ino, range) !== undefined) return true;
     for (const grant of this.#c.brokenGrants) if (grant.ino === ino) return true;
     for (const view of this.#c.viewsOf(ino)) if (view.session.userfault === undefined) return true;

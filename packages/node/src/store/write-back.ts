@@ -32,7 +32,8 @@ export interface Synced {
 }
 
 interface Waiter {
-  readonly inos: readonly number[];
+  /** Undefined: all that are dirty when the round begins, also what the one before it could not store. */
+  readonly inos: readonly number[] | undefined;
   resolve(synced: Synced): void;
   reject(error: unknown): void;
 }
@@ -65,6 +66,10 @@ export class WriteBack {
   readonly #store: MetadataStore;
   readonly #afterMs: number;
   readonly #timer: NodeJS.Timeout;
+  /** Inodes with a row in `dirty`, in the working copy. */
+  readonly #named = new Set<number>();
+  /** Inodes of the round that runs: what was read of them is not committed yet. */
+  readonly #underWay = new Set<number>();
   #coordinator: Coordinator | undefined;
   #waiting: Waiter[] = [];
   #running: Promise<void> | undefined;
@@ -88,7 +93,10 @@ export class WriteBack {
   start(c: Coordinator): void {
     this.#coordinator = c;
     // What was dirty when the last node died: nobody knows which pages of it.
-    for (const ino of this.#store.dirty()) this.dirty.mark(ino, 'all', c.now());
+    for (const ino of this.#store.dirty()) {
+      this.#named.add(ino);
+      this.dirty.mark(ino, 'all', c.now());
+    }
   }
 
   get report(): StoreReport {
@@ -103,19 +111,38 @@ export class WriteBack {
     };
   }
 
-  /** The content of file pages changes, or may from now on. Requires: inside mutate. */
+  /**
+   * The content of file pages changes, or may from now on. Requires: inside mutate. A change that is undone
+   * leaves its mark in memory, which says more than is so: what others marked meanwhile must stay.
+   */
   mark(c: Coordinator, ino: number, range: Range | 'all'): void {
-    if (this.dirty.mark(ino, range, c.now())) {
-      c.journal.change({ type: 'markDirty', ino });
-      c.writer.onRollback(() => this.dirty.take(ino));
-    }
+    this.dirty.mark(ino, range, c.now());
+    if (this.#named.has(ino)) return;
+    c.journal.change({ type: 'markDirty', ino });
+    this.#setNamed(c, ino, true);
   }
 
-  /** An inode goes, and what is stored of it. Requires: inside mutate. */
+  #setNamed(c: Coordinator, ino: number, isNamed: boolean): void {
+    const set = (to: boolean): unknown => (to ? this.#named.add(ino) : this.#named.delete(ino));
+    const before = this.#named.has(ino);
+    set(isNamed);
+    c.writer.onRollback(() => set(before));
+  }
+
+  /** Whether the round that runs has read, or will read, pages of the inode: the store has them only later. */
+  isUnderWay(ino: number): boolean {
+    return this.#underWay.has(ino);
+  }
+
+  /** An inode goes, and what is stored of it. Requires: inside mutate, with no round on its way with it. */
   forget(c: Coordinator, ino: number): void {
-    this.dirty.take(ino);
+    const ranges = this.dirty.take(ino);
+    c.writer.onRollback(() => {
+      for (const range of ranges === 'all' ? [ranges] : (ranges ?? [])) this.dirty.mark(ino, range, c.now());
+    });
     const runs = placesOf(this.#store.stored(ino));
     c.journal.change({ type: 'forgetStored', ino });
+    this.#setNamed(c, ino, false);
     c.journal.afterCommit(() => this.#retired.push(...runs));
   }
 
@@ -125,7 +152,7 @@ export class WriteBack {
    */
   sync(inos?: readonly number[]): Promise<Synced> {
     return new Promise((resolve, reject) => {
-      this.#waiting.push({ inos: inos ?? [...this.dirty.inos()], resolve, reject });
+      this.#waiting.push({ inos, resolve, reject });
       this.#running ??= this.#run();
     });
   }
@@ -171,7 +198,8 @@ export class WriteBack {
       const waiters = this.#waiting;
       this.#waiting = [];
       try {
-        const synced = await this.#round(new Set(waiters.flatMap(({ inos }) => inos)));
+        const inos = new Set(waiters.flatMap((waiter) => waiter.inos ?? this.dirty.inos()));
+        const synced = await this.#holding(inos, () => this.#round(inos));
         this.#failure = null;
         for (const { resolve } of waiters) resolve(synced);
       } catch (error) {
@@ -180,6 +208,26 @@ export class WriteBack {
       }
     }
     this.#running = undefined;
+  }
+
+  /**
+   * Runs a round with its inodes kept alive: one that loses its last name is forgotten when SQLite names what
+   * the round has stored of it, so that each place is let go once.
+   */
+  async #holding(inos: ReadonlySet<number>, round: () => Promise<Synced>): Promise<Synced> {
+    const c = this.#coordinator as Coordinator;
+    for (const ino of inos) {
+      this.#underWay.add(ino);
+      c.refer(ino);
+    }
+    try {
+      return await round();
+    } finally {
+      for (const ino of inos) {
+        this.#underWay.delete(ino);
+        c.unrefer(ino);
+      }
+    }
   }
 
   async #round(inos: ReadonlySet<number>): Promise<Synced> {
@@ -221,7 +269,15 @@ export class WriteBack {
   #redoFor(taken: readonly Snapshot[], pages: number): WrittenPiece[] | undefined {
     if (pages > redoPages || this.#redoPages + pages > mostRedoPages) return undefined;
     // Page by page: a place that was used before must have one entry, and the newest.
-    return taken.flatMap(({ pieces }) => pieces.flatMap(pagesOf));
+    const newest = new Map(
+      taken.flatMap(({ pieces }) => pieces.flatMap(pagesOf)).map((piece) => [piece.place, piece] as const),
+    );
+    const named = taken.flatMap(({ written }) => placesOf(written));
+    const redo = named.flatMap(({ page, count }) =>
+      Array.from({ length: count }, (_, i) => newest.get(page + i)),
+    );
+    // A file that changed again and again while it was read has more pieces than were kept.
+    return redo.every((piece) => piece !== undefined) ? redo : undefined;
   }
 
   async #flushLog(commits: number, released: Run[]): Promise<void> {
@@ -239,7 +295,11 @@ export class WriteBack {
   #record(c: Coordinator, taken: readonly Snapshot[], redo: readonly WrittenPiece[] | undefined): Run[] {
     if (redo === undefined) c.journal.change({ type: 'clearRedo' });
     else for (const { place, bytes } of redo) c.journal.change({ type: 'putRedo', place, bytes });
-    this.#redoPages = redo === undefined ? 0 : this.#redoPages + redo.length;
+    const redoBefore = this.#redoPages;
+    this.#redoPages = redo === undefined ? 0 : redoBefore + redo.length;
+    c.writer.onRollback(() => {
+      this.#redoPages = redoBefore;
+    });
     const retired: Run[] = [];
     const copy = new InodeCopy();
     for (const { ino, generation, size, mtimeMs, extents, ranges, written } of taken) {
@@ -255,7 +315,9 @@ export class WriteBack {
       c.journal.change({ type: 'putDurable', row: { ino, generation, size, mtimeMs } });
       retired.push(...change.freed);
       if (this.isMappedToWrite(ino)) this.dirty.mark(ino, 'all', c.now());
-      if (!this.dirty.has(ino)) c.journal.change({ type: 'markClean', ino });
+      if (this.dirty.has(ino)) continue;
+      c.journal.change({ type: 'markClean', ino });
+      this.#setNamed(c, ino, false);
     }
     return retired;
   }

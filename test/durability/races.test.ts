@@ -1,0 +1,114 @@
+/** What happens to a file while it is being stored: between the reading of its pages and their commit. */
+import { randomBytes } from 'node:crypto';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import type { ClusterFs } from 'cluster-fs';
+import { expect, onTestFinished, test } from 'vitest';
+import { mountForTest, type NodeProcess, startNodeProcess } from '../chaos/node-process.ts';
+import { cutPower, never, storeReport } from './power.ts';
+
+const MiB = 2 ** 20;
+const page = 4096;
+const attempts = 12;
+
+async function start(): Promise<{ node: NodeProcess; fs: ClusterFs }> {
+  const store = mkdtempSync(join(tmpdir(), 'clusterfs-store-'));
+  onTestFinished(() => rmSync(store, { recursive: true, force: true }));
+  const node = await startNodeProcess({ store, memory: 64 * MiB, writeBackMs: never });
+  return { node, fs: await mountForTest(node) };
+}
+
+/** Lets the node do other things: so many requests. */
+async function turns(fs: ClusterFs, count: number): Promise<void> {
+  for (let i = 0; i < count; i++) await fs.holders('/');
+}
+
+test('a view that stores and closes while its file is being stored', async () => {
+  const { node, fs } = await start();
+  const content = randomBytes(12 * MiB);
+  await fs.promises.writeFile('/file', content);
+  for (let attempt = 0; attempt < attempts; attempt++) {
+    const view = await fs.map('/file', { mode: 'rw' });
+    const synced = fs.sync();
+    await turns(fs, 3 * attempt);
+    content[attempt] = 255 - (content[attempt] ?? 0);
+    view.bytes[attempt] = content[attempt] ?? 0;
+    view.close();
+    await synced;
+    await fs.evict('/file');
+    expect(fs.readFileSync('/file').equals(content), `attempt ${attempt}`).toBe(true);
+  }
+  await fs.sync();
+  expect(await storeReport(fs)).toMatchObject({ dirtyFiles: 0 });
+  await fs.unmount();
+  await cutPower(node);
+  await node.start();
+  const again = await mountForTest(node);
+  expect((await again.promises.readFile('/file')).equals(content)).toBe(true);
+}, 60_000);
+
+test('a file that is evicted while it is being stored is as it was written', async () => {
+  const { fs } = await start();
+  const other = await mountForTest(fs);
+  const content = randomBytes(4 * MiB);
+  await fs.promises.writeFile('/file', content);
+  await fs.sync();
+  for (let attempt = 0; attempt < attempts; attempt++) {
+    const handle = await fs.promises.open('/file', 'r+');
+    content.fill(attempt + 1, attempt * page, 3 * MiB);
+    await handle.write(content, 0, content.length, 0);
+    const synced = handle.sync();
+    await turns(fs, attempt);
+    await other.evict('/file');
+    expect(other.readFileSync('/file').equals(content), `attempt ${attempt}`).toBe(true);
+    await synced;
+    await handle.close();
+  }
+}, 60_000);
+
+test('files that are removed while they are being stored leave their places to one other each', async () => {
+  const { node, fs } = await start();
+  const { promises: files } = fs;
+  const other = await mountForTest(fs);
+  const kept = new Map<string, Buffer>();
+  for (let attempt = 0; attempt < 4 * attempts; attempt++) {
+    const names = Array.from({ length: 6 }, (_, i) => `/gone-${attempt}-${i}`);
+    for (const name of names) await files.writeFile(name, randomBytes(2 * page));
+    await fs.sync();
+    for (const name of names) await files.writeFile(name, randomBytes(2 * page));
+    const removed = attempt % 2 === 0 ? other.promises : files;
+    const synced = fs.sync();
+    await turns(fs, Math.floor(attempt / 4) % 4);
+    await Promise.all([synced, ...names.map((name) => removed.unlink(name))]);
+    for (let i = 0; i < 3; i++) {
+      const bytes = randomBytes(2 * page);
+      kept.set(`/kept-${attempt}-${i}`, bytes);
+      await files.writeFile(`/kept-${attempt}-${i}`, bytes);
+    }
+    await fs.sync();
+  }
+  await fs.unmount();
+  await cutPower(node);
+  await node.start();
+  const again = await mountForTest(node);
+  for (const [name, bytes] of kept)
+    expect((await again.promises.readFile(name)).equals(bytes), name).toBe(true);
+  expect(node.errors).toEqual([]);
+}, 60_000);
+
+test('times that were set and synced are there, whatever was written after them', async () => {
+  const { node, fs } = await start();
+  const content = randomBytes(10 * page);
+  await fs.promises.writeFile('/file', content);
+  await fs.sync();
+  await fs.promises.utimes('/file', 1000, 2000);
+  await fs.sync();
+  await fs.promises.writeFile('/file', 'not synced');
+  await fs.unmount();
+  await cutPower(node);
+  await node.start();
+  const again = await mountForTest(node);
+  expect((await again.promises.readFile('/file')).equals(content)).toBe(true);
+  expect(again.statSync('/file').mtimeMs).toBe(2_000_000);
+}, 30_000);

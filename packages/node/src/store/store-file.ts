@@ -6,11 +6,13 @@ import {
   constants,
   fdatasyncSync,
   fstatSync,
+  fsyncSync,
   ftruncateSync,
   openSync,
   readSync,
   writeSync,
 } from 'node:fs';
+import { dirname } from 'node:path';
 import { crc32 } from 'node:zlib';
 import {
   bytes,
@@ -145,6 +147,11 @@ function format(
   Object.assign(header, { segmentId, createdMs: Date.now() });
   header.checksum = crc32(page.subarray(0, storeHeader.offset.checksum));
   writeSync(fd, page, 0, page.length, 0);
+  // A small sync flushes SQLite alone, and a store whose metadata names places must have its data file.
+  fsyncSync(fd);
+  const directory = openSync(dirname(path), constants.O_RDONLY | constants.O_DIRECTORY);
+  fsyncSync(directory);
+  closeSync(directory);
 }
 
 function verifyHeader(fd: number, { segmentId, path }: { segmentId: Uint8Array; path: string }): void {

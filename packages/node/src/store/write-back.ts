@@ -68,6 +68,8 @@ export class WriteBack {
   readonly #timer: NodeJS.Timeout;
   /** Inodes with a row in `dirty`, in the working copy. */
   readonly #named = new Set<number>();
+  /** Inodes whose places go with the commit that is on its way: SQLite still names them. */
+  readonly #forgotten = new Set<number>();
   /** Inodes of the round that runs: what was read of them is not committed yet. */
   readonly #underWay = new Set<number>();
   #coordinator: Coordinator | undefined;
@@ -129,7 +131,7 @@ export class WriteBack {
     c.writer.onRollback(() => set(before));
   }
 
-  /** Whether the round that runs has read, or will read, pages of the inode: the store has them only later. */
+  /** Whether the round that runs reads pages of the inode: the store has them only when it is committed. */
   isUnderWay(ino: number): boolean {
     return this.#underWay.has(ino);
   }
@@ -140,7 +142,10 @@ export class WriteBack {
     c.writer.onRollback(() => {
       for (const range of ranges === 'all' ? [ranges] : (ranges ?? [])) this.dirty.mark(ino, range, c.now());
     });
-    const runs = placesOf(this.#store.stored(ino));
+    const runs = this.#forgotten.has(ino) ? [] : placesOf(this.#store.stored(ino));
+    this.#forgotten.add(ino);
+    c.writer.onRollback(() => this.#forgotten.delete(ino));
+    c.journal.afterCommit(() => this.#forgotten.delete(ino));
     c.journal.change({ type: 'forgetStored', ino });
     this.#setNamed(c, ino, false);
     c.journal.afterCommit(() => this.#retired.push(...runs));
@@ -221,6 +226,8 @@ export class WriteBack {
       c.refer(ino);
     }
     try {
+      // What was forgotten in this turn is not another file's when SQLite is asked for it.
+      await c.journal.nextFlush();
       return await round();
     } finally {
       for (const ino of inos) {

@@ -6,6 +6,7 @@
 
 #ifndef MADV_POPULATE_READ
 #define MADV_POPULATE_READ 22
+#define MADV_POPULATE_WRITE 23
 #endif
 
 namespace cluster_fs {
@@ -26,12 +27,13 @@ int write_all(int fd, const uint8_t* from, uint64_t length, uint64_t offset) {
   return 0;
 }
 
-// The memory for a copy to come: its pages in the file, and the source in this process's page tables. The
-// latter is a hint: what is not mapped is told by the copy.
-int prepare(int fd, const uint8_t* from, uint64_t length, uint64_t offset) {
+// The memory for a copy to come: its pages in the file, and both ends in this process's page tables. For the
+// source this is a hint: what is not mapped is told by the copy.
+int prepare(int fd, const uint8_t* from, uint8_t* to, uint64_t length, uint64_t offset) {
   int result = uninterrupted_fallocate(fd, FALLOC_FL_KEEP_SIZE, offset, length);
   if (result != 0) return -errno;
   madvise(const_cast<uint8_t*>(from), length, MADV_POPULATE_READ);
+  if (to != nullptr && madvise(to, length, MADV_POPULATE_WRITE) != 0) return -errno;
   return 0;
 }
 
@@ -49,7 +51,7 @@ struct Copy {
 
 // The ranges may overlap: both are windows on memory that the caller laid out, and memmove costs the same.
 void run(Copy* c) {
-  if (c->only_prepare) c->result = prepare(c->fd, c->from, c->length, c->offset);
+  if (c->only_prepare) c->result = prepare(c->fd, c->from, c->to, c->length, c->offset);
   else if (c->to != nullptr) memmove(c->to, c->from, c->length);
   else c->result = write_all(c->fd, c->from, c->length, c->offset);
 }
@@ -123,17 +125,23 @@ napi_value write_memory_sync(napi_env env, napi_callback_info info) {
   return a.ok ? run_now(env, c) : nullptr;
 }
 
+// (fd, offset, address, length, window)
+Copy preparation(Arguments* a) {
+  Copy c = file_copy(a);
+  c.only_prepare = true;
+  c.to = static_cast<uint8_t*>(a->address(4, "window"));
+  return c;
+}
+
 napi_value prepare_write(napi_env env, napi_callback_info info) {
   Arguments a(env, info);
-  Copy c = file_copy(&a);
-  c.only_prepare = true;
+  Copy c = preparation(&a);
   return a.ok ? run_on_pool(env, c) : nullptr;
 }
 
 napi_value prepare_write_sync(napi_env env, napi_callback_info info) {
   Arguments a(env, info);
-  Copy c = file_copy(&a);
-  c.only_prepare = true;
+  Copy c = preparation(&a);
   return a.ok ? run_now(env, c) : nullptr;
 }
 

@@ -63,8 +63,8 @@ const functions: Readonly<Record<Exclude<keyof Addon, 'pageSize' | 'createSpin'>
   copyMemorySync: ['address', 'address', 'address'],
   writeMemory: ['int', 'address', 'address', 'address'],
   writeMemorySync: ['int', 'address', 'address', 'address'],
-  prepareWrite: ['int', 'address', 'address', 'address'],
-  prepareWriteSync: ['int', 'address', 'address', 'address'],
+  prepareWrite: ['int', 'address', 'address', 'address', 'address'],
+  prepareWriteSync: ['int', 'address', 'address', 'address', 'address'],
   guardRange: ['address', 'address', 'text'],
   unguardRange: ['address'],
 };

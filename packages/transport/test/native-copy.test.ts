@@ -71,6 +71,26 @@ describe.each([
     await expect(refused).rejects.toMatchObject({ code: 'EBADF', syscall: 'fallocate' });
   });
 
+  test('a write is prepared where the file is mapped too: the copy is a memmove', async () => {
+    const { address, length, bytes } = memory(3);
+    bytes.fill(5);
+    const fd = kept(native.createMemfd('copy-test', 3 * pageSize));
+    const window = native.mapFile({ fd, offset: 0, length, protection: 'read-write' });
+    const mappedKiB = (): number => {
+      const smaps = readFileSync('/proc/self/smaps', 'utf8');
+      const mapping = smaps.slice(smaps.indexOf(`\n${window.toString(16)}-`));
+      return Number(/^Rss:\s+(\d+)/m.exec(mapping)?.[1]);
+    };
+    expect(mappedKiB()).toBe(0);
+    await prepareWrite({ fd, offset: 0, address, length, window });
+    expect(mappedKiB()).toBe(length / 1024);
+    await copyMemory({ from: address, to: window, length });
+    expect(readFileSync(`/proc/self/fd/${fd}`).equals(bytes)).toBe(true);
+    native.unmap(window, length);
+    const unmapped = (async () => prepareWrite({ fd, offset: 0, address, length, window }))();
+    await expect(unmapped).rejects.toMatchObject({ code: 'ENOMEM' });
+  });
+
   test('wrong arguments are refused', async () => {
     const { address } = memory(1);
     const wrong = [

@@ -177,7 +177,8 @@ export function movePiece(
   { ino, path, filePage, target, limit }: Piece,
 ): Promise<MovedPiece> {
   return c.exclusive(ino, async () => {
-    const most = isStoredInto(c, ino) ? piecePages : idlePiecePages;
+    const awaited = isStoredInto(c, ino);
+    const most = awaited ? piecePages : idlePiecePages;
     const source = nextPiece(c, ino, filePage, Math.min(limit, most));
     const count = pageCountOf(source);
     if (count === 0) return { pages: 0, copyMs: 0, committedMs: 0 };
@@ -185,13 +186,15 @@ export function movePiece(
     const last = source.at(-1) as Extent;
     const range = { from, count: last.filePage + last.count - from };
     const moved = pairUp(source, target);
+    const copies = moved.map((step) => ({ ...step, awaited }));
     c.pager?.fetchNow(ino, range);
-    for (const step of moved) await c.data.prepareCopy(step);
-    await viewsSettled(c, ino, path, range);
-    const armed = armViews(c, ino, source, range);
+    const armed: Armed[] = [];
     try {
+      for (const copy of copies) await c.data.prepareCopy(copy);
+      await viewsSettled(c, ino, path, range);
+      for (const each of armViews(c, ino, source, range)) armed.push(each);
       const copying = performance.now();
-      for (const step of moved) await c.data.copy(step);
+      for (const copy of copies) await c.data.copy(copy);
       const copyMs = performance.now() - copying;
       let committedMs = 0;
       await c.journal.mutate(() => {
@@ -209,6 +212,8 @@ export function movePiece(
     } catch (error) {
       for (const { view, address, length } of armed) disarm(view, address, length);
       throw error;
+    } finally {
+      for (const copy of copies) c.data.forgetCopy(copy);
     }
   });
 }
@@ -281,20 +286,24 @@ const busy = ({ session }: View, path: string, why: string): FsError =>
     why: `held by session ${session.id} (pid ${session.pid}), which ${why}`,
   });
 
-function armViews(
+interface Armed {
+  readonly view: View;
+  readonly address: number;
+  readonly length: number;
+}
+
+function* armViews(
   c: Coordinator,
   ino: number,
   source: readonly Extent[],
   range: { from: number; count: number },
-) {
-  const armed: { view: View; address: number; length: number }[] = [];
+): Generator<Armed> {
   for (const view of [...c.viewsOf(ino)]) {
     const place = addressRange(view, range.from, range.count);
     if (place === undefined || !overlap(view.extents, source)) continue;
     arm(c, view, place, { writeProtect: view.mode === 'rw' });
-    armed.push({ view, ...place });
+    yield { view, ...place };
   }
-  return armed;
 }
 
 /** The move did not happen: whoever waits goes on where the file still is. */

@@ -103,8 +103,8 @@ export interface Addon {
   copyMemorySync(from: number, to: number, length: number): Result;
   writeMemory(fd: number, offset: number, address: number, length: number): Promise<Result>;
   writeMemorySync(fd: number, offset: number, address: number, length: number): Result;
-  prepareWrite(fd: number, offset: number, address: number, length: number): Promise<Result>;
-  prepareWriteSync(fd: number, offset: number, address: number, length: number): Result;
+  prepareWrite(fd: number, offset: number, address: number, length: number, window: number): Promise<Result>;
+  prepareWriteSync(fd: number, offset: number, address: number, length: number, window: number): Result;
 
   guardRange(address: number, length: number, label: string): Result;
   unguardRange(address: number): Result;

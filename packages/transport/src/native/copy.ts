@@ -44,16 +44,23 @@ export const writeMemorySync = ({ fd, offset, address, length }: MemoryWrite): v
   checked(addon.writeMemorySync(fd, offset, address, length), 'write');
 };
 
+export interface WritePreparation extends MemoryWrite {
+  /** Where the same bytes of the file are mapped to write: they are made present there too. */
+  readonly window?: number;
+}
+
 /**
  * fallocate(2) of the pages that a write will fill, and madvise(2) MADV_POPULATE_READ of what it will read,
- * on a pool thread: the write itself is then a copy and nothing else. ENOSPC when the file system is full;
- * what was allocated until then may stay.
+ * on a pool thread: the write itself is then a copy and nothing else. With `window` that copy may be a
+ * memmove: MADV_POPULATE_WRITE. ENOSPC when the file system is full; what was allocated until then may stay.
  */
-export const prepareWrite = async ({ fd, offset, address, length }: MemoryWrite): Promise<void> => {
-  checked(await addon.prepareWrite(fd, offset, address, length), 'fallocate');
+export const prepareWrite = async (preparation: WritePreparation): Promise<void> => {
+  const { fd, offset, address, length, window = 0 } = preparation;
+  checked(await addon.prepareWrite(fd, offset, address, length, window), 'fallocate');
 };
 
 /** As `prepareWrite`, at once. */
-export const prepareWriteSync = ({ fd, offset, address, length }: MemoryWrite): void => {
-  checked(addon.prepareWriteSync(fd, offset, address, length), 'fallocate');
+export const prepareWriteSync = (preparation: WritePreparation): void => {
+  const { fd, offset, address, length, window = 0 } = preparation;
+  checked(addon.prepareWriteSync(fd, offset, address, length, window), 'fallocate');
 };

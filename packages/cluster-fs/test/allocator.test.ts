@@ -153,6 +153,7 @@ class FlagModel {
   expectSame(allocator: PageAllocator): void {
     expect(allocator.free).toBe(this.free);
     expect([...allocator.freeRuns()]).toEqual(this.#runs());
+    expect([...allocator.usedRuns()]).toEqual(this.#runs({ used: true }));
   }
 
   #take(run: Run): void {
@@ -167,11 +168,11 @@ class FlagModel {
     return Math.max(0, ...this.#runs().map(({ count }) => count));
   }
 
-  #runs(): Run[] {
+  #runs({ used: wanted } = { used: false }): Run[] {
     const runs: Run[] = [];
     for (const [page, used] of this.#used.entries()) {
       const last = runs.at(-1);
-      if (used) continue;
+      if (used !== wanted) continue;
       if (last !== undefined && last.page + last.count === page)
         runs[runs.length - 1] = { ...last, count: last.count + 1 };
       else runs.push({ page, count: 1 });

@@ -38,12 +38,20 @@ export function absentRuns(s: Segment, { page, count }: Run): Run[] {
 /** Marks pages absent or present. Requires: the caller is the one writer. */
 export function setAbsent(s: Segment, { page, count }: Run, absent: boolean): void {
   let changed = 0;
-  for (let at = page; at < page + count; at++) {
-    const bit = 1 << (at & 31);
-    const before = absent ? Atomics.or(s.i32, wordOf(s, at), bit) : Atomics.and(s.i32, wordOf(s, at), ~bit);
-    if (((before & bit) !== 0) !== absent) changed++;
+  const end = page + count;
+  for (let at = page; at < end; at = (at | 31) + 1) {
+    const bits = Math.min(end, (at | 31) + 1) - at;
+    const mask = (bits === 32 ? -1 : (1 << bits) - 1) << (at & 31);
+    const before = absent ? Atomics.or(s.i32, wordOf(s, at), mask) : Atomics.and(s.i32, wordOf(s, at), ~mask);
+    changed += bitCount(mask & (absent ? ~before : before));
   }
   setCounter(s, 'absentPages', counter(s, 'absentPages') + (absent ? changed : -changed));
+}
+
+function bitCount(word: number): number {
+  let count = 0;
+  for (let left = word; left !== 0; left &= left - 1) count++;
+  return count;
 }
 
 /** To be called before pages become absent: readers that are under way read again. */

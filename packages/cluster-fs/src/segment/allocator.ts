@@ -77,6 +77,15 @@ export class PageAllocator {
     }
   }
 
+  /** The runs in use, in order of their pages. */
+  *usedRuns(): Generator<Run> {
+    for (let page = this.#nextUsed(0); page < this.pageCount; ) {
+      const end = this.#nextFree(page);
+      yield { page, count: end - page };
+      page = this.#nextUsed(end);
+    }
+  }
+
   /** Indexes of the bitmap words that changed, once. */
   takeDirtyWords(): Set<number> {
     const dirty = this.#dirty;

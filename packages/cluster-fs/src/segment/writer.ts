@@ -15,7 +15,7 @@
  */
 import { assert } from '@cluster-fs/transport';
 import { PageAllocator } from './allocator.ts';
-import { blockHeader, blockKind, blockSize, bucket, inode } from './layout.ts';
+import { blockHeader, blockKind, blockSize, bucket, inode, pageSize } from './layout.ts';
 import {
   blockAt,
   blockGuard,
@@ -29,6 +29,8 @@ import {
   setCounter,
 } from './segment.ts';
 
+const zeroPage = Buffer.alloc(pageSize);
+
 export class SegmentWriter {
   readonly segment: Segment;
   readonly pages: PageAllocator;
@@ -37,6 +39,7 @@ export class SegmentWriter {
   readonly block: ReturnType<typeof blockHeader.bind>;
   readonly #touched = { inodes: new Set<number>(), blocks: new Set<number>(), buckets: new Set<number>() };
   readonly #undo: (() => void)[] = [];
+  #loading = false;
   #freeInodes: number[] = [];
   #freeBlocks: number[] = [];
   #nextInode = 1;
@@ -67,7 +70,23 @@ export class SegmentWriter {
 
   /** Runs `undo` if the change is rolled back. */
   onRollback(undo: () => void): void {
-    this.#undo.push(undo);
+    if (!this.#loading) this.#undo.push(undo);
+  }
+
+  /**
+   * Runs `fill` and makes what it made visible in `target`, with no account of what it touches and of how to
+   * undo it: for recovery. Requires: `target` is freshly formatted, as this segment is, and nobody reads it;
+   * when `fill` throws, both are of no use.
+   */
+  load(fill: () => void, target: Segment): void {
+    this.#loading = true;
+    fill();
+    this.#loading = false;
+    const { inodeOffset, bucketOffset, bucketCount, blockOffset } = this.segment;
+    this.#copyTable(target, inodeOffset, this.#nextInode * inode.size);
+    this.#copyTable(target, bucketOffset, bucketCount * bucket.size);
+    this.#copyTable(target, blockOffset, this.#nextBlock * blockSize);
+    this.#publishCounters(target);
   }
 
   /** No inode at or above this number was ever taken. */
@@ -83,21 +102,23 @@ export class SegmentWriter {
   /** The record of an inode, about to be changed. */
   touchInode(ino: number): ReturnType<typeof inode.bind> {
     const at = inodeAt(this.segment, ino);
-    this.#save(at, inode.size);
-    this.#touched.inodes.add(ino);
+    if (!this.#loading) {
+      this.#save(at, inode.size);
+      this.#touched.inodes.add(ino);
+    }
     return this.inode.at(at);
   }
 
   /** The first `length` bytes of a block, about to be changed. */
   touchBlock(block: number, length = blockSize): ReturnType<typeof blockHeader.bind> {
     const at = blockAt(this.segment, block);
-    this.#save(at, length);
-    this.#touched.blocks.add(block);
+    this.touchInBlock(block, at, length);
     return this.block.at(at);
   }
 
   /** Any other bytes of a block, about to be changed. */
   touchInBlock(block: number, at: number, length: number): void {
+    if (this.#loading) return;
     this.#save(at, length);
     this.#touched.blocks.add(block);
   }
@@ -105,14 +126,16 @@ export class SegmentWriter {
   /** The head of a dentry chain, about to be changed. */
   touchBucket(index: number): number {
     const at = bucketAt(this.segment, index);
-    this.#save(at, bucket.size);
-    this.#touched.buckets.add(index);
+    if (!this.#loading) {
+      this.#save(at, bucket.size);
+      this.#touched.buckets.add(index);
+    }
     return at;
   }
 
   count(name: Counter, difference: number): void {
     setCounter(this.segment, name, counter(this.segment, name) + difference);
-    this.#undo.push(() => setCounter(this.segment, name, counter(this.segment, name) - difference));
+    this.onRollback(() => setCounter(this.segment, name, counter(this.segment, name) - difference));
   }
 
   /** A free inode slot, or undefined when there is none. Its generation is already that of the new life. */
@@ -120,7 +143,7 @@ export class SegmentWriter {
     const ino =
       this.#freeInodes.pop() ?? (this.#nextInode < this.segment.inodeCount ? this.#nextInode++ : undefined);
     if (ino === undefined) return undefined;
-    this.#undo.push(() => this.#freeInodes.push(ino));
+    this.onRollback(() => this.#freeInodes.push(ino));
     const record = this.touchInode(ino);
     record.ino = ino;
     record.generation = (Math.max(record.generation, this.#firstGeneration) % 0xffff_ffff) + 1;
@@ -148,7 +171,7 @@ export class SegmentWriter {
     this.segment.bytes.fill(0, base + inode.offset.ino, base + inode.size);
     record.generation = generation;
     this.#freeInodes.push(ino);
-    this.#undo.push(() => this.#freeInodes.splice(this.#freeInodes.lastIndexOf(ino), 1));
+    this.onRollback(() => this.#freeInodes.splice(this.#freeInodes.lastIndexOf(ino), 1));
     this.count('freeInodes', 1);
   }
 
@@ -157,7 +180,7 @@ export class SegmentWriter {
     const block =
       this.#freeBlocks.pop() ?? (this.#nextBlock < this.segment.blockCount ? this.#nextBlock++ : undefined);
     if (block === undefined) return undefined;
-    this.#undo.push(() => this.#freeBlocks.push(block));
+    this.onRollback(() => this.#freeBlocks.push(block));
     const header = this.touchBlock(block);
     const { base } = header;
     this.segment.bytes.fill(0, base + blockHeader.offset.kind, base + blockSize);
@@ -173,7 +196,7 @@ export class SegmentWriter {
     this.segment.bytes.fill(0, base + blockHeader.offset.kind, base + blockSize);
     this.block.at(base).kind = blockKind.free;
     this.#freeBlocks.push(block);
-    this.#undo.push(() => this.#freeBlocks.splice(this.#freeBlocks.lastIndexOf(block), 1));
+    this.onRollback(() => this.#freeBlocks.splice(this.#freeBlocks.lastIndexOf(block), 1));
     this.count('freeBlocks', 1);
   }
 
@@ -209,6 +232,17 @@ export class SegmentWriter {
     const first = at / 4 + 1;
     const end = (at + length) / 4;
     for (let i = first; i < end; i++) target.u32[i] = this.segment.u32[i] as number;
+  }
+
+  /** Copies a table, but for pages of zeros: they stay holes. */
+  #copyTable(target: Segment, from: number, length: number): void {
+    const { bytes } = this.segment;
+    const end = from + length;
+    for (let at = from; at < end; at += pageSize) {
+      const pageEnd = Math.min(at + pageSize, end);
+      if (zeroPage.compare(bytes, at, pageEnd, 0, pageEnd - at) !== 0)
+        bytes.copy(target.bytes, at, at, pageEnd);
+    }
   }
 
   #publishCounters(target: Segment): void {

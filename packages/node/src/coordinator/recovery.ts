@@ -55,9 +55,6 @@ export interface FormatOptions {
   readonly paged: boolean;
 }
 
-/** Inodes or names between two publishes, so that undo records do not pile up. */
-const batch = 1000;
-
 export function recover(store: MetadataStore, format: FormatOptions, nowMs: number): Recovered {
   const isNew = store.superblock('segmentId') === undefined;
   if (isNew) formatStore(store, format, nowMs);
@@ -137,32 +134,39 @@ function anonymous(length: number): ArrayBuffer {
   return native.arrayBufferAt(address, length);
 }
 
+/** Everything that SQLite names. Returns the inodes without a name. */
 function load(store: MetadataStore, writer: SegmentWriter, published: Segment): number[] {
   const orphans: number[] = [];
-  let count = 0;
-  const step = (): void => {
-    if (++count % batch === 0) writer.publish(published);
-  };
-  for (const row of store.inodes()) {
-    loadInode(writer, row);
-    if (row.nlink === 0) orphans.push(row.ino);
-    step();
-  }
-  const slots = new DirectorySlots();
-  for (const { parent, name, ino } of store.dirents()) {
-    const mode = writer.inode.at(inodeAt(writer.segment, ino)).mode;
-    insertDirent(writer, slots, { parent, name, ino, type: mode & fileType.mask });
-    step();
-  }
+  writer.load(() => {
+    for (const row of store.inodes()) {
+      loadInode(writer, row);
+      if (row.nlink === 0) orphans.push(row.ino);
+    }
+    const slots = new DirectorySlots();
+    for (const { parent, name, ino } of store.dirents()) {
+      const mode = writer.inode.at(inodeAt(writer.segment, ino)).mode;
+      insertDirent(writer, slots, { parent, name, ino, type: mode & fileType.mask });
+    }
+  }, published);
   return orphans;
 }
 
 function loadInode(writer: SegmentWriter, row: InodeRow): void {
-  const { ino, generation, target, extents, ...fields } = row;
-  writer.takeInodeAt(ino, generation);
-  Object.assign(writer.touchInode(ino), fields);
-  // A directory's size counts its names; they are added below.
-  if (isDirectory(row.mode)) writer.touchInode(ino).size = 0;
+  const { ino, target, extents } = row;
+  writer.takeInodeAt(ino, row.generation);
+  const record = writer.touchInode(ino);
+  record.mode = row.mode;
+  record.uid = row.uid;
+  record.gid = row.gid;
+  record.nlink = row.nlink;
+  record.parent = row.parent;
+  // A directory's size counts its names, which are added later.
+  record.size = isDirectory(row.mode) ? 0 : row.size;
+  record.layoutVersion = row.layoutVersion;
+  record.atimeMs = row.atimeMs;
+  record.mtimeMs = row.mtimeMs;
+  record.ctimeMs = row.ctimeMs;
+  record.birthtimeMs = row.birthtimeMs;
   if (isSymlink(row.mode)) setText(writer, ino, Buffer.from(target ?? ''));
   if (!isFile(row.mode)) return;
   for (const run of extents) writer.pages.take(run);

@@ -69,6 +69,14 @@ export interface DurableRow {
   readonly mtimeMs: number;
 }
 
+/** Pages of a file, and the places where they are stored. */
+export interface StoredRun {
+  readonly ino: number;
+  readonly filePage: number;
+  readonly count: number;
+  readonly place: number;
+}
+
 /** One change. A batch of them becomes true together. */
 export type Change =
   | { readonly type: 'putInode'; readonly row: InodeRow }
@@ -98,7 +106,9 @@ export interface MetadataStore {
   commit(changes: readonly Change[]): void;
   /** What must stay free for its own growth; infinite while it lacks even what removals need. */
   growthBytes(): number;
+  /** In the order of their numbers. */
   inodes(): Iterable<InodeRow>;
+  inode(ino: number): InodeRow | undefined;
   dirents(): Iterable<DirentRow>;
   sessions(): SessionRow[];
   held(): HeldRow[];
@@ -106,8 +116,8 @@ export interface MetadataStore {
   stored(ino: number): StoredExtent[];
   /** Those extents of a file that have a page in `from` .. `end`. */
   storedIn(ino: number, from: number, end: number): StoredExtent[];
-  /** All places that are in use. */
-  places(): Iterable<Run>;
+  /** What is stored of all files, file by file, without the checksums. */
+  storedRuns(): Iterable<StoredRun>;
   durable(ino: number): DurableRow | undefined;
   dirty(): number[];
   /** Pages to write to the data file again before it is used. */

@@ -5,7 +5,7 @@
 
 import { randomUUID } from 'node:crypto';
 import { closeSync, mkdirSync, openSync, readFileSync, realpathSync, rmSync, writeFileSync } from 'node:fs';
-import { FsError, native } from '@cluster-fs/transport';
+import { FsError, native, type Run } from '@cluster-fs/transport';
 import { pageSize } from 'cluster-fs/segment';
 import type { Coordinator } from '../coordinator/coordinator.ts';
 import type { Recovered } from '../coordinator/recovery.ts';
@@ -78,9 +78,13 @@ export function openWriteBack(
   const directory = storePath(options);
   if (directory === undefined) return undefined;
   const segmentId = Buffer.from(writer.segment.id, 'hex');
-  const file = new StoreFile(`${directory}/data`, { segmentId, used: store.places() });
+  const file = new StoreFile(`${directory}/data`, { segmentId, used: placesIn(store) });
   file.redo(store.redo());
   return new WriteBack({ file, store, afterMs: options.writeBackMs ?? defaultWriteBackMs });
+}
+
+function* placesIn(store: MetadataStore): Generator<Run> {
+  for (const { place, count } of store.storedRuns()) yield { page: place, count };
 }
 
 const defaultWriteBackMs = 5000;
@@ -106,7 +110,7 @@ export function beginWriteBack(
   writeBack.start(c);
   const evictor = new Evictor(c, { pager, writeBack, limitPages: Math.floor(memory / pageSize) });
   c.evictor = evictor;
-  evictor.start();
+  if (isSame) evictor.start();
 }
 
 function readIfThere(file: string): string | undefined {

@@ -7,9 +7,9 @@
  */
 
 import { type Extent, FsError, native, type Run } from '@cluster-fs/transport';
-import { isFile, pageSize, setExtents } from 'cluster-fs/segment';
+import { pageSize, setExtents } from 'cluster-fs/segment';
 import type { Coordinator } from '../coordinator/coordinator.ts';
-import { clip, layOut } from '../coordinator/runs.ts';
+import { layOut } from '../coordinator/runs.ts';
 import type { Change, MetadataStore } from '../metadata/store.ts';
 import type { Pager } from './pager.ts';
 import type { StoredExtent } from './stored.ts';
@@ -24,22 +24,22 @@ export interface Lost {
 
 /** Takes every inode that may be newer than what is stored back to that. Before the segment is built. */
 export function rollBack(store: MetadataStore): Lost {
-  const dirty = new Set(store.dirty());
   const changes: Change[] = [];
   const removed = new Set<number>();
   let rolledBack = 0;
-  for (const row of store.inodes()) {
-    if (!dirty.has(row.ino)) continue;
-    const durable = store.durable(row.ino);
+  for (const ino of store.dirty()) {
+    const row = store.inode(ino);
+    if (row === undefined) continue;
+    const durable = store.durable(ino);
     if (durable !== undefined && durable.generation === row.generation) {
       rolledBack++;
       const { size, mtimeMs } = durable;
       // Where its content lies in the segment is decided anew: what the row names may be of a newer state.
       changes.push({ type: 'putInode', row: { ...row, size, mtimeMs, extents: [] } });
-    } else if (row.size > 0) removed.add(row.ino);
+    } else if (row.size > 0) removed.add(ino);
     else changes.push({ type: 'putInode', row: { ...row, extents: [] } });
   }
-  for (const { parent, name, ino } of store.dirents()) {
+  for (const { parent, name, ino } of removed.size === 0 ? [] : store.dirents()) {
     if (removed.has(ino)) changes.push({ type: 'deleteDirent', parent, name });
   }
   for (const ino of removed) changes.push({ type: 'deleteInode', ino }, { type: 'forgetStored', ino });
@@ -62,11 +62,8 @@ export function restore(c: Coordinator, pager: Pager, store: MetadataStore): voi
     })
     .catch((error: unknown) => c.hub.report(error));
   c.journal.flush();
-  for (const row of store.inodes()) {
-    const extents = isFile(row.mode) ? c.extents(row.ino) : [];
-    for (const e of extents.length === 0 ? [] : store.stored(row.ino))
-      pager.setAbsent(clip(extents, e.filePage, e.count));
-  }
+  // What is stored comes from the store; the rest is zeros, which the pager makes.
+  pager.setAbsent([...c.writer.pages.usedRuns()]);
   c.journal
     .mutate(() => {
       for (const ino of dirty) c.journal.change({ type: 'markClean', ino });

@@ -10,6 +10,7 @@ import {
   merge,
   overlap,
   pageCountOf,
+  pagesLeft,
   splice,
   substitute,
   subtract,
@@ -51,6 +52,8 @@ const layoutOf = (list: readonly Extent[]): Map<number, number> =>
       Array.from({ length: count }, (_, i) => [filePage + i, page + i] as const),
     ),
   );
+const overlapInFile = (e: Extent, list: readonly Extent[]): boolean =>
+  clip(list, e.filePage, e.count).length > 0;
 const sorted = (map: ReadonlyMap<number, number>) => [...map].sort(([a], [b]) => a - b);
 
 function expectInOrder(list: readonly Extent[]): void {
@@ -70,6 +73,20 @@ describe('runs', () => {
         expect(pagesOf(left)).toEqual(new Set([...pagesOf(list)].filter((page) => !gone.has(page))));
         expect(pageCountOf(left)).toBe(pagesOf(left).size);
         expect(left.every(({ count }) => count > 0)).toBe(true);
+      }),
+    );
+  });
+
+  test('pagesLeft is what subtract says, of a file before and after', () => {
+    /** Some extents go, some move, some come: what they are then, in file order. */
+    const change = fc.tuple(extents, extents, fc.array(fc.boolean(), { minLength: 24, maxLength: 24 }));
+    fc.assert(
+      fc.property(change, ([before, others, keep]) => {
+        const kept = before.filter((_, i) => keep[i]);
+        const moved = others.map((e) => ({ ...e, page: e.page + 300 }));
+        const added = moved.filter((e, i) => keep[12 + i] && !overlapInFile(e, kept));
+        const after = merge(kept, added);
+        expect(pagesOf(pagesLeft(before, after))).toEqual(pagesOf(subtract(before, after)));
       }),
     );
   });

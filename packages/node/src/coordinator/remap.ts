@@ -14,7 +14,7 @@ import { type Event, type Extent, FsError, native, type Run } from '@cluster-fs/
 import { pageSize, setExtents } from 'cluster-fs/segment';
 import type { Coordinator } from './coordinator.ts';
 import type { Party } from './quarantine.ts';
-import { clip, type Moved, overlap, substitute, subtract } from './runs.ts';
+import { clip, type Moved, overlap, pagesLeft, substitute } from './runs.ts';
 import type { View } from './session.ts';
 import { release } from './views.ts';
 
@@ -46,7 +46,7 @@ export function changeExtents(c: Coordinator, ino: number, extents: readonly Ext
   if ([...c.viewsOf(ino)].some(keepsPages)) c.pager?.fetchNow(ino, change);
   c.contentChanges(ino, { from: change.from, count: change.count });
   const version = commitExtents(c, ino, extents, change);
-  const left = subtract(before, extents);
+  const left = pagesLeft(before, extents);
   const swaps: Swap[] = [];
   const keepers: View[] = [];
   for (const view of c.viewsOf(ino)) {

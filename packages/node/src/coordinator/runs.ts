@@ -141,11 +141,26 @@ export function subtract(runs: readonly Run[], minus: readonly Run[]): Run[] {
   return left;
 }
 
+/**
+ * The pages of `before` that `after` does not name. Both are of one file, in file order: nearly always next
+ * to nothing has changed, so what both begin and end with is left out before anything is sorted.
+ */
+export function pagesLeft(before: readonly Extent[], after: readonly Extent[]): Run[] {
+  const shortest = Math.min(before.length, after.length);
+  let first = 0;
+  while (first < shortest && isSame(before[first], after[first])) first++;
+  let last = 0;
+  while (last < shortest - first && isSame(before.at(-1 - last), after.at(-1 - last))) last++;
+  return subtract(before.slice(first, before.length - last), after.slice(first, after.length - last));
+}
+
+const isSame = (a: Extent | undefined, b: Extent | undefined): boolean =>
+  a?.filePage === b?.filePage && a?.page === b?.page && a?.count === b?.count;
+
 /** Extents of two lists that share no file page, as one list in file order. */
 export const merge = (a: readonly Extent[], b: readonly Extent[]): Extent[] =>
   coalesce([...a, ...b].sort((x, y) => x.filePage - y.filePage));
 
 /** Whether two lists name the same pages for the same file pages. Requires: both are coalesced. */
 export const sameExtents = (a: readonly Extent[], b: readonly Extent[]): boolean =>
-  a.length === b.length &&
-  a.every((e, i) => e.filePage === b[i]?.filePage && e.page === b[i]?.page && e.count === b[i]?.count);
+  a.length === b.length && a.every((e, i) => isSame(e, b[i]));

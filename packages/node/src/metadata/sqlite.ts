@@ -391,24 +391,41 @@ const inodeOf = (raw: RawInode): InodeRow => ({
   extents: decodeExtents(raw[14]),
 });
 
-function encodeExtents(extents: readonly Extent[]): Buffer | null {
+const extentWords = layout.extent.size / 4;
+const wordOf = {
+  filePage: layout.extent.offset.filePage / 4,
+  page: layout.extent.offset.page / 4,
+  count: layout.extent.offset.count / 4,
+};
+
+/** Typed arrays and not the struct's cursor: a file that was written here and there has many extents. */
+function encodeExtents(extents: readonly Extent[]): Uint8Array | null {
   if (extents.length === 0) return null;
-  const blob = Buffer.alloc(extents.length * layout.extent.size);
-  const cursor = layout.extent.bind(new DataView(blob.buffer, blob.byteOffset, blob.length));
-  for (const [i, { filePage, page, count }] of extents.entries()) {
-    Object.assign(cursor.at(i * layout.extent.size), { filePage, page, count });
+  const words = new Uint32Array(extents.length * extentWords);
+  let at = 0;
+  for (const { filePage, page, count } of extents) {
+    words[at + wordOf.filePage] = filePage;
+    words[at + wordOf.page] = page;
+    words[at + wordOf.count] = count;
+    at += extentWords;
   }
-  return blob;
+  return new Uint8Array(words.buffer);
 }
 
+/** The blob is copied: a column may lie at any address. */
 function decodeExtents(blob: Uint8Array | null): Extent[] {
   if (blob === null) return [];
   assert(blob.length % layout.extent.size === 0, 'extents in SQLite are whole records');
-  const cursor = layout.extent.bind(new DataView(blob.buffer, blob.byteOffset, blob.length));
-  return Array.from({ length: blob.length / layout.extent.size }, (_, i) => {
-    const { filePage, page, count } = cursor.at(i * layout.extent.size);
-    return { filePage, page, count };
-  });
+  const words = new Uint32Array(new Uint8Array(blob).buffer);
+  const extents: Extent[] = [];
+  for (let at = 0; at < words.length; at += extentWords) {
+    extents.push({
+      filePage: words[at + wordOf.filePage] as number,
+      page: words[at + wordOf.page] as number,
+      count: words[at + wordOf.count] as number,
+    });
+  }
+  return extents;
 }
 
 /** SQLite's result codes in the vocabulary of the rest. */

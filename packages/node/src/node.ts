@@ -5,7 +5,7 @@
  *                                  └──killed──▶ started again: the same files, the clients come back
  */
 import { closeSync, mkdirSync, openSync, rmSync, statSync, unlinkSync } from 'node:fs';
-import { FsError, native } from '@cluster-fs/transport';
+import { FsError, native, Spinner } from '@cluster-fs/transport';
 import { runDirectory } from 'cluster-fs';
 import { pageSize } from 'cluster-fs/segment';
 import { Admission, type AllowLists } from './admission.ts';
@@ -158,8 +158,10 @@ function assemble(options: NodeOptions, { limits, admission, cleanup }: Parts) {
   if (writeBack !== undefined) cleanup.push(() => writeBack.abandon());
   const coordinator = createCoordinator(recovered, { store, data, writeBack, limits, onError });
   adopt(coordinator, recovered);
+  const spinner = new Spinner();
+  cleanup.push(() => spinner.close());
   if (writeBack !== undefined)
-    beginWriteBack(coordinator, writeBack, opened, { memory: options.memory, onNotice });
+    beginWriteBack(coordinator, writeBack, opened, { memory: options.memory, spinner, onNotice });
   cleanup.push(() => coordinator.journal.close());
   const facts: NodeFacts = {
     version,
@@ -173,7 +175,7 @@ function assemble(options: NodeOptions, { limits, admission, cleanup }: Parts) {
   const { metaFd } = recovered;
   const servers: Server[] = [];
   for (const path of [socketPath, ...alsoListen]) {
-    const server = new Server({ coordinator, path, metaFd, facts, admission, loads, onError });
+    const server = new Server({ coordinator, path, metaFd, facts, admission, loads, spinner, onError });
     servers.push(server);
     cleanup.push(() => server.close(nodeStopped()));
   }

@@ -18,7 +18,7 @@ import {
   frameLimits,
   native,
   type RequestName,
-  Spinner,
+  type Spinner,
   turnAway,
 } from '@cluster-fs/transport';
 import type { Admission, Peer } from './admission.ts';
@@ -37,6 +37,8 @@ export interface ServerOptions {
   readonly facts: NodeFacts;
   readonly admission: Admission;
   readonly loads: UserLoads;
+  /** Of this thread; for the connections. */
+  readonly spinner: Spinner;
   readonly onError: (error: unknown) => void;
 }
 
@@ -79,7 +81,6 @@ export class Server {
   readonly #fd: number;
   readonly #poll: native.DescriptorPoll;
   readonly #clients = new Set<Client>();
-  readonly #spinner = new Spinner();
   /** Given up for a moment when there are no descriptors left, to accept a peer and turn it away. */
   #spareFd: number;
   #closed = false;
@@ -97,7 +98,6 @@ export class Server {
     if (this.#closed) return;
     this.#closed = true;
     this.#poll.close();
-    this.#spinner.close();
     native.closeDescriptor(this.#fd);
     closeSync(this.#spareFd);
     // Somebody may have removed it already.
@@ -147,7 +147,7 @@ export class Server {
   }
 
   #welcome(fd: number): void {
-    const { admission, loads, coordinator } = this.#options;
+    const { admission, loads, coordinator, spinner } = this.#options;
     let peer: Peer;
     try {
       peer = admission.admit(fd);
@@ -165,7 +165,7 @@ export class Server {
     }
     try {
       const { firstFrameBytes } = frameLimits;
-      const options = { meter: load, frameBytes: firstFrameBytes, spinner: this.#spinner };
+      const options = { meter: load, frameBytes: firstFrameBytes, spinner };
       this.#serve(new Connection(fd, {}, options), { peer, load });
     } catch (error) {
       loads.leave(peer.uid);

@@ -12,6 +12,7 @@ import { dataSync } from '../store/file-calls.ts';
 import { extentPages, type StoredExtent } from '../store/stored.ts';
 import { Ballast } from './ballast.ts';
 import type { Change, DurableRow, HeldRow, InodeRow, MetadataStore, SessionRow } from './store.ts';
+import { StoredCache } from './stored-cache.ts';
 
 /** The log goes back into the database when it has this many pages. */
 const checkpointPages = 4000;
@@ -112,6 +113,8 @@ function storeOn(db: Database.Database, path: string, ballast: Ballast | undefin
   const get = db.prepare<[string], { value: string }>('SELECT value FROM superblock WHERE key = ?');
   const set = db.prepare('INSERT OR REPLACE INTO superblock (key, value) VALUES (?, ?)');
   const apply = changeWriter(db);
+  const readers = readersOf(db);
+  const cache = new StoredCache(readers.storedIn);
   // SQLite has made the log with the first transaction, and keeps it.
   let logFd: number | undefined;
   const inTransaction = transactionsOn(db, path, ballast);
@@ -126,6 +129,7 @@ function storeOn(db: Database.Database, path: string, ballast: Ballast | undefin
       );
     },
     commit(changes) {
+      for (const change of changes) cache.changed(change);
       inTransaction(
         () => {
           for (const change of changes) apply(change);
@@ -139,7 +143,8 @@ function storeOn(db: Database.Database, path: string, ballast: Ballast | undefin
       const log = statSync(`${path}-wal`, { throwIfNoEntry: false })?.size ?? 0;
       return Math.max(0, longestLogBytes - log) + tableGrowthBytes;
     },
-    ...readersOf(db),
+    ...readers,
+    storedIn: (ino, from, end) => cache.within(ino, from, end),
     async flush() {
       logFd ??= openSync(`${path}-wal`, 'r+');
       await dataSync(logFd, `${path}-wal`);

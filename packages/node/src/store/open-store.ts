@@ -5,7 +5,7 @@
 
 import { randomUUID } from 'node:crypto';
 import { closeSync, mkdirSync, openSync, readFileSync, realpathSync, rmSync, writeFileSync } from 'node:fs';
-import { FsError, native, type Run } from '@cluster-fs/transport';
+import { FsError, native, type Run, type Spinner } from '@cluster-fs/transport';
 import { pageSize } from 'cluster-fs/segment';
 import type { Coordinator } from '../coordinator/coordinator.ts';
 import type { Recovered } from '../coordinator/recovery.ts';
@@ -89,14 +89,21 @@ function* placesIn(store: MetadataStore): Generator<Run> {
 
 const defaultWriteBackMs = 5000;
 
+interface BeginOptions {
+  /** Bytes. */
+  readonly memory: number;
+  readonly spinner: Spinner;
+  readonly onNotice: (message: string) => void;
+}
+
 /** Brings back what was lost, and begins to watch for what changes. Requires: nobody is served yet. */
 export function beginWriteBack(
   c: Coordinator,
   writeBack: WriteBack,
   { store, runDirectory, isSame, lost }: OpenedMetadata,
-  { memory, onNotice }: { memory: number; onNotice: (message: string) => void },
+  { memory, spinner, onNotice }: BeginOptions,
 ): void {
-  const pager = new Pager(c, { store, file: writeBack.file });
+  const pager = new Pager(c, { store, file: writeBack.file, spinner });
   c.pager = pager;
   if (isSame) findAbsent(c, pager);
   else {

@@ -12,7 +12,15 @@
  * page.
  */
 import { writeSync } from 'node:fs';
-import { type Extent, FsError, native, type Reply, type Request, type Run } from '@cluster-fs/transport';
+import {
+  type Extent,
+  FsError,
+  native,
+  type Reply,
+  type Request,
+  type Run,
+  type Spinner,
+} from '@cluster-fs/transport';
 import {
   absentRuns,
   counter,
@@ -56,11 +64,18 @@ export interface PagerReport {
   readonly damage: readonly { readonly ino: number; readonly bytes: number }[];
 }
 
+interface PagerParts {
+  readonly store: MetadataStore;
+  readonly file: StoreFile;
+  readonly spinner: Spinner;
+}
+
 export class Pager {
   readonly #c: Coordinator;
   readonly #published: Segment;
   readonly #store: MetadataStore;
   readonly #file: StoreFile;
+  readonly #spinner: Spinner;
   readonly #polls = new Map<Session, native.DescriptorPoll>();
   readonly #streams = new Map<number, Stream>();
   /** File pages that are damaged, by inode. */
@@ -68,8 +83,9 @@ export class Pager {
   #faults = 0;
   #fetchedPages = 0;
 
-  constructor(c: Coordinator, { store, file }: { store: MetadataStore; file: StoreFile }) {
+  constructor(c: Coordinator, { store, file, spinner }: PagerParts) {
     this.#c = c;
+    this.#spinner = spinner;
     this.#published = c.journal.published;
     this.#store = store;
     this.#file = file;
@@ -236,6 +252,8 @@ export class Pager {
       if (this.absentOf(clip(view.extents, filePage, 1)).length > 0) this.#poison(view, filePage);
     }
     for (const other of this.#c.viewsOf(view.ino)) wake(other, block);
+    // Who touches one page goes on to touch others.
+    this.#spinner.expect();
   }
 
   /** Nobody will ever bring the page: whoever touches it is told so, by SIGBUS. */

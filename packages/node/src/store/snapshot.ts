@@ -8,7 +8,7 @@
 import type { Extent, Run } from '@cluster-fs/transport';
 import { InodeCopy, isFile, pageSize, readInode } from 'cluster-fs/segment';
 import type { Coordinator } from '../coordinator/coordinator.ts';
-import { clip, subtract } from '../coordinator/runs.ts';
+import { clip, pageCountOf, subtract } from '../coordinator/runs.ts';
 import { readAll, readAllNow } from './file-calls.ts';
 import type { StoreFile } from './store-file.ts';
 import { changeStored, extentPages, type Range, type StoredExtent, wholeFile } from './stored.ts';
@@ -39,8 +39,11 @@ export const redoPages = 16;
 
 /** Read while the layout is held: about a millisecond. */
 const holdPages = 1024;
-/** After so many parts of a file that is stored into all the time, it is held until all is read. */
-const patience = 4096;
+/**
+ * After how many parts a file is held until all is read: when as much was read as was dirty, and as much
+ * again, it is being stored into faster than it is read.
+ */
+const patienceFor = (dirtyPages: number): number => 2 * Math.ceil(dirtyPages / holdPages) + 8;
 
 /** A part of a file, as it was while its layout was held. */
 interface Part {
@@ -52,7 +55,8 @@ interface Part {
   readonly read: readonly Range[];
   /** What is stored of the file, where it may be the same. */
   readonly known: readonly StoredExtent[];
-  readonly isLast: boolean;
+  /** Pages that are still to be read. */
+  readonly left: number;
 }
 
 /** Undefined when there is nothing to write: the file is clean, or gone. */
@@ -70,22 +74,23 @@ async function snapshotOf(c: Coordinator, writeBack: WriteBack, ino: number): Pr
   let underWay: readonly Range[] = [];
   let written: readonly StoredExtent[] = [];
   const pieces: WrittenPiece[] = [];
-  let times = 0;
+  let patience = Number.POSITIVE_INFINITY;
   try {
-    for (;;) {
-      const mayHold = times++ > patience;
+    for (let times = 0; ; times++) {
+      const mayHold = times > patience;
       const part = await c.exclusive(ino, () => readPart(c, writeBack, { ino, mayHold }));
       if (part === undefined) {
         file.release(placesOf(written));
         return undefined;
       }
       underWay = part.read;
+      if (times === 0) patience = patienceFor(pageCountOf(part.now) + part.left);
       const { ranges, stored } = await writePart(writeBack, part, pieces);
       const change = changeStored(written, { rewritten: part.read, written: stored, kept: [wholeFile] });
       written = [...written.filter(({ filePage }) => !change.remove.includes(filePage)), ...change.put];
       file.release(change.freed);
       seen.push(...ranges);
-      if (part.isLast) return { ino, ...part.facts, ranges: seen, written, pieces };
+      if (part.left === 0) return { ino, ...part.facts, ranges: seen, written, pieces };
     }
   } catch (error) {
     file.release(placesOf(written));
@@ -120,7 +125,7 @@ async function readPart(
   const pages = absent.length === 0 ? inFile : without(inFile, absent);
   const [now, later] = mayHold ? [pages, []] : firstPages(pages, holdPages);
   for (const { filePage, count } of later) dirty.mark(ino, { from: filePage, count }, c.now());
-  const isLast = later.length === 0;
+  const left = pageCountOf(later);
   try {
     const bytes: Buffer[] = [];
     for (const { page, count } of now) {
@@ -129,10 +134,11 @@ async function readPart(
       else await readAll(c.data.fd, buffer, page * pageSize, c.data.path);
       bytes.push(buffer);
     }
-    const read = isLast
-      ? withoutRanges(wanted, absent)
-      : now.map(({ filePage, count }) => ({ from: filePage, count }));
-    return { facts: { generation, size, mtimeMs, extents }, now, bytes, read, known, isLast };
+    const read =
+      left === 0
+        ? withoutRanges(wanted, absent)
+        : now.map(({ filePage, count }) => ({ from: filePage, count }));
+    return { facts: { generation, size, mtimeMs, extents }, now, bytes, read, known, left };
   } catch (error) {
     for (const range of wanted) dirty.mark(ino, range, c.now());
     throw error;

@@ -48,15 +48,23 @@ export class Dirty {
     return false;
   }
 
-  /** Takes what is known of an inode, which is clean then. */
+  /** Takes what is known of an inode, which is clean then: ranges in order, no page in two of them. */
   take(ino: number): readonly Range[] | 'all' | undefined {
     const entry = this.#entries.get(ino);
     this.#entries.delete(ino);
-    return entry?.ranges;
+    return entry === undefined || entry.ranges === 'all' ? entry?.ranges : disjoint(entry.ranges);
   }
 }
 
-/** Sequential writes are one range. */
+function disjoint(ranges: readonly Range[]): Range[] {
+  const joined: Range[] = [];
+  for (const range of [...ranges].sort((a, b) => a.from - b.from)) {
+    if (joined.length === 0 || !continues(joined, range)) joined.push(range);
+  }
+  return joined;
+}
+
+/** Makes the last range longer when the next begins in it or right behind it: sequential writes are one. */
 function continues(ranges: Range[], { from, count }: Range): boolean {
   const last = ranges.at(-1) as Range;
   if (from < last.from || from > last.from + last.count) return false;

@@ -12,6 +12,8 @@ const verbs = [
   'cat',
   'put',
   'get',
+  'dump',
+  'load',
   'mkdir',
   'rm',
   'mv',

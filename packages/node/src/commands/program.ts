@@ -5,6 +5,7 @@ import { addCat } from './cat.ts';
 import { addCheck } from './check.ts';
 import { addDefrag } from './defrag.ts';
 import { addDf } from './df.ts';
+import { addDump } from './dump.ts';
 import { addEvents } from './events.ts';
 import { addEvict } from './evict.ts';
 import { addExtents } from './extents.ts';
@@ -12,6 +13,7 @@ import { exitCodes } from './failure.ts';
 import { addFallocate } from './fallocate.ts';
 import { addGet } from './get.ts';
 import { addHolders, addRevoke } from './holders.ts';
+import { addLoad } from './load.ts';
 import { addLs } from './ls.ts';
 import { addMkdir } from './mkdir.ts';
 import { addMove } from './move.ts';
@@ -32,6 +34,8 @@ const verbs: readonly ((program: Command, host: Host) => void)[] = [
   addCat,
   addPut,
   addGet,
+  addDump,
+  addLoad,
   addMkdir,
   addRm,
   addMv,

@@ -63,7 +63,11 @@ const itemOf = fc.record({
   timeMs: fc.double({ min: 1.1e12, max: 2.1e12, noNaN: true }),
 });
 
-async function make(fs: ClusterFs, item: fc.infer<typeof itemOf>, files: string[]): Promise<void> {
+async function make(
+  fs: ClusterFs,
+  item: typeof itemOf extends fc.Arbitrary<infer I> ? I : never,
+  files: string[],
+): Promise<void> {
   const { kind, name, length, mode, timeMs } = item;
   const directory = join('/', ...item.directories);
   await fs.promises.mkdir(directory, { recursive: true });

@@ -27,6 +27,7 @@ const verbs = [
   'revoke',
   'events',
   'check',
+  'fsck',
 ];
 
 test('the help has every verb, the tour, and the exit codes', async () => {

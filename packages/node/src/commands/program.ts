@@ -11,6 +11,7 @@ import { addEvict } from './evict.ts';
 import { addExtents } from './extents.ts';
 import { exitCodes } from './failure.ts';
 import { addFallocate } from './fallocate.ts';
+import { addFsck } from './fsck.ts';
 import { addGet } from './get.ts';
 import { addHolders, addRevoke } from './holders.ts';
 import { addLoad } from './load.ts';
@@ -51,6 +52,7 @@ const verbs: readonly ((program: Command, host: Host) => void)[] = [
   addRevoke,
   addEvents,
   addCheck,
+  addFsck,
 ];
 
 const tour = `

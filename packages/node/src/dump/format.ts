@@ -15,7 +15,7 @@ export const dumpVersion = 1;
 
 const mark = 'clusterfs dump ';
 
-/** What the root's header says. GNU tar passes over a `comment`, and warns about records of other programs. */
+/** In the root's header: GNU tar passes over a `comment`, and warns about records of other programs. */
 export const dumpComment = `${mark}${dumpVersion}`;
 
 /** @throws FsError EINVAL for what is no dump, EPROTONOSUPPORT for another version */

@@ -1,7 +1,9 @@
 /**
- * Loading a dump: each file is made under no name or under one of its own, and gets its name when it is whole.
+ * Loading a dump: each file is made under no name or under one of its own, and gets its name when it is
+ * whole.
  *
- * INVARIANT: nothing outside of the directory that is loaded into is touched: no name leads through a symlink.
+ * INVARIANT: nothing outside of the directory that is loaded into is touched: no name leads through a
+ * symlink.
  */
 import { randomBytes } from 'node:crypto';
 import { posix } from 'node:path';
@@ -27,7 +29,11 @@ interface Load {
   readonly directories: Map<string, DumpEntry>;
 }
 
-/** @throws FsError EEXIST, EISDIR, ENOTDIR, ENOSPC, and what `entriesOf` throws; what is loaded by then stays */
+/**
+ * What is loaded stays, also when the rest fails.
+ *
+ * @throws FsError EEXIST, EISDIR, ENOTDIR, ENOSPC, and what `entriesOf` throws
+ */
 export async function loadTree(
   fs: ClusterFs,
   source: AsyncIterable<Buffer>,

@@ -22,7 +22,7 @@ const longestLogBytes = checkpointPages * (1024 + 24) + 2 ** 20;
 const tableGrowthBytes = 2 * 2 ** 20;
 
 /** History: 1, the first; 2, the store's tables. */
-const schemaVersion = 2;
+export const schemaVersion = 2;
 
 const schema = `
   CREATE TABLE superblock (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -418,7 +418,7 @@ function encodeExtents(extents: readonly Extent[]): Uint8Array | null {
 }
 
 /** The blob is copied: a column may lie at any address. */
-function decodeExtents(blob: Uint8Array | null): Extent[] {
+export function decodeExtents(blob: Uint8Array | null): Extent[] {
   if (blob === null) return [];
   assert(blob.length % layout.extent.size === 0, 'extents in SQLite are whole records');
   const words = new Uint32Array(new Uint8Array(blob).buffer);

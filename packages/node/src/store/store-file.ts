@@ -154,7 +154,8 @@ function format(
   closeSync(directory);
 }
 
-function verifyHeader(fd: number, { segmentId, path }: { segmentId: Uint8Array; path: string }): void {
+/** @throws FsError EINVAL (no store, or another's), EPROTONOSUPPORT, EIO */
+export function verifyHeader(fd: number, { segmentId, path }: { segmentId: Uint8Array; path: string }): void {
   const fail = (code: ErrorCode, why: string): never => {
     throw new FsError(code, 'open', { path, why });
   };

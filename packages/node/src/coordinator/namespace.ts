@@ -217,26 +217,56 @@ export async function rename(
   session: Session,
   { from, to }: Request<'rename'>,
 ): Promise<Reply<'rename'>> {
-  const source = withNames(() => placeOf(c, session, from, 'rename'), from, to);
-  const target = withNames(() => placeOf(c, session, to, 'rename'), from, to);
-  const refusal = refuseRename(c, source, target);
-  if (refusal !== undefined) throw new FsError(refusal, 'rename', { path: from, dest: to });
-  if (source.ino === target.ino) return {};
-  return c.journal.mutate(() => {
-    assertMayEdit(c, session, source, 'rename');
-    assertMayEdit(c, session, target, 'rename');
-    const { mode } = c.inode(source.ino);
-    const entry = { parent: target.parent, name: target.name, ino: source.ino, type: mode & fileType.mask };
-    if (target.ino === 0) addName(c, entry);
-    else replaceName(c, entry, target.ino);
-    removeDirent(c.writer, c.slots, source.parent, source.name);
-    c.journal.change({ type: 'deleteDirent', parent: source.parent, name: source.name });
-    touchDirectory(c, source.parent);
-    c.writer.touchInode(source.ino).ctimeMs = c.now();
-    if (isDirectory(mode)) changeParent(c, source, target);
-    c.journal.afterCommit(() => c.hub.emit('rename', from, { to }));
-    return {};
-  });
+  for (let committed = 0; ; ) {
+    const source = withNames(() => placeOf(c, session, from, 'rename'), from, to);
+    const target = withNames(() => placeOf(c, session, to, 'rename'), from, to);
+    const refusal = refuseRename(c, source, target);
+    if (refusal !== undefined) throw new FsError(refusal, 'rename', { path: from, dest: to });
+    if (source.ino === target.ino) return {};
+    const mustCommit = target.ino !== 0 && source.ino !== committed && hasNewerContent(c, source.ino);
+    if (!mustCommit) return c.journal.mutate(() => renameNow(c, session, source, target));
+    committed = source.ino;
+    await commitContent(c, source.ino, { path: from, dest: to });
+    // Others may have changed the names meanwhile.
+  }
+}
+
+const hasNewerContent = ({ writeBack }: Coordinator, ino: number): boolean =>
+  writeBack !== undefined && (writeBack.dirty.has(ino) || writeBack.isUnderWay(ino));
+
+/**
+ * What takes the name of another file is in the store before it does, as with `auto_da_alloc` of ext4(5):
+ * otherwise a loss of power would take the new content, which was never stored, and the old, whose name is
+ * gone.
+ */
+async function commitContent(
+  c: Coordinator,
+  ino: number,
+  names: { readonly path: string; readonly dest: string },
+): Promise<void> {
+  try {
+    await c.writeBack?.commit([ino]);
+  } catch (error) {
+    const { code, why } = error instanceof FsError ? error : { code: 'EIO' as const, why: undefined };
+    throw new FsError(code, 'rename', { ...names, why, cause: error });
+  }
+}
+
+/** Requires: inside mutate, and `refuseRename` has nothing against it. */
+function renameNow(c: Coordinator, session: Session, source: Place, target: Place): Reply<'rename'> {
+  assertMayEdit(c, session, source, 'rename');
+  assertMayEdit(c, session, target, 'rename');
+  const { mode } = c.inode(source.ino);
+  const entry = { parent: target.parent, name: target.name, ino: source.ino, type: mode & fileType.mask };
+  if (target.ino === 0) addName(c, entry);
+  else replaceName(c, entry, target.ino);
+  removeDirent(c.writer, c.slots, source.parent, source.name);
+  c.journal.change({ type: 'deleteDirent', parent: source.parent, name: source.name });
+  touchDirectory(c, source.parent);
+  c.writer.touchInode(source.ino).ctimeMs = c.now();
+  if (isDirectory(mode)) changeParent(c, source, target);
+  c.journal.afterCommit(() => c.hub.emit('rename', source.path, { to: target.path }));
+  return {};
 }
 
 function replaceName(

@@ -34,6 +34,8 @@ export interface Synced {
 interface Waiter {
   /** Undefined: all that are dirty when the round begins, also what the one before it could not store. */
   readonly inos: readonly number[] | undefined;
+  /** Whether it waits for SQLite's log to be on the disk, and not for the commit alone. */
+  readonly isFlushed: boolean;
   resolve(synced: Synced): void;
   reject(error: unknown): void;
 }
@@ -156,8 +158,20 @@ export class WriteBack {
    * all.
    */
   sync(inos?: readonly number[]): Promise<Synced> {
+    return this.#ask(inos, { isFlushed: true });
+  }
+
+  /**
+   * Brings the content of files before everything that is changed from here on: a loss of power that leaves
+   * any of that leaves this content too. It costs no flush of SQLite's log.
+   */
+  async commit(inos: readonly number[]): Promise<void> {
+    await this.#ask(inos, { isFlushed: false });
+  }
+
+  #ask(inos: readonly number[] | undefined, { isFlushed }: { isFlushed: boolean }): Promise<Synced> {
     return new Promise((resolve, reject) => {
-      this.#waiting.push({ inos, resolve, reject });
+      this.#waiting.push({ inos, isFlushed, resolve, reject });
       this.#running ??= this.#run();
     });
   }
@@ -204,7 +218,8 @@ export class WriteBack {
       this.#waiting = [];
       try {
         const inos = new Set(waiters.flatMap((waiter) => waiter.inos ?? this.dirty.inos()));
-        const synced = await this.#holding(inos, () => this.#round(inos));
+        const isFlushed = waiters.some((waiter) => waiter.isFlushed);
+        const synced = await this.#holding(inos, () => this.#round(inos, { isFlushed }));
         this.#failure = null;
         for (const { resolve } of waiters) resolve(synced);
       } catch (error) {
@@ -237,7 +252,7 @@ export class WriteBack {
     }
   }
 
-  async #round(inos: ReadonlySet<number>): Promise<Synced> {
+  async #round(inos: ReadonlySet<number>, { isFlushed }: { isFlushed: boolean }): Promise<Synced> {
     const c = this.#coordinator as Coordinator;
     const taken: Snapshot[] = [];
     let isCommitted = false;
@@ -253,10 +268,12 @@ export class WriteBack {
       // What is retired before the commit is named by nobody after it.
       const retired = taken.length === 0 ? [] : await c.journal.mutate(() => this.#record(c, taken, redo));
       isCommitted = true;
+      this.#retired.push(...retired);
+      if (!isFlushed) return { pages };
       // Also what was changed of names and attributes, in this turn too.
       await c.journal.nextFlush();
       const commits = c.journal.commits;
-      const released = [...this.#retired.splice(0), ...retired];
+      const released = this.#retired.splice(0);
       await this.#flushLog(commits, released);
       return { pages };
     } catch (error) {

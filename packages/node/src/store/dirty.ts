@@ -48,19 +48,18 @@ export class Dirty {
     return false;
   }
 
-  /** Takes what is known of an inode, which is clean then: ranges in order, no page in two of them. */
+  /** Takes what is known of an inode, which is clean then: each page once, in order. */
   take(ino: number): readonly Range[] | 'all' | undefined {
-    const entry = this.#entries.get(ino);
+    const ranges = this.#entries.get(ino)?.ranges;
     this.#entries.delete(ino);
-    return entry === undefined || entry.ranges === 'all' ? entry?.ranges : disjoint(entry.ranges);
+    return ranges === undefined || ranges === 'all' ? ranges : disjoint(ranges);
   }
 }
 
 function disjoint(ranges: readonly Range[]): Range[] {
   const joined: Range[] = [];
-  for (const range of [...ranges].sort((a, b) => a.from - b.from)) {
+  for (const range of [...ranges].sort((a, b) => a.from - b.from))
     if (joined.length === 0 || !continues(joined, range)) joined.push(range);
-  }
   return joined;
 }
 

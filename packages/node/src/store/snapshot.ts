@@ -69,7 +69,7 @@ export const takeSnapshot = (
 async function snapshotOf(c: Coordinator, writeBack: WriteBack, ino: number): Promise<Snapshot | undefined> {
   const { dirty, file } = writeBack;
   const sinceMs = c.now();
-  const seen: Range[] = [];
+  let seen: readonly Range[] = [];
   /** Of the part that is on its way: not dirty any more, and not written yet. */
   let underWay: readonly Range[] = [];
   let written: readonly StoredExtent[] = [];
@@ -89,7 +89,8 @@ async function snapshotOf(c: Coordinator, writeBack: WriteBack, ino: number): Pr
       const change = changeStored(written, { rewritten: part.read, written: stored, kept: [wholeFile] });
       written = [...written.filter(({ filePage }) => !change.remove.includes(filePage)), ...change.put];
       file.release(change.freed);
-      seen.push(...ranges);
+      // What was changed and is now as it is stored needs no new place: the one that it had is gone again.
+      seen = [...withoutRanges(seen, part.read), ...ranges];
       if (part.left === 0) return { ino, ...part.facts, ranges: seen, written, pieces };
     }
   } catch (error) {
@@ -134,10 +135,8 @@ async function readPart(
       else await readAll(c.data.fd, buffer, page * pageSize, c.data.path);
       bytes.push(buffer);
     }
-    const read =
-      left === 0
-        ? withoutRanges(wanted, absent)
-        : now.map(({ filePage, count }) => ({ from: filePage, count }));
+    const asRange = ({ filePage, count }: Extent): Range => ({ from: filePage, count });
+    const read = left === 0 ? withoutRanges(wanted, absent.map(asRange)) : now.map(asRange);
     return { facts: { generation, size, mtimeMs, extents }, now, bytes, read, known, left };
   } catch (error) {
     for (const range of wanted) dirty.mark(ino, range, c.now());
@@ -152,11 +151,11 @@ function without(extents: readonly Extent[], absent: readonly Extent[]): Extent[
   );
 }
 
-const withoutRanges = (ranges: readonly Range[], absent: readonly Extent[]): Range[] =>
-  subtract(
-    ranges.map(({ from, count }) => ({ page: from, count })),
-    absent.map(({ filePage, count }) => ({ page: filePage, count })),
-  ).map(({ page, count }) => ({ from: page, count }));
+/** Requires: `ranges` share no page, nor do `minus`. */
+const withoutRanges = (ranges: readonly Range[], minus: readonly Range[]): Range[] =>
+  subtract(asRuns(ranges), asRuns(minus)).map(({ page, count }) => ({ from: page, count }));
+
+const asRuns = (ranges: readonly Range[]): Run[] => ranges.map(({ from, count }) => ({ page: from, count }));
 
 /** The first `limit` pages, and the others. */
 function firstPages(extents: readonly Extent[], limit: number): [Extent[], Extent[]] {
@@ -205,8 +204,7 @@ async function writePart(
     file.release(placesOf(stored));
     throw error;
   }
-  const asRuns = read.map(({ from, count }) => ({ page: from, count }));
-  const ranges = subtract(asRuns, same).map(({ page, count }) => ({ from: page, count }));
+  const ranges = subtract(asRuns(read), same).map(({ page, count }) => ({ from: page, count }));
   return { ranges, stored };
 }
 

@@ -23,6 +23,8 @@ export interface NodeOptions {
   readonly allowUids?: readonly Allowed[];
   readonly allowGids?: readonly Allowed[];
   readonly limits?: Partial<Limits>;
+  /** Of the process, on top of the test's own. */
+  readonly env?: Readonly<Record<string, string>>;
 }
 
 interface Message {
@@ -63,9 +65,11 @@ export async function startNodeProcess(options: NodeOptions = {}): Promise<NodeP
   let child: ChildProcess | undefined;
   let recovered = false;
   const start = async (): Promise<void> => {
-    const started = { memory: 64 * MiB, ...options, socketPath, runDirectory: directory };
+    const { env, ...forNode } = options;
+    const started = { memory: 64 * MiB, ...forNode, socketPath, runDirectory: directory };
     child = fork(programPath('node-program.mjs'), [JSON.stringify(started)], {
       execArgv: [],
+      env: { ...process.env, ...env },
       stdio: ['ignore', 'inherit', 'pipe', 'ipc'],
     });
     child.stderr?.on('data', (chunk: Buffer) => {

@@ -4,7 +4,7 @@
  * `synchronous = NORMAL`: a commit survives the death of the process at once and the loss of power after the
  * next checkpoint; the order of commits is kept in either case (sqlite.org/wal.html).
  */
-import { chmodSync, closeSync, openSync, statSync } from 'node:fs';
+import { chmodSync, closeSync, fdatasyncSync, openSync, statSync } from 'node:fs';
 import { assert, type Extent, FsError } from '@cluster-fs/transport';
 import Database from 'better-sqlite3';
 import { layout } from 'cluster-fs/segment';
@@ -117,6 +117,10 @@ function storeOn(db: Database.Database, path: string, ballast: Ballast | undefin
   const cache = new StoredCache(readers.storedIn);
   // SQLite has made the log with the first transaction, and keeps it.
   let logFd: number | undefined;
+  const log = (): number => {
+    logFd ??= openSync(`${path}-wal`, 'r+');
+    return logFd;
+  };
   const inTransaction = transactionsOn(db, path, ballast);
   return {
     superblock: (key) => get.get(key)?.value,
@@ -146,9 +150,9 @@ function storeOn(db: Database.Database, path: string, ballast: Ballast | undefin
     ...readers,
     storedIn: (ino, from, end) => cache.within(ino, from, end),
     async flush() {
-      logFd ??= openSync(`${path}-wal`, 'r+');
-      await dataSync(logFd, `${path}-wal`);
+      await dataSync(log(), `${path}-wal`);
     },
+    flushNow: () => fdatasyncSync(log()),
     close: () => {
       if (logFd !== undefined) closeSync(logFd);
       db.close();

@@ -124,5 +124,7 @@ export interface MetadataStore {
   redo(): Iterable<{ readonly place: number; readonly bytes: Uint8Array }>;
   /** Resolves when all that was committed before the call survives a loss of power. */
   flush(): Promise<void>;
+  /** As `flush`, at once. */
+  flushNow(): void;
   close(): void;
 }

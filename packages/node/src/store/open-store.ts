@@ -78,6 +78,9 @@ export function openWriteBack(
   const directory = storePath(options);
   if (directory === undefined) return undefined;
   const segmentId = Buffer.from(writer.segment.id, 'hex');
+  // What the node of before has committed may not be on the disk: places that it let go of are named by what
+  // a loss of power would bring back. And the data file of a new store must not be there before its metadata.
+  store.flushNow();
   const file = new StoreFile(`${directory}/data`, { segmentId, used: placesIn(store) });
   file.redo(store.redo());
   return new WriteBack({ file, store, afterMs: options.writeBackMs ?? defaultWriteBackMs });

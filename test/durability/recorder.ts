@@ -1,0 +1,96 @@
+/**
+ * What a process did to the files of one directory, in its order: built from recorder.cc, which is preloaded
+ * into the process.
+ */
+import { execFileSync } from 'node:child_process';
+import { mkdtempSync, readFileSync, rmSync, statSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { struct, u32, u53 } from '@cluster-fs/transport';
+
+/** In the order of `Kind` in recorder.cc. */
+const kinds = [
+  'create',
+  'write',
+  'truncate',
+  'punch',
+  'extend',
+  'flushBegin',
+  'flushEnd',
+  'rename',
+  'unlink',
+  'unknown',
+] as const;
+export type Kind = (typeof kinds)[number];
+
+/** As `Record` in recorder.cc; path and data follow. */
+const header = struct('recorded call', 40, {
+  kind: u32('from 1, as in `kinds`'),
+  thread: u32('who called'),
+  ino: u53('of the file on its real disk: the same number may be another file after an unlink'),
+  offset: u53('bytes; of truncate the new size'),
+  length: u53('bytes, of punch and extend'),
+  pathBytes: u32('length of the path'),
+  dataBytes: u32('what was written, or the new name, or the call that is not known'),
+});
+
+export interface Call {
+  readonly kind: Kind;
+  readonly thread: number;
+  readonly ino: number;
+  readonly offset: number;
+  readonly length: number;
+  readonly path: string;
+  readonly data: Buffer;
+  /** Where its record ends in the log. */
+  readonly end: number;
+}
+
+export interface Recorder {
+  /** What a process needs in its environment to be recorded. */
+  readonly env: Readonly<Record<string, string>>;
+  /** Bytes of the log: all that was done before this is before it. */
+  position(): number;
+  calls(): Call[];
+  close(): void;
+}
+
+/** Builds the recorder for one directory. */
+export function startRecorder(directory: string): Recorder {
+  const home = mkdtempSync(join(tmpdir(), 'clusterfs-recorder-'));
+  const library = join(home, 'recorder.so');
+  const log = join(home, 'log');
+  const source = fileURLToPath(new URL('recorder.cc', import.meta.url));
+  const flags = ['-std=c++17', '-D_GNU_SOURCE', '-O1', '-shared', '-fPIC'];
+  execFileSync(process.env.CXX ?? 'g++', [...flags, '-o', library, source]);
+  return {
+    env: { LD_PRELOAD: library, CLUSTERFS_RECORD_DIRECTORY: directory, CLUSTERFS_RECORD_LOG: log },
+    position: () => statSync(log).size,
+    calls: () => readCalls(readFileSync(log)),
+    close: () => rmSync(home, { recursive: true, force: true }),
+  };
+}
+
+function readCalls(log: Buffer): Call[] {
+  const cursor = header.bind(new DataView(log.buffer, log.byteOffset, log.length));
+  const calls: Call[] = [];
+  for (let at = 0; at < log.length; ) {
+    const { kind, thread, ino, offset, length, pathBytes, dataBytes } = cursor.at(at);
+    const pathEnd = at + header.size + pathBytes;
+    const path = log.toString('utf8', at + header.size, pathEnd);
+    at = pathEnd + dataBytes;
+    const name = kinds[kind - 1] ?? 'unknown';
+    calls.push({
+      kind: name,
+      thread,
+      ino,
+      offset,
+      length,
+      path,
+      data: log.subarray(pathEnd, at),
+      end: at,
+    });
+  }
+  return calls;
+}

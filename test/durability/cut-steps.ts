@@ -82,6 +82,35 @@ const allocate = (path: string, size: number): CutStep => ({
   model: (m) => m.truncate(path, size),
 });
 
+/** Stores through a view, which tells nobody. */
+const storeByView = (path: string, offset: number, content: Buffer): CutStep => ({
+  name: `store into ${path} at ${offset}`,
+  run: async (fs) => {
+    const view = await fs.map(path, { mode: 'rw' });
+    view.bytes.set(content, offset);
+    await view.sync();
+    view.close();
+  },
+  model: (m) => m.write(path, offset, content),
+  synced: [path],
+});
+
+/** It goes when it is closed, which is a step of its own. */
+function unlinkOpen(path: string): [CutStep, CutStep] {
+  let close = async (): Promise<void> => undefined;
+  const unlinked: CutStep = {
+    name: `unlink ${path}, which is open`,
+    run: async (fs) => {
+      const handle = await fs.promises.open(path, 'r+');
+      close = () => handle.close();
+      await fs.promises.unlink(path);
+      await handle.write(bytes('nobody sees it', large), 0, large, 0);
+    },
+    model: (m) => m.remove(path),
+  };
+  return [unlinked, { name: `close ${path}`, run: () => close() }];
+}
+
 const other = (name: string, run: CutStep['run'], model?: CutStep['model']): CutStep =>
   model === undefined ? { name, run } : { name, run, model };
 
@@ -171,6 +200,9 @@ export const names: readonly CutStep[] = [
   put('/dir/b', bytes('b again', middle)),
   rename('/dir', '/renamed'),
   sync,
+  put('/held', bytes('held', middle)),
+  sync,
+  ...unlinkOpen('/held'),
   other(
     'rm -r',
     (fs) => fs.promises.rm('/renamed', { recursive: true }),
@@ -190,7 +222,9 @@ export const layouts: readonly CutStep[] = [
   syncFile('/later'),
   put('/after', bytes('after', small)),
   other('defrag', (fs) => fs.defrag()),
+  storeByView('/later', 100, bytes('by a view', 5000)),
   put('/late', bytes('late', middle)),
+  storeByView('/after', 10, bytes('by a view', 100)),
   syncFile('/late'),
 ];
 
@@ -224,3 +258,9 @@ export const ends: readonly CutStep[] = [
   put('/last', bytes('last', large)),
   syncFile('/last'),
 ];
+
+/** Small syncs, until SQLite's log is so long that it goes into the database and begins anew. */
+export const manySyncs: readonly CutStep[] = Array.from({ length: 60 }, (_, i) => [
+  put(`/${i % 3}`, bytes(`version ${i}`, 16 * page)),
+  syncFile(`/${i % 3}`),
+]).flat();

@@ -7,13 +7,18 @@ import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { byChance, extremes } from './choices.ts';
 import { cutEverywhere, type Recorded, record } from './cut.ts';
-import { contents, ends, layouts, names } from './cut-steps.ts';
+import { contents, ends, layouts, manySyncs, names } from './cut-steps.ts';
 import { type Choice, Disk } from './disk.ts';
+import type { Call } from './recorder.ts';
 
 /** Subsets of the unflushed writes of each cut, on top of the extremes. */
 const seeds = Number(process.env.CLUSTERFS_CUT_SEEDS ?? 1);
-const choices: Record<string, Choice> = { ...extremes };
-for (let seed = 0; seed < seeds; seed++) choices[`what seed ${seed} says`] = byChance(seed);
+const chances: Record<string, Choice> = {};
+for (let seed = 0; seed < seeds; seed++) chances[`what seed ${seed} says`] = byChance(seed);
+const choices = { ...extremes, ...chances };
+const { nothing, everything } = extremes;
+/** Where there are many cuts, or large ones. */
+const few = { nothing, everything, ...chances };
 
 const everyStep = { contents, names, layouts, ends };
 
@@ -29,10 +34,23 @@ describe.each(Object.entries(everyStep))('a loss of power anywhere: %s', (_, ste
 
 test('the same while everything is written back at once', { timeout: 60_000 + seeds * 60_000 }, async () => {
   const recorded = await record([...contents, ...names], { writeBackMs: 1 });
-  const { nothing, everything, ...others } = choices as typeof extremes;
-  const some = Object.entries(others).slice(-seeds);
-  const kept = Object.fromEntries([...some, ['nothing', nothing], ['everything', everything]]);
-  const { findings } = await cutEverywhere(recorded, kept as typeof choices);
+  const { findings } = await cutEverywhere(recorded, few);
+  expect(findings).toEqual([]);
+});
+
+test("while SQLite's log goes into the database, and begins anew", { timeout: 120_000 }, async () => {
+  const recorded = await record(manySyncs);
+  const { calls, store } = recorded;
+  const isBack = ({ kind, path }: Call): boolean => kind === 'write' && path === `${store}/metadata.db`;
+  // The first is of the time when it was made.
+  const end = calls.findLastIndex(isBack);
+  const begin = calls.findIndex((call) => isBack(call) && call.offset > 0);
+  const isAnew = ({ kind, path, offset }: Call): boolean =>
+    kind === 'write' && path === `${store}/metadata.db-wal` && offset === 0;
+  expect(calls.slice(end).some(isAnew)).toBe(true);
+  const around = calls.slice(begin - 1, end + 40);
+  const wanted = new Set(around.filter((call, i) => !isBack(call) || i % 64 === 0));
+  const { findings } = await cutEverywhere(recorded, few, (call) => wanted.has(call));
   expect(findings).toEqual([]);
 });
 
@@ -40,7 +58,7 @@ test('the same while everything is written back at once', { timeout: 60_000 + se
 function expectComplete({ store, calls }: Recorded): void {
   const disk = new Disk(store);
   for (const call of calls) disk.apply(call);
-  const { files } = disk.image(extremes.everything as Choice);
+  const { files } = disk.image(everything);
   expect([...files.keys()].sort()).toEqual(readdirSync(store).sort());
   for (const [name, bytes] of files) expect(bytes.equals(readFileSync(join(store, name))), name).toBe(true);
 }

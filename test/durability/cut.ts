@@ -65,10 +65,18 @@ export interface Cuts {
 /** Findings more than these are more of the same. */
 const enough = 5;
 
+/**
+ * Less than a disk writes at once: a cut behind it is one before, or one behind what follows. SQLite writes a
+ * frame of its log as a header and a page.
+ */
+const sector = 512;
+const isCut = ({ kind, data }: Call): boolean => kind !== 'write' || data.length >= sector;
+
 /** Cuts the power after each call of a record, and lets the disk lose what each choice says. */
 export async function cutEverywhere(
   { store, calls, history }: Recorded,
   choices: Readonly<Record<string, Choice>>,
+  where: (call: Call) => boolean = isCut,
 ): Promise<Cuts> {
   const home = mkdtempSync('/dev/shm/clusterfs-cut-');
   const disk = new Disk(store);
@@ -78,6 +86,7 @@ export async function cutEverywhere(
   try {
     for (const [i, call] of calls.entries()) {
       disk.apply(call);
+      if (!where(call)) continue;
       for (const [what, choice] of Object.entries(choices)) {
         const image = disk.image(choice);
         let reopened = seen.get(image.key);

@@ -9,7 +9,7 @@ import { type Choice, Disk } from './disk.ts';
 import { type Call, startRecorder } from './recorder.ts';
 
 const page = 4096;
-const choose = (what: string): Choice => extremes[what] as Choice;
+const choose = (what: keyof typeof extremes): Choice => extremes[what];
 
 /** What a program does in a directory of its own. */
 function recorded(program: string): { directory: string; calls: Call[] } {
@@ -122,7 +122,7 @@ test('later pages may be kept and earlier ones lost, and each page is as it was 
     'all but the first': '-zy',
     'all but the last': 'a-y',
   };
-  for (const [what, pages] of Object.entries(expected))
+  for (const [what, pages] of Object.entries(expected) as [keyof typeof extremes, string][])
     expect(pagesIn(replay('/d', calls, choose(what)).get('a')), what).toBe(pages);
   const seen = new Set<string>();
   for (let seed = 0; seed < 200; seed++) seen.add(pagesIn(replay('/d', calls, byChance(seed)).get('a')));

@@ -169,8 +169,12 @@ export class History {
 
   /** What is wrong with what was found after a cut at this place of the log; undefined when nothing is. */
   judge(found: Found, cut: number): string | undefined {
-    const last = this.#moments.findLastIndex(({ begun }) => begun < cut || begun === 0);
     const acknowledged = this.#moments.findLastIndex(({ answered }) => answered <= cut);
+    // A step that had nothing to do was answered where it began.
+    const last = Math.max(
+      acknowledged,
+      this.#moments.findLastIndex(({ begun }) => begun < cut),
+    );
     const first = this.#moments.findLastIndex(
       ({ answered, synced }) => answered <= cut && (synced !== undefined || answered === 0),
     );

@@ -87,8 +87,8 @@ const checkNode = ({ coordinator: { segment, orphans, writer } }: ClusterNode): 
 function checkStore({ coordinator: { store, writeBack, segment, writer } }: ClusterNode): string[] {
   const findings: string[] = [];
   const owners = new Map<number, number>();
-  for (const { page, count } of store.places())
-    for (let place = page; place < page + count; place++) {
+  for (const { place: first, count } of store.storedRuns())
+    for (let place = first; place < first + count; place++) {
       if (place === 0 || owners.has(place)) findings.push(`place ${place} has two owners`);
       owners.set(place, place);
     }

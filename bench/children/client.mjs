@@ -103,6 +103,22 @@ const operations = {
       socket.on('error', reject);
     }),
 
+  /** Writes over a file from its begin to its end, again and again, a piece at a time, at a steady pace. */
+  async pour(path, { size, piece, everyMs, forMs }) {
+    const file = await fs.promises.open(path, fs.existsSync(path) ? 'r+' : 'w+');
+    const bytes = Buffer.alloc(piece, 1);
+    const began = performance.now();
+    let pieces = 0;
+    while (performance.now() - began < forMs) {
+      await file.write(bytes, 0, piece, (pieces * piece) % size);
+      pieces++;
+      const aheadMs = pieces * everyMs - (performance.now() - began);
+      if (aheadMs > 0) await new Promise((resolve) => setTimeout(resolve, aheadMs));
+    }
+    await file.close();
+    return pieces;
+  },
+
   /**
    * Stores into random pages of a view and never returns to the event loop, until the first word of /control
    * says so.

@@ -30,6 +30,10 @@ export interface NodeOptions {
   readonly memory: number;
   /** A directory of a disk; without it files live in memory alone. */
   readonly store?: string;
+  /** Bytes of files beyond memory; with a store. */
+  readonly capacity?: number;
+  /** How old a change may become before it is stored. */
+  readonly writeBackMs?: number;
 }
 
 export async function startCluster(options: NodeOptions): Promise<Cluster> {
@@ -45,12 +49,15 @@ export interface RunningNode {
   stop(): Promise<void>;
 }
 
-export async function startNode({ memory, store }: NodeOptions): Promise<RunningNode> {
+export async function startNode(options: NodeOptions): Promise<RunningNode> {
+  const { memory, store, capacity, writeBackMs } = options;
   const socket = join(temporaryDirectory(), 'node.sock');
   // A node that was killed leaves its run directory for the next one; here there is no next one.
   onEnd(() => rmSync(runDirectory(store ?? socket), { recursive: true, force: true }));
   const args = ['serve', '--json', '--listen', `unix:${socket}`, '--memory', String(memory)];
   if (store !== undefined) args.push('--store', store);
+  if (capacity !== undefined) args.push('--capacity', String(capacity));
+  if (writeBackMs !== undefined) args.push('--write-back', String(writeBackMs));
   const endWithParent = new URL('../children/end-with-parent.mjs', import.meta.url).href;
   const node = fork(command, args, {
     execArgv: ['--import', endWithParent, ...profiling()],

@@ -16,6 +16,7 @@ interface StoreStatus {
   readonly absentBytes: number;
   readonly residentBytes: number;
   readonly evictedBytes: number;
+  readonly fetchedBytes: number;
   readonly pinnedFiles: number;
 }
 
@@ -104,6 +105,29 @@ test('reads go on while their file is evicted again and again', async () => {
   await Promise.all([reader, evictions]);
   expect(reads).toBeGreaterThan(0);
 }, 30_000);
+
+test('what is read again and again stays while more than memory is written past it', async () => {
+  const { fs } = await start();
+  const names = Array.from({ length: 32 }, (_, i) => `/warm-${i}`);
+  for (const name of names) await fs.promises.writeFile(name, Buffer.alloc(4096, name));
+  const fetched = async (): Promise<number> => (await storeOf(fs)).fetchedBytes;
+  const piece = randomBytes(MiB);
+  const past = await fs.promises.open('/past', 'w');
+  const writePast = async (from: number, mebibytes: number): Promise<void> => {
+    for (let i = from; i < from + mebibytes; i++) {
+      await past.write(piece, 0, MiB, i * MiB);
+      for (const name of names) expect(fs.readFileSync(name)).toEqual(Buffer.alloc(4096, name));
+    }
+  };
+  // They leave memory once, and are wanted again.
+  await writePast(0, 12);
+  const before = await fetched();
+  await writePast(12, 32);
+  await past.close();
+  expect((await storeOf(fs)).evictedBytes).toBeGreaterThan(24 * MiB);
+  // In the order in which they came they would go with every 8 MiB: at least three times each.
+  expect((await fetched()) - before).toBeLessThan(names.length * 4096);
+}, 60_000);
 
 test('what is pinned stays, and what cannot give way is ENOSPC for who wants more', async () => {
   const { fs } = await start();

@@ -1,10 +1,9 @@
 /**
  * Keeping what is in memory below a limit: pages that are in the store as they are in memory give way.
  *
- * Policy: first in, first out, by chunks of 1 MiB of a file. A chunk comes in when one of its pages is
- * brought in or written, and goes to the end of the line when that happens again; files that nobody has open
- * or mapped go before those that somebody has. Reads of pages that are there leave no trace, so they do not
- * count.
+ * Policy: by chunks of 1 MiB of a file, in the order of eviction-line.ts; of what is cold, files that nobody
+ * has open or mapped go before those that somebody has. A sixteenth of the memory is kept for pages that
+ * somebody waits to read: who writes waits for the disk before that is used.
  *
  *   present ──write back if dirty──▶ clean ──views armed, compared──▶ absent ──punch
  *                                                └── stored into meanwhile, pinned, in use: stays
@@ -18,6 +17,7 @@ import type { Coordinator } from '../coordinator/coordinator.ts';
 import { addressRange, arm, unsettledView } from '../coordinator/remap.ts';
 import { clip, overlap, pageCountOf } from '../coordinator/runs.ts';
 import type { Session } from '../coordinator/session.ts';
+import { EvictionLine } from './eviction-line.ts';
 import { readAll } from './file-calls.ts';
 import type { Pager } from './pager.ts';
 import { knownSum } from './snapshot.ts';
@@ -29,8 +29,10 @@ export const chunkPages = 256;
 
 const zeros = Buffer.alloc(pageSize);
 
-/** A chunk of a file as one number: inodes have 32 bits, and a file has at most 2^24 chunks. */
-const keyOf = (ino: number, chunk: number): number => ino * 2 ** 24 + chunk;
+/** A chunk of a file as one number: a file has at most so many, and inodes have less than 30 bits. */
+const chunksOfFile = 2 ** 24;
+const keyOf = (ino: number, chunk: number): number => ino * chunksOfFile + chunk;
+const inoOf = (key: number): number => Math.floor(key / chunksOfFile);
 
 export interface EvictorReport {
   readonly memoryLimitBytes: number;
@@ -45,8 +47,8 @@ export class Evictor {
   readonly #pager: Pager;
   readonly #writeBack: WriteBack;
   readonly #limitPages: number;
-  /** Chunks with pages in memory, in the order in which they go. */
-  readonly #line = new Map<number, true>();
+  /** Chunks with pages in memory. */
+  readonly #line: EvictionLine;
   readonly #pins = new Map<number, Set<Session>>();
   #running: Promise<void> | undefined;
   #evictedPages = 0;
@@ -57,6 +59,7 @@ export class Evictor {
     this.#pager = pager;
     this.#writeBack = writeBack;
     this.#limitPages = limitPages;
+    this.#line = new EvictionLine(limitPages);
   }
 
   get report(): EvictorReport {
@@ -77,11 +80,8 @@ export class Evictor {
 
   /** Pages of a file come in, or are written. */
   touched(ino: number, { from, count }: Range): void {
-    for (let chunk = Math.floor(from / chunkPages); chunk * chunkPages < from + count; chunk++) {
-      const key = keyOf(ino, chunk);
-      this.#line.delete(key);
-      this.#line.set(key, true);
-    }
+    for (let chunk = Math.floor(from / chunkPages); chunk * chunkPages < from + count; chunk++)
+      this.#line.touched(keyOf(ino, chunk));
   }
 
   /** Everything that is in memory goes into the line. */
@@ -94,20 +94,27 @@ export class Evictor {
   }
 
   /**
-   * Makes room for pages that are to come. ENOSPC when what is in memory cannot give way: it is pinned, or in
-   * use by clients that cannot wait for pages.
+   * Makes room for pages that are to come: of a write, or with `isRead` of somebody who waits for them.
+   * ENOSPC when what is in memory cannot give way: it is pinned, or in use by clients that cannot wait for
+   * pages.
    */
-  async makeRoom(pages: number): Promise<void> {
-    while (this.residentPages + pages > this.#limitPages) {
+  async makeRoom(pages: number, { isRead = false } = {}): Promise<void> {
+    const limit = isRead ? this.#limitPages : this.#writeLimitPages;
+    while (this.residentPages + pages > limit) {
       const before = { resident: this.residentPages, evicted: this.#evictedPages };
       await this.#run(pages);
       // What is freed and not evicted is free with the next commit.
       await this.#c.journal.nextFlush();
       if (this.residentPages < before.resident || this.#evictedPages > before.evicted) continue;
+      if (this.residentPages + pages <= this.#limitPages) return;
       const mib = Math.floor((this.#limitPages * pageSize) / 2 ** 20);
       const why = `memory (${mib} MiB) is full of pages that are in use; more: serve --memory`;
       throw new FsError('ENOSPC', 'write', { why });
     }
+  }
+
+  get #writeLimitPages(): number {
+    return this.#limitPages - Math.floor(this.#limitPages / 16);
   }
 
   /** Whether there is room for `pages` without waiting. Begins to make some when it gets scarce. */
@@ -150,21 +157,22 @@ export class Evictor {
     return this.#running;
   }
 
-  /** Evicts until there is room for `pages`, or everything was looked at once. */
+  /** Evicts until there is room to write `pages`, or everything was looked at once. */
   async #shrink(pages: number): Promise<void> {
-    const isEnough = (): boolean => this.residentPages + pages <= this.#limitPages;
+    const isEnough = (): boolean => this.residentPages + pages <= this.#writeLimitPages;
     if (isEnough()) return;
     // What cannot be written stays; the rest can still go.
     await this.#writeBack.sync().catch((error: unknown) => this.#c.hub.report(error));
-    for (const inUse of [false, true]) {
-      for (const key of [...this.#line.keys()]) {
-        if (isEnough()) return;
-        const ino = Math.floor(key / 2 ** 24);
-        if (this.#isInUse(ino) !== inUse || !this.#line.has(key)) continue;
-        if (this.#writeBack.isUnderWay(ino))
-          await this.#writeBack.sync([ino]).catch((error: unknown) => this.#c.hub.report(error));
-        await this.#evict(ino, { from: (key % 2 ** 24) * chunkPages, count: chunkPages });
-      }
+    const { cold, hot } = this.#line.inOrder();
+    const isUsed = (key: number): boolean => this.#isInUse(inoOf(key));
+    const order = [...cold.filter((key) => !isUsed(key)), ...cold.filter(isUsed), ...hot];
+    for (const key of order) {
+      if (isEnough()) return;
+      const ino = inoOf(key);
+      if (!this.#line.has(key)) continue;
+      if (this.#writeBack.isUnderWay(ino))
+        await this.#writeBack.sync([ino]).catch((error: unknown) => this.#c.hub.report(error));
+      await this.#evict(ino, { from: (key % chunksOfFile) * chunkPages, count: chunkPages });
     }
   }
 
@@ -179,7 +187,7 @@ export class Evictor {
       const extents = isThere ? clip(this.#c.extents(ino), range.from, range.count) : [];
       const present = this.#pager.presentOf(extents);
       const key = keyOf(ino, Math.floor(range.from / chunkPages));
-      if (present.length === 0) this.#line.delete(key);
+      if (present.length === 0) this.#line.gone(key);
       if (present.length === 0 || this.#mustStay(ino, range)) return;
       const views = [...this.#c.viewsOf(ino)].filter((view) => overlap(view.extents, present));
       const stores = views.some(({ mode }) => mode === 'rw');
@@ -195,7 +203,7 @@ export class Evictor {
       } finally {
         for (const { view, place } of armed) if (view.mode === 'rw') letStore(view.session, place);
       }
-      if (this.#pager.presentOf(extents).length === 0) this.#line.delete(key);
+      if (this.#pager.presentOf(extents).length === 0) this.#line.evicted(key, pageCountOf(present));
     });
   }
 

@@ -175,7 +175,7 @@ export class Pager {
 
   async #makeRoom(ino: number, { from, count }: Range): Promise<void> {
     const absent = pageCountOf(this.absentOf(clip(this.#c.extents(ino), from, count)));
-    if (absent > 0) await this.#c.evictor?.makeRoom(absent);
+    if (absent > 0) await this.#c.evictor?.makeRoom(absent, { isRead: true });
   }
 
   /** A view is mapped: its touches of absent pages must wait from here on. */

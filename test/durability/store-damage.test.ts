@@ -200,6 +200,8 @@ async function fillStore() {
   const handle = await fs.promises.open('/large');
   await expect(handle.sync()).rejects.toMatchObject({ code: 'ENOSPC', path: join(store, 'data') });
   await handle.close();
+  const data = expect.stringContaining(join(store, 'data'));
+  await expect(fs.sync('/large')).rejects.toMatchObject({ code: 'ENOSPC', path: '/large', why: data });
   await expect(fs.sync()).rejects.toMatchObject({ code: 'ENOSPC' });
   expect((await storeReport(fs)).failure).toMatch(/ENOSPC/);
   await expectContents(fs, [...small, ['/large', large]]);

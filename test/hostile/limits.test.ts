@@ -1,9 +1,11 @@
 /** Every limit of docs/security.md that refuses: within it all works, one more gets the answer it says. */
-import { constants } from 'node:fs';
+import { constants, mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { limitTable } from '@cluster-fs/node';
 import { Connection, type FsError, native } from '@cluster-fs/transport';
 import { describe, expect, onTestFinished, test } from 'vitest';
-import { type NodeProcess, startNodeProcess } from '../chaos/node-process.ts';
+import { mountForTest, type NodeProcess, startNodeProcess } from '../chaos/node-process.ts';
 import { goodHello, openRawSession } from '../chaos/raw-session.mjs';
 
 const pageSize = 4096;
@@ -41,6 +43,23 @@ describe('a session', () => {
     await expectRefused(connection.request('reserve', { pages: 4 }), 'reservedBytes');
     await connection.request('reserve', { pages: 3 });
   });
+});
+
+test('a session pins as many files as it may, and another when it has let go of one', async () => {
+  const store = mkdtempSync(join(tmpdir(), 'clusterfs-store-'));
+  onTestFinished(() => rmSync(store, { recursive: true, force: true }));
+  const node = await startNodeProcess({ store, limits: { pins: 2 } });
+  const fs = await mountForTest(node);
+  for (const name of ['/a', '/b', '/c']) await fs.promises.writeFile(name, name);
+  await fs.pin('/a');
+  await fs.pin('/b');
+  await fs.pin('/b');
+  await expect(fs.pin('/c')).rejects.toMatchObject({ code: limitTable.pins.code, path: '/c' });
+  await fs.unpin('/a');
+  await fs.pin('/c');
+  await fs.unmount();
+  const other = await mountForTest(node);
+  for (const name of ['/a', '/b']) await other.pin(name);
 });
 
 test('a node has as many sessions as it may, and one more when one ends', async () => {

@@ -4,6 +4,7 @@ import { type Event, type Extent, FsError, type Reply } from '@cluster-fs/transp
 import { FutexQueue } from './client/futex-queue.ts';
 import { Session, type SessionOptions } from './client/session.ts';
 import { View, type ViewOptions } from './client/view.ts';
+import { aboutPath } from './fs/about-path.ts';
 import { createFileApi, type FileApi } from './fs/index.ts';
 import { InodeCopy, pageSize, readExtents, walk } from './segment/index.ts';
 
@@ -116,8 +117,8 @@ export class ClusterFs extends EventEmitter<ClusterFsEvents> {
    * survive a loss of power when it resolves. `durable` is false when the node has no store.
    */
   async sync(path?: string): Promise<Reply<'sync'>> {
-    const ino = path === undefined ? undefined : this.#inoOf(path);
-    return this.#session.request('sync', { ino });
+    const sync = (ino?: number) => this.#session.request('sync', { ino });
+    return path === undefined ? sync() : this.#about(path, sync);
   }
 
   /**
@@ -130,27 +131,37 @@ export class ClusterFs extends EventEmitter<ClusterFsEvents> {
   ): Promise<void> {
     const from = Math.floor(offset / pageSize);
     const end = length === undefined ? 2 ** 32 - 1 : Math.ceil((offset + length) / pageSize);
-    await this.#session.fetchPages(this.#inoOf(path), { from, count: end - from });
+    await this.#about(path, (ino) => this.#session.fetchPages(ino, { from, count: end - from }));
   }
 
   /** Takes a file out of memory as far as it can be; it stays in the store. How many bytes went. */
   async evict(path: string): Promise<number> {
-    const { pages } = await this.#session.request('evict', { ino: this.#inoOf(path) });
+    const { pages } = await this.#about(path, (ino) => this.#session.request('evict', { ino }));
     return pages * pageSize;
   }
 
   /** Keeps a file in memory, all of it, until `unpin` or the end of the mount. */
   async pin(path: string): Promise<void> {
-    await this.#session.request('pin', { ino: this.#inoOf(path), on: true });
+    await this.#about(path, (ino) => this.#session.request('pin', { ino, on: true }));
   }
 
   async unpin(path: string): Promise<void> {
-    await this.#session.request('pin', { ino: this.#inoOf(path), on: false });
+    await this.#about(path, (ino) => this.#session.request('pin', { ino, on: false }));
   }
 
   /** Where a file lies, from shared memory. Holes are in no extent. */
   extents(path: string): readonly Extent[] {
     return readExtents(this.#session.segment, this.#inoOf(path), new InodeCopy());
+  }
+
+  /** Asks for something about the file at `path`; what goes wrong is about that path. */
+  async #about<T>(path: string, ask: (ino: number) => Promise<T>): Promise<T> {
+    const ino = this.#inoOf(path);
+    try {
+      return await ask(ino);
+    } catch (error) {
+      throw aboutPath(error, path);
+    }
   }
 
   #inoOf(path: string): number {

@@ -90,6 +90,13 @@ export const limitTable = define({
     answer: 'the write fails',
     doc: 'bytes of pages set aside: no file is written in one step that is larger',
   },
+  pins: {
+    default: 1024,
+    of: 'session',
+    code: 'EMFILE',
+    answer: '`pin` fails',
+    doc: "files that are kept in memory; what they take is nobody else's, see --memory",
+  },
   subscriptions: {
     default: 1024,
     of: 'session',

@@ -5,8 +5,9 @@
  *                                    └──the source fails, abort──▶ given back, nothing has changed
  */
 import { constants } from 'node:fs';
-import { FsError, type Run } from '@cluster-fs/transport';
+import type { Run } from '@cluster-fs/transport';
 import { pageSize } from '../segment/index.ts';
+import { aboutPath } from './about-path.ts';
 import { throwIfAborted } from './argument-errors.ts';
 import { modeOf, pathOf } from './arguments.ts';
 import { contentOf, isSource, type Source, writeSource } from './content.ts';
@@ -26,7 +27,8 @@ export interface ReplaceOptions {
   readonly signal?: AbortSignal | undefined;
 }
 
-export type ReplaceData = string | Uint8Array | AsyncIterable<Uint8Array> | Iterable<Uint8Array>;
+/** Text is UTF-8; of a view, the bytes under it. */
+export type ReplaceData = string | ArrayBufferView | AsyncIterable<Uint8Array> | Iterable<Uint8Array>;
 
 export async function replace(
   context: Context,
@@ -48,14 +50,9 @@ export async function replace(
     if (isSource(data)) await putSource(context, data, put);
     else await putWhole(context, contentOf(data, 'utf8'), put);
   } catch (error) {
-    throw naming(put.path, error);
+    // A lack of pages is not about a path; here it is known for which file they were wanted.
+    throw aboutPath(error, put.path);
   }
-}
-
-/** A lack of pages is not about a path; here it is known for which file they were wanted. */
-function naming(path: string, error: unknown): unknown {
-  if (!(error instanceof FsError) || error.path !== undefined) return error;
-  return new FsError(error.code, error.syscall, { path, why: error.why, cause: error });
 }
 
 /**

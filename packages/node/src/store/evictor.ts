@@ -17,6 +17,7 @@ import type { Coordinator } from '../coordinator/coordinator.ts';
 import { addressRange, arm, unsettledView } from '../coordinator/remap.ts';
 import { clip, overlap, pageCountOf } from '../coordinator/runs.ts';
 import type { Session } from '../coordinator/session.ts';
+import { exceeded } from '../limits.ts';
 import { EvictionLine } from './eviction-line.ts';
 import { readAll } from './file-calls.ts';
 import type { Pager } from './pager.ts';
@@ -133,8 +134,12 @@ export class Evictor {
     return this.#evictedPages - before;
   }
 
-  /** A file stays in memory until the session ends or lets go of it. */
+  /** A file stays in memory until the session ends or lets go of it. EMFILE when it keeps too many. */
   pin(session: Session, ino: number): void {
+    const isNew = this.#pins.get(ino)?.has(session) !== true;
+    let own = 0;
+    for (const sessions of this.#pins.values()) if (sessions.has(session)) own++;
+    if (isNew && own >= this.#c.limits.pins) throw exceeded(this.#c.limits, 'pins', { syscall: 'pin' });
     this.#pins.set(ino, (this.#pins.get(ino) ?? new Set()).add(session));
   }
 

@@ -1,10 +1,12 @@
 /** Holes and zeros in files that are in a store: what is synced comes back, also when nothing else does. */
+import { spawn } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
+import { once } from 'node:events';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect, onTestFinished, test } from 'vitest';
-import { mountForTest, type NodeProcess, startNodeProcess } from '../chaos/node-process.ts';
+import { mountForTest, type NodeProcess, programPath, startNodeProcess } from '../chaos/node-process.ts';
 
 const MiB = 2 ** 20;
 const page = 4096;
@@ -63,6 +65,27 @@ test('what is not in memory is punched under views: they have zeros, or what the
   expect(await fs.check()).toEqual([]);
   expect(node.errors).toEqual([]);
 }, 30_000);
+
+test('a hole in a file of which pages are absent is zeros to touch', async () => {
+  const { node } = await start();
+  const fs = await mountForTest(node);
+  const bytes = randomBytes(3 * page);
+  const expected = Buffer.concat([bytes, Buffer.alloc(400 * page), bytes]);
+  const file = await fs.promises.open('/sparse', 'w+');
+  await file.write(bytes, 0, bytes.length, 0);
+  await file.write(bytes, 0, bytes.length, 403 * page);
+  await file.close();
+  await fs.evict('/sparse');
+  const sum = expected.reduce((total, byte) => total + byte, 0);
+  const toucher = spawn(process.execPath, [programPath('../durability/toucher.mjs'), node.url, '/sparse']);
+  // Who touches waits for the node, and a test in this thread would wait with it.
+  onTestFinished(() => void toucher.kill('SIGKILL'));
+  const [out] = (await once(toucher.stdout, 'data')) as [Buffer];
+  expect(out.toString()).toBe(`${sum}\n`);
+  const touched = async (): Promise<number> => ((await fs.status()).store as { faults: number }).faults;
+  // One fault for the pages of each end, and a few for all of the hole.
+  expect(await touched()).toBeLessThan(12);
+}, 10_000);
 
 test('room is made for what is allocated, as for what is written', async () => {
   const { node } = await start({ memory: 8 * MiB });

@@ -219,9 +219,12 @@ export class Pager {
     const { ino } = view;
     const onPage = this.absentOf(clip(view.extents, filePage, 1));
     if (onPage.length === 0) {
-      // What moves just now is woken by its remap; else the page came while the fault was on its way.
+      // What moves just now is woken by its remap.
       const waits = view.unanswered.some((r) => r.from <= filePage && filePage < r.from + r.count);
-      if (!waits) wake(view, { from: filePage, count: 1 });
+      if (waits) return;
+      // Else the page came while the fault was on its way, or the file has none there.
+      if (clip(view.extents, filePage, 1).length > 0) wake(view, { from: filePage, count: 1 });
+      else putZeros(view, holeAt(view, filePage));
       return;
     }
     const start = filePage - (filePage % blockPages);
@@ -307,6 +310,25 @@ function wake(view: View, { from, count }: Range): void {
     // Unmapped meanwhile, or its process is gone: nobody waits there.
     if (!(error instanceof FsError)) throw error;
   }
+}
+
+/** The hole of a view's file from a page on, as far as it is worth filling at once. */
+function holeAt({ extents, from, pages }: View, filePage: number): Range {
+  const next = extents.find((e) => e.filePage > filePage)?.filePage ?? Number.POSITIVE_INFINITY;
+  return { from: filePage, count: Math.min(next, from + pages, filePage + maxAheadPages) - filePage };
+}
+
+/** Zeros for who touches a hole beside absent pages: its memory waits for the node as theirs does. */
+function putZeros(view: View, hole: Range): void {
+  const range = addressRange(view, hole.from, hole.count);
+  if (range === undefined || view.session.userfault === undefined || view.session.ended) return;
+  try {
+    if (native.zeroUserfault(view.session.userfault, range.address, range.length) > 0) return;
+  } catch (error) {
+    // Mapped anew meanwhile, or gone.
+    if (!(error instanceof FsError)) throw error;
+  }
+  wake(view, hole);
 }
 
 /** A range without some of its pages. */

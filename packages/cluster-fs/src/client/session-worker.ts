@@ -7,8 +7,6 @@
  * It swaps pages under arrays while the application's thread computes, sleeps, or waits in a page fault that
  * only the swap resolves. So nothing here may wait for that thread, nor use the libuv thread pool, all of
  * whose threads can be waiting in such faults too.
- * Remaps that arrive together are applied as one: after a pause (SIGSTOP) no view passes through places that
- * the file has left again.
  */
 import { fstatSync } from 'node:fs';
 import { parentPort, workerData } from 'node:worker_threads';
@@ -17,7 +15,6 @@ import {
   type Connection,
   type ConnectionHandlers,
   type Event,
-  type Extent,
   FsError,
   native,
   type Reply,
@@ -29,15 +26,14 @@ import { type Guessed, mapSeen } from './guess.ts';
 import { dial, sayHello } from './handshake.ts';
 import {
   abandonMapping,
-  applyExtents,
   type Mapping,
   mappedLength,
   rearm,
-  replaceExtents,
   reserveMapping,
   samePlaces,
   unmapMapping,
 } from './mapping.ts';
+import { type OpenView, OpenViews, setState } from './open-views.ts';
 import {
   flag,
   fromPlain,
@@ -58,22 +54,6 @@ assert(parentPort !== null, 'session-worker runs in a worker');
 const port = parentPort;
 const tell = (message: ToMain): void => port.postMessage(message);
 
-/** An open view, as this thread knows it. */
-interface OpenView {
-  readonly key: number;
-  readonly mapping: Mapping;
-  readonly options: MapOptions;
-  readonly ino: number;
-  readonly generation: number;
-  readonly state: Float64Array;
-  /** The node's number for it. */
-  id: number;
-  extents: readonly Extent[];
-}
-
-const views = new Map<number, OpenView>();
-/** By the node's number; a remap names it. */
-const byId = new Map<number, OpenView>();
 const userfault = createUserfault();
 const spinner = new Spinner();
 let connection: Connection | undefined;
@@ -83,11 +63,13 @@ let unresumed: readonly number[] = [];
 let reconnecting = false;
 /** Who waits for the node to be back, or for the session to be given up. */
 const waitingForNode: (() => void)[] = [];
-let waiting: Event<'remap'>[] = [];
-let nextKey = 1;
-/** Leases asked for and not yet in `byId`: a remap may overtake the view that it is for. */
-let leasing = 0;
 let ended = false;
+const views = new OpenViews({
+  userfault: userfault?.fd,
+  dataFd: () => facts?.dataFd ?? -1,
+  say: (name, fields) => connection?.event(name, fields),
+  tell,
+});
 
 function createUserfault(): { fd: number; kernelFaults: boolean } | undefined {
   if (options.pinned || options.access === 'r') return undefined;
@@ -104,12 +86,12 @@ function createUserfault(): { fd: number; kernelFaults: boolean } | undefined {
 async function connect(): Promise<SessionFacts> {
   const handlers: ConnectionHandlers = {
     onEvent: (event) => {
-      if (event.name === 'remap') waiting.push(event.fields);
-      else if (event.name === 'changed') onChanged(event.fields);
+      if (event.name === 'remap') views.onRemap(event.fields);
+      else if (event.name === 'changed') views.onChanged(event.fields);
       else if (event.name === 'event') tell({ type: 'event', event: event.fields });
       else if (event.name === 'bye') onBye(opening, event.fields);
     },
-    onBatchEnd: applyWaiting,
+    onBatchEnd: () => views.applyWaiting(),
     onClose: (reason) => onLost(opening, reason),
   };
   const opening: Connection = await dial(options, handlers, spinner);
@@ -216,8 +198,8 @@ const giveUp = (why: string): FsError => new FsError('ESTALE', 'mount', { why })
  */
 async function presentAll(now: SessionFacts): Promise<number[]> {
   const stale: number[] = [];
-  byId.clear();
-  for (const view of views.values()) {
+  views.forgetNumbers();
+  for (const view of views.all) {
     const { mapping, ino, generation, state } = view;
     const { path, mode, follow, offset } = view.options;
     const reply = await control().request('present', {
@@ -233,13 +215,12 @@ async function presentAll(now: SessionFacts): Promise<number[]> {
       length: mapping.pages * pageSize,
       extents: view.extents,
     });
-    view.id = reply.view;
-    byId.set(view.id, view);
+    views.renumber(view, reply.view);
     const range = { from: mapping.from, count: mapping.pages, extents: reply.extents };
     // Mapped anew, nobody would wait for pages that are absent.
     if (now.paged && userfault !== undefined && samePlaces(view.extents, reply.extents))
       rearm(mapping, userfault.fd, view.extents);
-    else show(view, range, now.dataFd);
+    else views.show(view, range, now.dataFd);
     view.extents = reply.extents;
     setState(view, reply);
     if (reply.stale) stale.push(view.key);
@@ -250,55 +231,6 @@ async function presentAll(now: SessionFacts): Promise<number[]> {
 function control(): Connection {
   if (connection === undefined) throw new FsError('ENOTCONN', 'map', { why: 'the node is away' });
   return connection;
-}
-
-function show(
-  view: OpenView,
-  range: { from: number; count: number; extents: readonly Extent[] },
-  dataFd = facts?.dataFd ?? -1,
-): void {
-  applyExtents(view.mapping, { dataFd, userfault: userfault?.fd }, range);
-}
-
-function setState(
-  { state }: OpenView,
-  { size, layoutVersion }: { size: number; layoutVersion: number },
-): void {
-  state[viewState.size] = size;
-  state[viewState.layoutVersion] = layoutVersion;
-}
-
-/** Applies all remaps that arrived: for each page only the last counts. */
-function applyWaiting(): void {
-  if (waiting.length === 0) return;
-  const remaps = waiting;
-  waiting = [];
-  for (const [i, remap] of remaps.entries()) {
-    const view = byId.get(remap.view);
-    if (view === undefined) {
-      if (leasing > 0) waiting.push(remap);
-      continue;
-    }
-    const newer = remaps
-      .slice(i + 1)
-      .some(
-        (r) => r.view === remap.view && r.from <= remap.from && remap.from + remap.count <= r.from + r.count,
-      );
-    if (!newer) show(view, remap);
-    view.extents = replaceExtents(view.extents, remap);
-    setState(view, remap);
-    view.state[viewState.remaps] = (view.state[viewState.remaps] as number) + 1;
-    connection?.event('ack', { view: remap.view, serial: remap.serial });
-    // A move that nobody asked to hear of does not wake the application's thread.
-    if (remap.cause === 'move' && view.state[viewState.listening] === 0) continue;
-    const { cause, layoutVersion, size } = remap;
-    tell({ type: 'remapped', key: view.key, cause, layoutVersion, size, address: view.mapping.address });
-  }
-}
-
-function onChanged({ view: id, cause, layoutVersion, size }: Event<'changed'>): void {
-  const view = byId.get(id);
-  if (view !== undefined) tell({ type: 'changed', key: view.key, cause, layoutVersion, size });
 }
 
 /**
@@ -320,8 +252,7 @@ async function map(request: MapOptions, seen: Seen | undefined): Promise<Mapped>
       ? guessed.mapping
       : reserveFor(request, { id, from, pages: Math.ceil(length / pageSize) });
   const state = new SharedArrayBuffer(viewState.length * 8);
-  const view: OpenView = {
-    key: nextKey++,
+  const view = views.add({
     mapping,
     options: request,
     ino,
@@ -329,24 +260,16 @@ async function map(request: MapOptions, seen: Seen | undefined): Promise<Mapped>
     state: new Float64Array(state),
     id,
     extents,
-  };
-  if (!mapped) show(view, { from, count: mapping.pages, extents });
+  });
+  if (!mapped) views.show(view, { from, count: mapping.pages, extents });
   setState(view, { size, layoutVersion });
-  views.set(view.key, view);
-  byId.set(id, view);
-  applyWaiting();
+  views.applyWaiting();
   if (!mapped) await sayMapped(view);
   return { key: view.key, address: mapping.address, mappedLength: mappedLength(mapping), length, ino, state };
 }
 
-async function askForLease(request: MapOptions, guessed: Guessed | undefined): Promise<Reply<'lease'>> {
-  leasing++;
-  try {
-    return await control().request('lease', { ...request, guess: guessed?.guess });
-  } finally {
-    leasing--;
-  }
-}
+const askForLease = (request: MapOptions, guessed: Guessed | undefined): Promise<Reply<'lease'>> =>
+  views.leasing(control().request('lease', { ...request, guess: guessed?.guess }));
 
 async function sayMapped({ key, id, mapping }: OpenView): Promise<void> {
   const { address } = mapping;
@@ -374,8 +297,7 @@ function reserveFor(
 function unmap(key: number, keepAddresses: boolean): void {
   const view = views.get(key);
   if (view === undefined) return;
-  views.delete(key);
-  byId.delete(view.id);
+  views.remove(view);
   if (keepAddresses) abandonMapping(view.mapping);
   else unmapMapping(view.mapping);
   connection?.event('release', { view: view.id });
@@ -394,9 +316,9 @@ async function advance(key: number): Promise<{ size: number; layoutVersion: numb
 
 /** Between the remaps that came before it and those that come behind. */
 function onAdvanced(view: OpenView, { serial, size, layoutVersion, extents }: Reply<'advance'>): void {
-  applyWaiting();
-  if (!views.has(view.key)) return;
-  show(view, { from: view.mapping.from, count: view.mapping.pages, extents });
+  views.applyWaiting();
+  if (views.get(view.key) === undefined) return;
+  views.show(view, { from: view.mapping.from, count: view.mapping.pages, extents });
   view.extents = extents;
   setState(view, { size, layoutVersion });
   connection?.event('ack', { view: view.id, serial });
@@ -463,7 +385,7 @@ port.on('message', (message: ToWorker) => {
       return;
     case 'close':
       ended = true;
-      for (const key of [...views.keys()]) unmap(key, false);
+      for (const { key } of views.all) unmap(key, false);
       connection?.close();
       if (userfault !== undefined) native.closeDescriptor(userfault.fd);
       spinner.close();

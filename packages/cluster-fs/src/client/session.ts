@@ -5,7 +5,7 @@
  * The worker's control connection is the session. This thread has a connection of its own for everything it
  * asks, so that a call costs no hop between threads.
  */
-import { Worker } from 'node:worker_threads';
+import type { Worker } from 'node:worker_threads';
 import {
   type Connection,
   type ConnectionHandlers,
@@ -22,29 +22,19 @@ import {
   Spinner,
 } from '@cluster-fs/transport';
 import type { Backend } from '../fs/backend.ts';
-import {
-  type Credentials,
-  InodeCopy,
-  isFile,
-  layoutHash,
-  openSegment,
-  readExtents,
-  readInode,
-  type Segment,
-  walk,
-} from '../segment/index.ts';
+import { type Credentials, openSegment, type Segment } from '../segment/index.ts';
 import { awaitFetch, createAnswer } from './blocking-fetch.ts';
 import { answered, dial, type Endpoint } from './handshake.ts';
 import { PageStock } from './page-stock.ts';
+import { lookAt } from './seen.ts';
+import { startWorker } from './start-worker.ts';
 import {
   fromPlain,
   type MapOptions,
   type Mapped,
-  type Seen,
   type SessionFacts,
   type ToMain,
   type ToWorker,
-  type WorkerOptions,
 } from './worker-protocol.ts';
 
 export interface SessionOptions extends Endpoint {
@@ -71,9 +61,6 @@ interface Pending {
   resolve(value: unknown): void;
   reject(error: Error): void;
 }
-
-/** More take longer to hand to the worker than a second question to the node. */
-const mostSeenExtents = 256;
 
 type LongRequest = NonNullable<Parameters<Backend['request']>[2]>;
 
@@ -132,31 +119,7 @@ export class Session implements Backend {
 
   /** Opens a session with the node that listens on a Unix socket. */
   static async open(options: SessionOptions, listener: SessionListener): Promise<Session> {
-    const flags = new SharedArrayBuffer(8);
-    const data: WorkerOptions = { ...options, layoutHash, flags };
-    const worker = new Worker(new URL('./session-worker.js', import.meta.url), {
-      workerData: data,
-      name: 'cluster-fs session',
-      stdout: false,
-      stderr: false,
-      execArgv: [],
-      // The worker holds some maps of small objects: it must not cost what a default heap may grow to.
-      resourceLimits: { maxOldGenerationSizeMb: 64, maxYoungGenerationSizeMb: 1 },
-    });
-    const facts = await new Promise<SessionFacts>((resolve, reject) => {
-      worker.once('error', reject);
-      worker.once('message', (message: ToMain) => {
-        worker.off('error', reject);
-        if (message.type === 'open') resolve(message.facts);
-        else
-          reject(
-            message.type === 'refused' ? fromPlain(message.error) : new Error(`unexpected ${message.type}`),
-          );
-      });
-    }).catch(async (error: unknown) => {
-      await worker.terminate();
-      throw error;
-    });
+    const { worker, facts } = await startWorker(options);
     const session = new Session(options, worker, facts, listener);
     await session.#attach();
     return session;
@@ -277,26 +240,10 @@ export class Session implements Backend {
 
   /** Opens a view in the worker; `listener` hears of it until `unmap`. */
   async map(options: MapOptions, listener: ViewListener): Promise<Mapped> {
-    const mapped = (await this.#ask({ type: 'map', options, seen: this.#look(options) })) as Mapped;
+    const seen = this.readOnly && options.mode === 'rw' ? undefined : lookAt(this, options.path);
+    const mapped = (await this.#ask({ type: 'map', options, seen })) as Mapped;
     this.#views.set(mapped.key, listener);
     return mapped;
-  }
-
-  /** Where a file is now; undefined when it has too many pieces, or the node will say what is wrong. */
-  #look({ path, mode }: MapOptions): Seen | undefined {
-    if (this.readOnly && mode === 'rw') return undefined;
-    const { credentials } = this;
-    const copy = new InodeCopy();
-    try {
-      const { ino } = walk(this.#segment, path, { follow: true, syscall: 'map', credentials });
-      if (!readInode(this.#segment, ino, copy) || copy.extentCount > mostSeenExtents) return undefined;
-      const extents = readExtents(this.#segment, ino, copy);
-      const { generation, layoutVersion, size } = copy;
-      return isFile(copy.mode) ? { ino, generation, layoutVersion, size, extents } : undefined;
-    } catch (error) {
-      if (error instanceof FsError) return undefined;
-      throw error;
-    }
   }
 
   async advance(key: number): Promise<void> {

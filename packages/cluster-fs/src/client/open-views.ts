@@ -1,0 +1,142 @@
+/**
+ * The open views, as the session worker knows them: which pages are under each, and what the node says of
+ * them.
+ *
+ * Remaps that arrive together are applied as one: after a pause (SIGSTOP) no view passes through places that
+ * the file has left again.
+ */
+import type { Connection, Event, Extent } from '@cluster-fs/transport';
+import { applyExtents, type Mapping, replaceExtents } from './mapping.ts';
+import { type MapOptions, type ToMain, viewState } from './worker-protocol.ts';
+
+/** An open view, as this thread knows it. */
+export interface OpenView {
+  readonly key: number;
+  readonly mapping: Mapping;
+  readonly options: MapOptions;
+  readonly ino: number;
+  readonly generation: number;
+  readonly state: Float64Array;
+  /** The node's number for it. */
+  id: number;
+  extents: readonly Extent[];
+}
+
+export interface OpenViewsOptions {
+  readonly userfault: number | undefined;
+  /** The descriptor of the data that there is now. */
+  readonly dataFd: () => number;
+  /** Tells the node; lost when it is away. */
+  readonly say: Connection['event'];
+  readonly tell: (message: ToMain) => void;
+}
+
+export class OpenViews {
+  readonly #options: OpenViewsOptions;
+  readonly #byKey = new Map<number, OpenView>();
+  /** By the node's number; a remap names it. */
+  readonly #byId = new Map<number, OpenView>();
+  #remaps: Event<'remap'>[] = [];
+  #nextKey = 1;
+  /** Leases asked for and not here yet: a remap may overtake the view that it is for. */
+  #leasing = 0;
+
+  constructor(options: OpenViewsOptions) {
+    this.#options = options;
+  }
+
+  /** Also while it is looped over, views come and go. */
+  get all(): Iterable<OpenView> {
+    return this.#byKey.values();
+  }
+
+  get(key: number): OpenView | undefined {
+    return this.#byKey.get(key);
+  }
+
+  add(view: Omit<OpenView, 'key'>): OpenView {
+    const open = { ...view, key: this.#nextKey++ };
+    this.#byKey.set(open.key, open);
+    this.#byId.set(open.id, open);
+    return open;
+  }
+
+  remove({ key, id }: OpenView): void {
+    this.#byKey.delete(key);
+    this.#byId.delete(id);
+  }
+
+  /** The node that came back knows no view, until each is `renumber`ed. */
+  forgetNumbers(): void {
+    this.#byId.clear();
+  }
+
+  renumber(view: OpenView, id: number): void {
+    view.id = id;
+    this.#byId.set(id, view);
+  }
+
+  /** Waits for a lease; what the node says of it before it is added is kept. */
+  async leasing<T>(lease: Promise<T>): Promise<T> {
+    this.#leasing++;
+    try {
+      return await lease;
+    } finally {
+      this.#leasing--;
+    }
+  }
+
+  onRemap(remap: Event<'remap'>): void {
+    this.#remaps.push(remap);
+  }
+
+  onChanged({ view: id, cause, layoutVersion, size }: Event<'changed'>): void {
+    const view = this.#byId.get(id);
+    if (view !== undefined)
+      this.#options.tell({ type: 'changed', key: view.key, cause, layoutVersion, size });
+  }
+
+  show(
+    { mapping }: OpenView,
+    range: { from: number; count: number; extents: readonly Extent[] },
+    dataFd = this.#options.dataFd(),
+  ): void {
+    applyExtents(mapping, { dataFd, userfault: this.#options.userfault }, range);
+  }
+
+  /** Applies all remaps that arrived: for each page only the last counts. */
+  applyWaiting(): void {
+    if (this.#remaps.length === 0) return;
+    const remaps = this.#remaps;
+    this.#remaps = [];
+    for (const [i, remap] of remaps.entries()) {
+      const view = this.#byId.get(remap.view);
+      if (view !== undefined) this.#apply(view, remap, remaps.slice(i + 1));
+      else if (this.#leasing > 0) this.#remaps.push(remap);
+    }
+  }
+
+  #apply(view: OpenView, remap: Event<'remap'>, behind: readonly Event<'remap'>[]): void {
+    const { say, tell } = this.#options;
+    const newer = behind.some(
+      (r) => r.view === remap.view && r.from <= remap.from && remap.from + remap.count <= r.from + r.count,
+    );
+    if (!newer) this.show(view, remap);
+    view.extents = replaceExtents(view.extents, remap);
+    setState(view, remap);
+    view.state[viewState.remaps] = (view.state[viewState.remaps] as number) + 1;
+    say('ack', { view: remap.view, serial: remap.serial });
+    // A move that nobody asked to hear of does not wake the application's thread.
+    if (remap.cause === 'move' && view.state[viewState.listening] === 0) return;
+    const { cause, layoutVersion, size } = remap;
+    tell({ type: 'remapped', key: view.key, cause, layoutVersion, size, address: view.mapping.address });
+  }
+}
+
+export function setState(
+  { state }: OpenView,
+  { size, layoutVersion }: { size: number; layoutVersion: number },
+): void {
+  state[viewState.size] = size;
+  state[viewState.layoutVersion] = layoutVersion;
+}

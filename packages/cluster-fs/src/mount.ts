@@ -27,6 +27,14 @@ export interface MountOptions {
   readonly timeoutMs?: number;
   /** Bytes of the segment when a directory is mounted and no node serves it yet; default 256 MiB. */
   readonly memory?: number;
+  /**
+   * What that node does when a client without userfaultfd maps a file to write that is to be cut, punched,
+   * replaced or moved. 'wait' (default): recalls it, and refuses the change when it does not let go. 'deny':
+   * refuses at once. 'revoke': recalls it, then ends its session.
+   */
+  readonly onConflict?: 'wait' | 'deny' | 'revoke';
+  /** How long a client that is recalled may take, in milliseconds; default 2000. */
+  readonly recallDeadlineMs?: number;
 }
 
 /**
@@ -43,7 +51,6 @@ export async function mount(url: string = defaultUrl(), options: MountOptions = 
     label = process.argv[1] ?? 'node',
     reconnectMs = 60_000,
     timeoutMs = 10_000,
-    memory,
   } = options;
   const pinned = mode === 'pinned';
   const open = (socketPath: string, stop?: () => Promise<void>) => {
@@ -55,13 +62,13 @@ export async function mount(url: string = defaultUrl(), options: MountOptions = 
   if (/^[a-z][a-z0-9+.-]*:/i.test(url)) {
     throw new FsError('EINVAL', 'mount', { path: url, why: 'give unix:PATH or a directory' });
   }
-  return mountDirectory(url, memory, open);
+  return mountDirectory(url, options, open);
 }
 
 /** Attaches to the node of a directory, or becomes it. Whoever is first serves the others. */
 async function mountDirectory(
   path: string,
-  memory: number | undefined,
+  { memory, onConflict, recallDeadlineMs }: MountOptions,
   open: (socket: string, stop?: () => Promise<void>) => Promise<ClusterFs>,
 ): Promise<ClusterFs> {
   const there = statSync(path, { throwIfNoEntry: false });
@@ -76,7 +83,12 @@ async function mountDirectory(
       if (!(error instanceof FsError) || (error.code !== 'ENOENT' && error.code !== 'ECONNREFUSED'))
         throw error;
     }
-    const embedded = await startEmbedded({ directory, memory });
+    const embedded = await startEmbedded({
+      directory,
+      ...(memory === undefined ? {} : { memory }),
+      ...(onConflict === undefined ? {} : { onConflict }),
+      ...(recallDeadlineMs === undefined ? {} : { recallDeadlineMs }),
+    });
     if (embedded !== undefined) return open(socket, embedded.stop);
     // Another process is just becoming the node of this directory.
     if (attempt === 50)

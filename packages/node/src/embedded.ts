@@ -1,10 +1,10 @@
 /** A node in a worker thread, for `mount(directory)`: started by the client library, stopped by a message. */
 import { parentPort, workerData } from 'node:worker_threads';
 import { assert, FsError } from '@cluster-fs/transport';
-import { runDirectory, socketFor } from 'cluster-fs';
+import { type EmbeddedOptions, runDirectory, socketFor } from 'cluster-fs';
 import { startNode } from './node.ts';
 
-const { directory, memory = 256 * 2 ** 20 } = workerData as { directory: string; memory: number | undefined };
+const { directory, memory = 256 * 2 ** 20, ...policy } = workerData as EmbeddedOptions;
 assert(parentPort !== null, 'embedded runs in a worker');
 const port = parentPort;
 
@@ -13,6 +13,7 @@ try {
     socketPath: socketFor(directory),
     runDirectory: runDirectory(directory),
     memory,
+    ...policy,
     onError: (error) => process.emitWarning(error instanceof Error ? error : String(error)),
   });
   port.on('message', () => {

@@ -13,6 +13,7 @@ import { Coordinator, type CoordinatorOptions } from './coordinator/coordinator.
 import { EventHub } from './coordinator/event-hub.ts';
 import { LayoutGate } from './coordinator/gate.ts';
 import { Journal } from './coordinator/journal.ts';
+import { type OnConflict, onConflicts, type RecallPolicy } from './coordinator/recall.ts';
 import { isAlive, type Recovered, recover, releaseTables } from './coordinator/recovery.ts';
 import type { NodeFacts } from './coordinator/report.ts';
 import { resolveSession } from './coordinator/sessions.ts';
@@ -46,6 +47,10 @@ export interface NodeOptions extends AllowLists {
   readonly store?: string;
   /** How old a change may become before it is in the store; default 5000. */
   readonly writeBackMs?: number;
+  /** What becomes of changes that pinned clients are in the way of; default 'wait' (docs/leases.md). */
+  readonly onConflict?: OnConflict;
+  /** How long a client may take to let go of a file; default 2000. */
+  readonly recallDeadlineMs?: number;
   /** Failures that no client waits for. */
   readonly onError?: (error: unknown) => void;
   /** Things the operator should know. */
@@ -74,6 +79,8 @@ const minMemory = 16 * pageSize;
 const resolveEveryMs = 100;
 /** A client that holds a file's layout longer than this while another waits loses its write (ESTALE). */
 const holdDeadlineMs = 1000;
+/** Time for an application to come to a place where it can do without the file. */
+const defaultRecallMs = 2000;
 
 /** Milliseconds since 1970 with the fraction that Date.now() lacks. */
 const now = (): number => performance.timeOrigin + performance.now();
@@ -123,6 +130,11 @@ function assertSizes(options: NodeOptions): void {
   if (!Number.isSafeInteger(inodeCount) || inodeCount < minInodes || inodeCount > maxInodes) {
     refuse(`${inodeCount} inodes, give ${minInodes} to ${maxInodes}`);
   }
+  const { onConflict = 'wait', recallDeadlineMs = defaultRecallMs } = options;
+  if (!onConflicts.includes(onConflict))
+    refuse(`onConflict is ${onConflict}, give one of ${onConflicts.join(', ')}`);
+  if (!Number.isSafeInteger(recallDeadlineMs) || recallDeadlineMs < 1)
+    refuse(`the recall deadline is ${recallDeadlineMs} ms`);
 }
 
 interface Parts {
@@ -156,7 +168,14 @@ function assemble(options: NodeOptions, { limits, admission, cleanup }: Parts) {
   warnIfSmall(data, Math.min(dataSize, options.memory), onNotice);
   const writeBack = openWriteBack(options, opened, recovered);
   if (writeBack !== undefined) cleanup.push(() => writeBack.abandon());
-  const coordinator = createCoordinator(recovered, { store, data, writeBack, limits, onError });
+  const coordinator = createCoordinator(recovered, {
+    store,
+    data,
+    writeBack,
+    limits,
+    recallPolicy: recallPolicyOf(options),
+    onError,
+  });
   adopt(coordinator, recovered);
   const spinner = new Spinner();
   cleanup.push(() => spinner.close());
@@ -255,7 +274,7 @@ function warnIfSmall(data: DataFile, dataSize: number, onNotice: (message: strin
 
 function createCoordinator(
   { writer, published, epoch, nextHeldId }: Recovered,
-  parts: Pick<CoordinatorOptions, 'store' | 'data' | 'writeBack' | 'limits'> & {
+  parts: Pick<CoordinatorOptions, 'store' | 'data' | 'writeBack' | 'limits' | 'recallPolicy'> & {
     onError: (error: unknown) => void;
   },
 ): Coordinator {
@@ -275,6 +294,14 @@ function createCoordinator(
   });
   return coordinator;
 }
+
+const recallPolicyOf = ({
+  onConflict = 'wait',
+  recallDeadlineMs = defaultRecallMs,
+}: NodeOptions): RecallPolicy => ({
+  onConflict,
+  deadlineMs: recallDeadlineMs,
+});
 
 /** Takes over what recovery found: pages held back, inodes without a name, sessions that may come back. */
 function adopt(c: Coordinator, { held, orphans, unresolved }: Recovered): void {

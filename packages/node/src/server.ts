@@ -222,7 +222,7 @@ export class Server {
     if (session === undefined) return;
     session.requests.delete(connection);
     // A peer that hung up its request connection may open another; one that we had to cut off starts anew.
-    const isOver = session.control === connection || reason.code !== 'ECONNRESET';
+    const isOver = session.control === connection || (reason.code !== 'ECONNRESET' && !session.ended);
     if (isOver) endSession(coordinator, session, reason);
   }
 
@@ -264,6 +264,8 @@ export class Server {
     const { coordinator, facts } = this.#options;
     if (client.session !== undefined) {
       for (const fd of descriptors) native.closeDescriptor(fd);
+      if (client.session.ended)
+        throw new FsError('ECANCELED', request.name, { why: 'the session was revoked' });
       if (request.name === 'resumed') return this.#resumed(client);
       const long = this.#longOptions(client, request, id);
       return dispatch(coordinator, client.session, request, { facts, long });

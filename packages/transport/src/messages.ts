@@ -360,7 +360,7 @@ export const requests = {
   revoke: {
     id: 66,
     connection: 'request',
-    doc: 'Ends a session from the outside; its views read as zeros from then on.',
+    doc: 'Ends a session from the outside; its views read as zeros as soon as it hears of it.',
     fields: { session: u53 },
     reply: {},
   },
@@ -402,6 +402,11 @@ export const events = {
     doc: 'client: stops a long request as soon as it can; what is done stays done.',
     fields: { request: u53 },
   },
+  keep: {
+    id: 133,
+    doc: 'client: answers `recall`: nobody there would let go of the view, so do not wait for it.',
+    fields: { view: u53 },
+  },
   remap: {
     id: 160,
     doc: 'node: file pages `from` .. `from + count` lie in `extents`, else zeros. Swap, wake, ack.',
@@ -438,8 +443,13 @@ export const events = {
   },
   bye: {
     id: 164,
-    doc: 'node: the session is over, and why; the socket closes after it.',
+    doc: 'node: the session is over, and why. Map nothing of `data` any more, then close.',
     fields: { code: text(32), why: text(1024) },
+  },
+  recall: {
+    id: 165,
+    doc: 'node: `reason` waits for file pages `from` .. `from + count`: `release` the view, or `keep`.',
+    fields: { view: u53, reason: text(64), from: u32, count: u53, deadlineMs: u53 },
   },
 } as const satisfies Record<string, Entry>;
 

@@ -7,6 +7,15 @@
 import { Worker } from 'node:worker_threads';
 import { FsError } from '@cluster-fs/transport';
 
+/** Of a node that a mount starts. What is not given is as the node has it by default. */
+export interface EmbeddedOptions {
+  readonly directory: string;
+  /** Bytes of the segment; default 256 MiB. */
+  readonly memory?: number;
+  readonly onConflict?: 'wait' | 'deny' | 'revoke';
+  readonly recallDeadlineMs?: number;
+}
+
 export interface Embedded {
   stop(): Promise<void>;
 }
@@ -14,10 +23,7 @@ export interface Embedded {
 const nodePackage: string = '@cluster-fs/node/embedded';
 
 /** Starts a node for the directory; undefined when another process has it. */
-export async function startEmbedded(options: {
-  directory: string;
-  memory: number | undefined;
-}): Promise<Embedded | undefined> {
+export async function startEmbedded(options: EmbeddedOptions): Promise<Embedded | undefined> {
   const worker = new Worker(new URL(findNode()), {
     workerData: options,
     name: 'cluster-fs node',

@@ -37,6 +37,7 @@ export class OpenViews {
   /** By the node's number; a remap names it. */
   readonly #byId = new Map<number, OpenView>();
   #remaps: Event<'remap'>[] = [];
+  #recalls: Event<'recall'>[] = [];
   #nextKey = 1;
   /** Leases asked for and not here yet: a remap may overtake the view that it is for. */
   #leasing = 0;
@@ -96,6 +97,38 @@ export class OpenViews {
       this.#options.tell({ type: 'changed', key: view.key, cause, layoutVersion, size });
   }
 
+  onRecall(recall: Event<'recall'>): void {
+    this.#recalls.push(recall);
+  }
+
+  /** Says at once what nobody would let go of, also while the application's thread computes. */
+  #answerRecalls(): void {
+    const { say, tell } = this.#options;
+    for (const recall of this.#recalls.splice(0)) {
+      const view = this.#byId.get(recall.view);
+      // One that is unknown is being opened, or has let go already.
+      if (view === undefined) {
+        if (this.#leasing > 0) this.#recalls.push(recall);
+        continue;
+      }
+      const { reason, from, count, deadlineMs } = recall;
+      if (view.state[viewState.recallable] === 0) say('keep', { view: view.id });
+      else tell({ type: 'recall', key: view.key, reason, from, count, deadlineMs });
+    }
+  }
+
+  /** Nothing of the segment is under any view from here on; the keys of the views. */
+  forsake(): number[] {
+    this.#remaps = [];
+    this.#recalls = [];
+    for (const view of this.#byKey.values()) {
+      const { from, pages } = view.mapping;
+      this.show(view, { from, count: pages, extents: [] });
+      setState(view, { size: 0, layoutVersion: view.state[viewState.layoutVersion] as number });
+    }
+    return [...this.#byKey.keys()];
+  }
+
   show(
     { mapping }: OpenView,
     range: { from: number; count: number; extents: readonly Extent[] },
@@ -104,8 +137,9 @@ export class OpenViews {
     applyExtents(mapping, { dataFd, userfault: this.#options.userfault }, range);
   }
 
-  /** Applies all remaps that arrived: for each page only the last counts. */
+  /** Does all that the node has asked: remaps, of which for each page only the last counts, and recalls. */
   applyWaiting(): void {
+    if (this.#recalls.length > 0) this.#answerRecalls();
     if (this.#remaps.length === 0) return;
     const remaps = this.#remaps;
     this.#remaps = [];

@@ -57,6 +57,8 @@ const tell = (message: ToMain): void => port.postMessage(message);
 const userfault = createUserfault();
 const spinner = new Spinner();
 let connection: Connection | undefined;
+/** The connection of a session that was revoked: open until nothing of this process touches `data`. */
+let revoked: Connection | undefined;
 let facts: SessionFacts | undefined;
 /** Sessions that the node has not been told to be done with: it keeps pages back for them. */
 let unresumed: readonly number[] = [];
@@ -86,8 +88,11 @@ function createUserfault(): { fd: number; kernelFaults: boolean } | undefined {
 async function connect(): Promise<SessionFacts> {
   const handlers: ConnectionHandlers = {
     onEvent: (event) => {
+      // Who was told to go does nothing more.
+      if (opening === revoked) return;
       if (event.name === 'remap') views.onRemap(event.fields);
       else if (event.name === 'changed') views.onChanged(event.fields);
+      else if (event.name === 'recall') views.onRecall(event.fields);
       else if (event.name === 'event') tell({ type: 'event', event: event.fields });
       else if (event.name === 'bye') onBye(opening, event.fields);
     },
@@ -120,9 +125,21 @@ async function connect(): Promise<SessionFacts> {
   }
 }
 
+/**
+ * The session is over. What the views map is the node's to give to others as soon as this connection closes,
+ * so first they become zeros, and then the stores of the application's thread must have come to their ends.
+ */
 function onBye(control: Connection, { code, why }: Event<'bye'>): void {
   ended = true;
-  control.close(new FsError(code as FsError['code'], 'mount', { why }));
+  const error = new FsError(code as FsError['code'], 'mount', { why });
+  if (connection !== control) {
+    control.close(error);
+    return;
+  }
+  connection = undefined;
+  revoked = control;
+  Atomics.store(flags, flag.connected, 0);
+  tell({ type: 'lost', error: toPlain(error), stale: views.forsake() });
 }
 
 /** The node is gone, or gave us up. Views stay as they are; look for the node. */
@@ -130,7 +147,7 @@ function onLost(control: Connection, reason: FsError): void {
   if (connection !== control) return;
   connection = undefined;
   Atomics.store(flags, flag.connected, 0);
-  if (ended) tell({ type: 'lost', error: toPlain(reason) });
+  if (ended) tell({ type: 'lost', error: toPlain(reason), stale: [] });
   else if (!reconnecting) {
     tell({ type: 'away' });
     reconnect().catch((error: unknown) => {
@@ -154,7 +171,7 @@ async function reconnect(): Promise<void> {
       if (ended) break;
       if (error.code !== 'ESTALE' && performance.now() - sinceMs < options.reconnectMs) continue;
       ended = true;
-      tell({ type: 'lost', error: toPlain(error) });
+      tell({ type: 'lost', error: toPlain(error), stale: [] });
     }
   }
   reconnecting = false;
@@ -215,6 +232,7 @@ async function presentAll(now: SessionFacts): Promise<number[]> {
       length: mapping.pages * pageSize,
       extents: view.extents,
     });
+    if (ended) throw new FsError('ECANCELED', 'map');
     views.renumber(view, reply.view);
     const range = { from: mapping.from, count: mapping.pages, extents: reply.extents };
     // Mapped anew, nobody would wait for pages that are absent.
@@ -268,8 +286,12 @@ async function map(request: MapOptions, seen: Seen | undefined): Promise<Mapped>
   return { key: view.key, address: mapping.address, mappedLength: mappedLength(mapping), length, ino, state };
 }
 
-const askForLease = (request: MapOptions, guessed: Guessed | undefined): Promise<Reply<'lease'>> =>
-  views.leasing(control().request('lease', { ...request, guess: guessed?.guess }));
+async function askForLease(request: MapOptions, guessed: Guessed | undefined): Promise<Reply<'lease'>> {
+  const lease = await views.leasing(control().request('lease', { ...request, guess: guessed?.guess }));
+  // Revoked behind the answer: what it names must not be mapped any more.
+  if (ended) throw new FsError('ECANCELED', 'map', { path: request.path });
+  return lease;
+}
 
 async function sayMapped({ key, id, mapping }: OpenView): Promise<void> {
   const { address } = mapping;
@@ -381,12 +403,19 @@ port.on('message', (message: ToWorker) => {
       unmap(message.key, message.keepAddresses);
       return;
     case 'drained':
-      sayResumed();
+      if (revoked === undefined) sayResumed();
+      else revoked.close();
       return;
+    case 'keep': {
+      const view = views.get(message.key);
+      if (view !== undefined) connection?.event('keep', { view: view.id });
+      return;
+    }
     case 'close':
       ended = true;
       for (const { key } of views.all) unmap(key, false);
       connection?.close();
+      revoked?.close();
       if (userfault !== undefined) native.closeDescriptor(userfault.fd);
       spinner.close();
       port.close();

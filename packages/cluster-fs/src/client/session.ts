@@ -49,6 +49,7 @@ export interface ViewListener {
   onRemapped(event: Extract<ToMain, { type: 'remapped' }>): void;
   onChanged(event: Extract<ToMain, { type: 'changed' }>): void;
   onStale(): void;
+  onRecall(event: Extract<ToMain, { type: 'recall' }>): void;
 }
 
 export interface SessionListener {
@@ -72,6 +73,7 @@ export class Session implements Backend {
   };
   readonly #options: SessionOptions;
   readonly #worker: Worker;
+  readonly #exited: Promise<unknown>;
   readonly #listener: SessionListener;
   readonly #views = new Map<number, ViewListener>();
   readonly #pending = new Map<number, Pending>();
@@ -104,6 +106,7 @@ export class Session implements Backend {
   ) {
     this.#options = options;
     this.#worker = worker;
+    this.#exited = new Promise((resolve) => worker.once('exit', resolve));
     this.#facts = facts;
     this.#listener = listener;
     this.readOnly = options.access === 'r';
@@ -246,6 +249,11 @@ export class Session implements Backend {
     return mapped;
   }
 
+  /** Answers a recall of the view: it stays. */
+  keep(key: number): void {
+    this.#post({ type: 'keep', key });
+  }
+
   async advance(key: number): Promise<void> {
     await this.#ask({ type: 'advance', key });
   }
@@ -253,19 +261,16 @@ export class Session implements Backend {
   /** Requires: no array is over the view's addresses any more, or keepAddresses. */
   unmap(key: number, { keepAddresses }: { keepAddresses: boolean }): void {
     this.#views.delete(key);
-    if (this.#ended === undefined) this.#post({ type: 'unmap', key, keepAddresses });
+    this.#post({ type: 'unmap', key, keepAddresses });
   }
 
   /** Ends the session. Requires: every view is closed. */
   async close(): Promise<void> {
-    if (this.#ended === undefined) {
-      this.#end(new FsError('EBADF', 'unmount', { why: 'the file system is unmounted' }));
-      const exited = new Promise((resolve) => this.#worker.once('exit', resolve));
-      this.#post({ type: 'close' });
-      // Counted: what was pending and has just failed lets go of the worker in a moment.
-      this.#ref();
-      await exited;
-    } else await this.#worker.terminate();
+    this.#end(new FsError('EBADF', 'unmount', { why: 'the file system is unmounted' }));
+    this.#post({ type: 'close' });
+    // Counted: what was pending and has just failed lets go of the worker in a moment.
+    this.#ref();
+    await this.#exited;
     this.#spinner.close();
     native.detachArrayBuffer(this.#segment.view.buffer as ArrayBuffer);
     native.unmap(this.#metaAddress, this.#facts.metaSize);
@@ -327,6 +332,9 @@ export class Session implements Backend {
       case 'changed':
         this.#views.get(message.key)?.onChanged(message);
         return;
+      case 'recall':
+        this.#views.get(message.key)?.onRecall(message);
+        return;
       case 'event':
         this.#subscriptions.get(message.event.subscription)?.listener(message.event);
         return;
@@ -339,6 +347,8 @@ export class Session implements Backend {
         return;
       case 'lost':
         this.#end(fromPlain(message.error));
+        for (const key of message.stale) this.#views.get(key)?.onStale();
+        this.#sayDrained();
         return;
       default:
         return;
@@ -375,7 +385,7 @@ export class Session implements Backend {
     const incarnation = this.#incarnation;
     Promise.allSettled(this.#stores).then(
       () => {
-        if (incarnation === this.#incarnation && this.#ended === undefined) this.#post({ type: 'drained' });
+        if (incarnation === this.#incarnation) this.#post({ type: 'drained' });
       },
       () => undefined,
     );

@@ -12,7 +12,7 @@ import { FsError, native } from '@cluster-fs/transport';
 import { pageSize } from '../segment/index.ts';
 import type { FutexQueue } from './futex-queue.ts';
 import type { Session } from './session.ts';
-import { type Mapped, viewState } from './worker-protocol.ts';
+import { type Mapped, type ToMain, viewState } from './worker-protocol.ts';
 
 export interface ViewOptions {
   /**
@@ -43,10 +43,22 @@ export interface ViewEvent {
   readonly size: number;
 }
 
+/** Somebody wants to change the file, and this view is in the way: close it, or the change fails. */
+export interface RecallEvent {
+  readonly path: string;
+  /** The change, as a system call: 'truncate', 'fallocate', 'write' (new content), 'move'. */
+  readonly reason: string;
+  /** Bytes of the file that it takes. */
+  readonly range: { readonly offset: number; readonly length: number };
+  /** Milliseconds until it is given up, or this session is revoked: as the node was told. */
+  readonly deadlineMs: number;
+}
+
 interface ViewEvents {
   remap: [ViewEvent];
   change: [ViewEvent];
   truncate: [ViewEvent];
+  recall: [RecallEvent];
   stale: [];
   close: [];
 }
@@ -93,7 +105,14 @@ export class View extends EventEmitter<ViewEvents> {
           ? native.sharedArrayBufferAt(address + skip, length)
           : native.arrayBufferAt(address + skip, length);
     this.#bytes = new Uint8Array(this.#buffer, 0, this.#visible());
-    (this as EventEmitter).on('newListener', () => this.#listen());
+    const state = this.#state;
+    (this as EventEmitter).on('newListener', (name) => {
+      this.#listen();
+      if (name === 'recall') state[viewState.recallable] = 1;
+    });
+    (this as EventEmitter).on('removeListener', () => {
+      if (this.listenerCount('recall') === 0) state[viewState.recallable] = 0;
+    });
   }
 
   /** From here the worker tells of moves too. */
@@ -134,6 +153,7 @@ export class View extends EventEmitter<ViewEvents> {
         onRemapped: (event) => deliver((v) => v.#onRemapped(event)),
         onChanged: (event) => deliver((v) => v.#onChanged(event)),
         onStale: () => deliver((v) => v.emit('stale')),
+        onRecall: (event) => deliver((v) => v.#onRecall(event)),
       },
     );
     try {
@@ -286,6 +306,13 @@ export class View extends EventEmitter<ViewEvents> {
     this.emit('remap', event);
     if (cause === 'truncate') this.emit('truncate', event);
     if (cause !== 'move') this.emit('change', event);
+  }
+
+  #onRecall({ reason, from, count, deadlineMs }: Extract<ToMain, { type: 'recall' }>): void {
+    if (this.#closed) return;
+    const range = { offset: from * pageSize, length: count * pageSize };
+    const isHeard = this.emit('recall', { path: this.path, reason, range, deadlineMs });
+    if (!isHeard) this.#session.keep(this.#mapped.key);
   }
 
   #onChanged({ cause, layoutVersion, size }: ViewEvent): void {

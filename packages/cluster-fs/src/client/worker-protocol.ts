@@ -28,7 +28,16 @@ export const flag = {
 } as const;
 
 /** Indexes in a view's shared state, a Float64Array: each is one word and whole by itself. */
-export const viewState = { size: 0, layoutVersion: 1, remaps: 2, listening: 3, length: 4 } as const;
+export const viewState = {
+  size: 0,
+  layoutVersion: 1,
+  remaps: 2,
+  /** 1 when the application hears of moves too. */
+  listening: 3,
+  /** 1 while the application listens for recalls, and may let go of the view. */
+  recallable: 4,
+  length: 5,
+} as const;
 
 export interface MapOptions {
   readonly path: string;
@@ -94,6 +103,7 @@ export type ToWorker =
       readonly seen: Seen | undefined;
     }
   | { readonly type: 'unmap'; readonly key: number; readonly keepAddresses: boolean }
+  | { readonly type: 'keep'; readonly key: number }
   | { readonly type: 'advance'; readonly id: number; readonly key: number }
   | {
       readonly type: 'request';
@@ -132,10 +142,20 @@ export type ToMain =
       readonly layoutVersion: number;
       readonly size: number;
     }
+  | {
+      readonly type: 'recall';
+      readonly key: number;
+      readonly reason: string;
+      /** File pages. */
+      readonly from: number;
+      readonly count: number;
+      readonly deadlineMs: number;
+    }
   | { readonly type: 'event'; readonly event: Event<'event'> }
   | { readonly type: 'away' }
   | { readonly type: 'back'; readonly facts: SessionFacts; readonly stale: readonly number[] }
-  | { readonly type: 'lost'; readonly error: PlainError };
+  /** `stale`: views that are zeros from here on. The others stay as they are. */
+  | { readonly type: 'lost'; readonly error: PlainError; readonly stale: readonly number[] };
 
 export const toPlain = ({ code, syscall, path, dest, why }: FsError): PlainError => ({
   code,

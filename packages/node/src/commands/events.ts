@@ -7,7 +7,8 @@ export function addEvents(program: Command, host: Host): void {
   nodeVerb(program, 'events', {
     summary: 'show what happens, until Ctrl-C',
     description:
-      'Files made, changed, replaced, moved, removed; sessions that come and go. With --json a line each.',
+      'Files made, changed, replaced, moved, removed; sessions that come and go; clients that are recalled ' +
+      'and what became of it. With --json a line each.',
     examples: ['clusterfs events', 'clusterfs events /models --json | jq .kind'],
   })
     .argument('[path]', 'only what happens there and below')

@@ -11,7 +11,8 @@ export function addHolders(program: Command, host: Host): void {
     description:
       'One line for each view. OWES is how long a view has not answered that its file lies elsewhere ' +
       'now, HOLDS UP ' +
-      'the memory that cannot be used again because of it.',
+      'the memory that cannot be used again because of it. RECALLED is how long a change of the file has ' +
+      'waited for it to let go.',
     examples: ['clusterfs holders', 'clusterfs holders /models/model.bin'],
   })
     .argument('[path]', 'only who maps this file')
@@ -31,6 +32,7 @@ export function addHolders(program: Command, host: Host): void {
             { head: 'EXTENTS', align: 'right' },
             { head: 'VERSION', align: 'right' },
             { head: 'OWES', align: 'right' },
+            { head: 'RECALLED', align: 'right' },
             { head: 'HOLDS UP', align: 'right' },
             { head: 'PATH' },
             { head: 'LABEL' },
@@ -52,6 +54,7 @@ function row(h: HolderReport): string[] {
     String(h.extents),
     isBehind ? `${h.layoutVersion} of ${h.currentVersion}` : String(h.layoutVersion),
     typeof h.owesAnswerMs === 'number' ? formatDuration(h.owesAnswerMs) : '-',
+    typeof h.recalledMs === 'number' ? formatDuration(h.recalledMs) : '-',
     h.holdsUpBytes === 0 ? '-' : formatSize(h.holdsUpBytes),
     printable(h.path),
     printable(h.label),
@@ -61,7 +64,10 @@ function row(h: HolderReport): string[] {
 export function addRevoke(program: Command, host: Host): void {
   nodeVerb(program, 'revoke', {
     summary: 'end the session of a client',
-    description: 'What it holds up is free at once. Its views read as zeros from then on, its calls fail.',
+    description:
+      'Nobody waits for it any more. Its views read as zeros as soon as it hears of it, and its calls ' +
+      'fail; then the memory that it mapped is free. A process that is stopped hears of it when it goes ' +
+      'on: until then, or until it is killed, nobody gets that memory.',
     examples: ['clusterfs revoke 17   # a number that `clusterfs holders` shows'],
   })
     .argument('<session>', 'its number in status and holders', parseCount)

@@ -17,10 +17,11 @@ import { closedDirectory, parseAllowed, parseLimit } from './allow-option.ts';
 import { logEvents } from './event-log.ts';
 import { createLog, type Log } from './log.ts';
 import { type Publication, type Published, parsePublication, startPublishing } from './publish-option.ts';
+import { addRecallOptions, type RecallOptions, recallPolicy } from './recall-option.ts';
 import { count, formatDuration, formatSize, parseCount, parseSize } from './size.ts';
 import { asServer, type Host, type Run, verb } from './verb.ts';
 
-interface Options {
+interface Options extends RecallOptions {
   readonly json?: true;
   readonly listen?: readonly string[];
   readonly memory?: number;
@@ -39,7 +40,7 @@ interface Options {
 const defaultMemory = 2 ** 30;
 
 export function addServe(program: Command, host: Host): void {
-  verb(program, 'serve', {
+  const serving = verb(program, 'serve', {
     summary: 'start a node, and serve until Ctrl-C',
     description:
       'Without --store the files live in shared memory and nowhere else: when the node is stopped, they ' +
@@ -59,6 +60,7 @@ export function addServe(program: Command, host: Host): void {
       'clusterfs serve --store /var/lib/clusterfs   # files outlive the node',
       'clusterfs serve --listen unix:/run/app/cluster.sock --allow-gid app --allow-uid 1000:r',
       'clusterfs serve --publish ./models:/models   # /models follows the directory',
+      'clusterfs serve --on-conflict revoke         # no client may stop a file from being changed',
     ],
   })
     .option(
@@ -89,7 +91,8 @@ export function addServe(program: Command, host: Host): void {
       '--limit <name=amount>',
       'what a client may take (views=1000, keptBytes=64MiB; all in docs/security.md); repeatable',
       collect(parseLimit),
-    )
+    );
+  addRecallOptions(serving)
     .option(
       '--publish <dir:path>',
       'show a directory of the disk there, and follow it; repeatable',
@@ -139,6 +142,7 @@ function start(options: Options, log: Log): ClusterNode {
     ...(store === undefined ? {} : { store }),
     ...(capacity === undefined ? {} : { capacity }),
     ...(writeBack === undefined ? {} : { writeBackMs: writeBack }),
+    ...recallPolicy(options),
     allowUids: allowUid,
     allowGids: allowGid,
     limits: Object.fromEntries(limit),

@@ -7,7 +7,8 @@ import { type Host, nodeVerb, withMount } from './verb.ts';
 export function addStatus(program: Command, host: Host): void {
   nodeVerb(program, 'status', {
     summary: 'what the node is, has and does',
-    description: 'Memory, commits, who is connected, and memory that waits for somebody to let go of it.',
+    description:
+      'Memory, commits, who is connected; and what waits for somebody to let go: memory, changes of files.',
     examples: ['clusterfs status', 'clusterfs status --json | jq .sessions'],
   }).action(
     withMount(host, async ({ fs, out }) => {
@@ -52,7 +53,7 @@ function show(out: Output, s: StatusReport, ownSession: number): void {
       String(session.pid),
       String(session.uid),
       session.access,
-      session.kind,
+      session.revoked ? 'revoked' : session.kind,
       String(session.views),
       String(session.handles),
       formatSize(session.reservedBytes),
@@ -65,6 +66,12 @@ function show(out: Output, s: StatusReport, ownSession: number): void {
         `${formatSize(bytes)} of ${printable(path)} wait since ${new Date(sinceMs).toISOString()} for ` +
           parties.join(', '),
       ),
+    );
+  }
+  for (const { path, reason, sinceMs, for: parties } of s.recalls) {
+    const since = new Date(sinceMs).toISOString();
+    out.say(
+      yellow(`${reason} of ${printable(path)} waits since ${since} for ${parties.join(', ')} to let go`),
     );
   }
   for (const { session, pid } of s.unresolvedSessions) {

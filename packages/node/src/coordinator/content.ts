@@ -90,7 +90,7 @@ function replace(
   { ino, path }: { ino: number; path: string },
   request: Request<'put'>,
 ): Promise<Reply<'put'>> {
-  return changeLayout(c, ino, () => {
+  return changeLayout(c, session, ino, () => {
     c.journal.afterCommit(() => c.hub.emit('replace', path, { size: request.size }));
     return setContent(c, session, { ino, path, request });
   });
@@ -209,15 +209,13 @@ export async function writeBegin(
   if (length === 0) throw new FsError('EINVAL', 'write', { why: 'nothing to write' });
   assertFits(c, (offset ?? 0) + length, 'write', handle.path);
   const grantId = c.nextId();
-  const breakGrant = (): void => {
+  const onBreak = (): void => {
     const grant = session.grants.get(grantId);
-    if (grant === undefined) return;
-    grant.broken = true;
-    c.brokenGrants.add(grant);
+    if (grant !== undefined) markBroken(c, grant);
   };
   await c.evictor?.makeRoom(pagesFor(length) + 1);
   for (let extending = extendsFile(c, handle.ino, offset, length); ; extending = true) {
-    const hold = await c.gate.acquire(handle.ino, extending ? 'exclusive' : 'shared', breakGrant);
+    const hold = await c.gate.acquire(handle.ino, extending ? 'exclusive' : 'shared', onBreak);
     // Somebody may have truncated the file while this waited.
     if (extending || !extendsFile(c, handle.ino, offset, length)) {
       return beginHeld(c, session, { handle, grantId, offset, length, hold });
@@ -355,6 +353,18 @@ function endBrokenGrant(c: Coordinator, grant: Grant): void {
       ),
     )
     .catch((error: unknown) => c.hub.report(error));
+}
+
+/** The client may store on into the pages that it was granted, but they may be the file's no more. */
+function markBroken(c: Coordinator, grant: Grant): void {
+  grant.broken = true;
+  c.brokenGrants.add(grant);
+}
+
+/** Lets others change the layout. */
+export function breakGrant(c: Coordinator, grant: Grant): void {
+  markBroken(c, grant);
+  if (grant.hold !== undefined) c.gate.release(grant.hold);
 }
 
 export function endGrant(c: Coordinator, grant: Grant): void {

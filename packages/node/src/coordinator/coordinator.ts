@@ -27,6 +27,7 @@ import type { EventHub } from './event-hub.ts';
 import type { LayoutGate } from './gate.ts';
 import type { Journal } from './journal.ts';
 import { type Confined, hasLetGo, type Party, Quarantine } from './quarantine.ts';
+import type { Recall, RecallPolicy } from './recall.ts';
 import { pageCountOf } from './runs.ts';
 import type { Grant, Reservation, Session, View } from './session.ts';
 import { Signal } from './signal.ts';
@@ -42,6 +43,7 @@ export interface CoordinatorOptions {
   readonly epoch: number;
   readonly nextHeldId: number;
   readonly limits: Limits;
+  readonly recallPolicy: RecallPolicy;
   /** Milliseconds since 1970, with fractions. */
   readonly now: () => number;
 }
@@ -66,13 +68,16 @@ export class Coordinator {
   readonly writeBack: WriteBack | undefined;
   readonly epoch: number;
   readonly limits: Limits;
+  readonly recallPolicy: RecallPolicy;
   readonly now: () => number;
   /** Set once, before anybody is served; undefined when no page is ever absent. */
   pager: Pager | undefined;
   evictor: Evictor | undefined;
   readonly slots = new DirectorySlots();
   readonly quarantine: Quarantine;
-  /** Told of whenever a view answers, is mapped or goes. */
+  /** Changes that wait for clients to let go of the file. */
+  readonly recalls = new Set<Recall>();
+  /** Told of whenever a view answers, is mapped or goes, and when a recall has ended. */
   readonly answers = new Signal();
   readonly sessions = new Map<number, Session>();
   /** Views on each inode. */
@@ -106,6 +111,7 @@ export class Coordinator {
     this.writeBack = options.writeBack;
     this.epoch = options.epoch;
     this.limits = options.limits;
+    this.recallPolicy = options.recallPolicy;
     this.now = options.now;
     this.#nextHeldId = options.nextHeldId;
     this.quarantine = new Quarantine((confined) => this.#freeConfined(confined));

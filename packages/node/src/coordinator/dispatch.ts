@@ -19,9 +19,10 @@ import { fallocate } from './fallocate.ts';
 import { type MoveOptions, moveFile } from './move.ts';
 import { link, mkdir, remove, rename, rmdir, symlink, unlink } from './namespace.ts';
 import { assertMayChange, close, open } from './open.ts';
+import { keep } from './recall.ts';
 import { check, holders, type NodeFacts, status } from './report.ts';
 import type { Session } from './session.ts';
-import { endSession } from './sessions.ts';
+import { revokeSession } from './sessions.ts';
 import { acknowledge, advance, lease, mapped, present, release } from './views.ts';
 
 type AnyReply = Reply<RequestName>;
@@ -193,6 +194,11 @@ export function dispatchEvent(c: Coordinator, session: Session, event: AnyEvent)
     case 'ack':
       acknowledge(c, session, event.fields);
       return;
+    case 'keep': {
+      const view = session.views.get(event.fields.view);
+      if (view !== undefined) keep(c, view);
+      return;
+    }
     case 'unreserve':
       unreserve(c, session, event.fields);
       return;
@@ -221,10 +227,9 @@ function defragFor(c: Coordinator, session: Session, long: MoveOptions): Promise
 function revoke(c: Coordinator, session: Session, id: number): Reply<'revoke'> {
   assertOperator(session, 'revoke');
   const victim = c.sessions.get(id);
-  if (victim === undefined) throw new FsError('ENOENT', 'revoke', { why: `no session ${id}` });
-  const reason = new FsError('ECANCELED', 'revoke', { why: 'the session was revoked' });
-  victim.control.bye(reason);
-  endSession(c, victim, reason);
+  if (victim === undefined || victim.ended)
+    throw new FsError('ENOENT', 'revoke', { why: `no session ${id}` });
+  revokeSession(c, victim, 'the session was revoked');
   return {};
 }
 

@@ -13,6 +13,8 @@ export type EventKind =
   | 'defrag'
   | 'session-open'
   | 'session-close'
+  | 'recall'
+  | 'recalled'
   | 'publish';
 
 export class EventHub {

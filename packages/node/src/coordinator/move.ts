@@ -12,8 +12,11 @@
  */
 import { type Extent, FsError, native, type Reply, type Run } from '@cluster-fs/transport';
 import { isFile, pageSize, walk } from 'cluster-fs/segment';
+import { pagesFor } from './content.ts';
 import type { Coordinator } from './coordinator.ts';
 import { assertMayChange } from './open.ts';
+import { assertNoPinnedWriterOf } from './pinned.ts';
+import { type Attempt, recalling } from './recall.ts';
 import { addressRange, arm, movePages, unsettledView } from './remap.ts';
 import { assertMemory, consume, giveBack, noSpace, recordOwn } from './reserve.ts';
 import { clip, coalesce, type Moved, overlap, pageCountOf } from './runs.ts';
@@ -51,12 +54,15 @@ export async function moveFile(
   if (!isFile(inode.mode)) throw new FsError('EINVAL', 'move', { path, why: 'not a regular file' });
   const { uid } = session.credentials;
   if (uid !== 0 && uid !== inode.uid) throw new FsError('EPERM', 'move', { path });
-  return c.keeping(ino, () => moveInode(c, { ino, path }, options));
+  const asker = { session, signal: options.signal };
+  return c.keeping(ino, () =>
+    recalling(c, ino, asker, (attempt) => moveInode(c, { ino, path, attempt }, options)),
+  );
 }
 
 async function moveInode(
   c: Coordinator,
-  { ino, path }: { ino: number; path: string },
+  { ino, path, attempt }: Omit<MoveTarget, 'target'>,
   options: MoveOptions,
 ): Promise<Reply<'move'>> {
   const inode = c.inode(ino);
@@ -64,7 +70,7 @@ async function moveInode(
   const before = c.extents(ino).length;
   const pages = inode.pages;
   const target = await reserveRun(c, pages, path);
-  const { pieces, copyMs, committedMs } = await moveTo(c, { ino, path, target }, options);
+  const { pieces, copyMs, committedMs } = await moveTo(c, { ino, path, target, attempt }, options);
   // The space is free again when every holder has let go, and what comes next may want it.
   await c.quarantine.settled(answerDeadlineMs, ino);
   const ended = performance.now();
@@ -101,6 +107,8 @@ interface MoveTarget {
   readonly ino: number;
   readonly path: string;
   readonly target: Reservation | undefined;
+  /** How a piece is moved, which pinned clients may be in the way of. */
+  readonly attempt: Attempt;
 }
 
 /** What moving took. */
@@ -114,7 +122,7 @@ interface Outcome {
 /** Moves all pages of a file into a reserved run, in file order; what is left of the run is given back. */
 async function moveTo(
   c: Coordinator,
-  { ino, path, target }: MoveTarget,
+  { ino, path, target, attempt }: MoveTarget,
   { onProgress, signal }: MoveOptions,
 ): Promise<Outcome> {
   const outcome = { pieces: 0, copyMs: 0, committedMs: 0 };
@@ -124,13 +132,9 @@ async function moveTo(
   try {
     for (let filePage = 0; ; ) {
       signal?.throwIfAborted();
-      const moved = await movePiece(c, {
-        ino,
-        path,
-        filePage,
-        target: run.page + done,
-        limit: run.count - done,
-      });
+      const place = { target: run.page + done, limit: run.count - done };
+      const from = filePage;
+      const moved = await attempt(() => movePiece(c, { ino, path, filePage: from, ...place }));
       if (moved.pages === 0) break;
       outcome.pieces++;
       outcome.copyMs += moved.copyMs;
@@ -268,10 +272,7 @@ async function viewsSettled(
     if (left <= 0) throw busy(view, path, 'does not answer');
     await c.answers.next(left);
   }
-  for (const view of c.viewsOf(ino)) {
-    if (view.mode === 'rw' && view.session.userfault === undefined)
-      throw busy(view, path, 'is pinned: it has no userfaultfd');
-  }
+  assertNoPinnedWriterOf(c, ino, { from: 0, count: pagesFor(c.inode(ino).size) }, 'move');
 }
 
 function awaited({ unresolved }: Coordinator, path: string): FsError {

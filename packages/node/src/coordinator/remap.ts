@@ -72,14 +72,16 @@ export function movePages(c: Coordinator, ino: number, moved: readonly Moved[], 
   const version = commitExtents(c, ino, extents, change);
   const left = moved.map(({ from, count }) => ({ page: from, count }));
   const swaps: Swap[] = [];
+  const keepers: View[] = [];
   for (const view of c.viewsOf(ino)) {
-    if (overlap(view.extents, left)) swaps.push({ view, next: substitute(view.extents, moved) });
+    if (view.session.ended) keepers.push(view);
+    else if (overlap(view.extents, left)) swaps.push({ view, next: substitute(view.extents, moved) });
   }
   finish(c, {
     ino,
     left,
     swaps,
-    keepers: [],
+    keepers,
     change,
     version,
     size: c.inode(ino).size,
@@ -123,8 +125,9 @@ function finish(c: Coordinator, { ino, left, swaps, keepers, change, version, si
   });
 }
 
-/** Whether a view stays where it is when the content changes. */
-const keepsPages = ({ follow, behind }: View): boolean => follow === 'manual' || behind;
+/** Whether a view stays where it is when the content changes; one of a revoked session hears nothing more. */
+const keepsPages = ({ follow, behind, session }: View): boolean =>
+  follow === 'manual' || behind || session.ended;
 
 const isPinned = ({ view }: Swap): boolean => view.session.userfault === undefined;
 
@@ -228,7 +231,7 @@ function tellChanged(
   now: { version: number; size: number },
 ): void {
   view.behind = true;
-  if (cause === 'move' || cause === 'revoke') return;
+  if (cause === 'move' || cause === 'revoke' || view.session.ended) return;
   c.journal.afterCommit(() => {
     view.session.control.event('changed', {
       view: view.id,
@@ -267,6 +270,7 @@ export function unsettledView(
   { from, count }: { from: number; count: number },
 ): View | undefined {
   for (const view of c.viewsOf(ino)) {
+    if (view.session.ended) continue;
     if (view.address === undefined) return view;
     if (view.unanswered.some((r) => r.from < from + count && from < r.from + r.count)) return view;
   }

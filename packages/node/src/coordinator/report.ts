@@ -7,6 +7,7 @@ import type { EvictorReport } from '../store/evictor.ts';
 import type { PagerReport } from '../store/pager.ts';
 import type { StoreReport } from '../store/write-back.ts';
 import type { Coordinator } from './coordinator.ts';
+import type { OnConflict } from './recall.ts';
 import { reservedRuns } from './reserve.ts';
 import { pageCountOf } from './runs.ts';
 import type { Session, View } from './session.ts';
@@ -30,6 +31,10 @@ export interface StatusReport {
   readonly events: number;
   readonly sessions: readonly SessionReport[];
   readonly waiting: readonly WaitingReport[];
+  readonly recalls: readonly RecallReport[];
+  /** What becomes of a change that is not let go for. */
+  readonly onConflict: OnConflict;
+  readonly recallDeadlineMs: number;
   readonly unresolvedSessions: readonly { readonly session: number; readonly pid: number }[];
   readonly listening: readonly string[];
   readonly persistent: boolean;
@@ -48,6 +53,8 @@ export interface SessionReport {
   readonly label: string;
   readonly access: 'r' | 'rw';
   readonly kind: 'on-demand' | 'pinned';
+  /** Revoked, and its process has not let go of what it maps yet. */
+  readonly revoked: boolean;
   readonly sinceMs: number;
   readonly views: number;
   readonly handles: number;
@@ -58,6 +65,15 @@ export interface SessionReport {
 export interface WaitingReport {
   readonly path: string;
   readonly bytes: number;
+  readonly sinceMs: number;
+  readonly for: readonly string[];
+}
+
+/** A change that waits for pinned clients to let go of its file. */
+export interface RecallReport {
+  readonly path: string;
+  /** The change, as a system call. */
+  readonly reason: string;
   readonly sinceMs: number;
   readonly for: readonly string[];
 }
@@ -98,6 +114,9 @@ export function status(
     events: c.hub.emitted,
     sessions: [...c.sessions.values()].map(sessionReport),
     waiting: waiting(c),
+    recalls: recalls(c),
+    onConflict: c.recallPolicy.onConflict,
+    recallDeadlineMs: c.recallPolicy.deadlineMs,
     unresolvedSessions: [...c.unresolved].map(([session, { pid }]) => ({ session, pid })),
     listening,
     persistent,
@@ -119,6 +138,7 @@ const sessionReport = (session: Session): SessionReport => ({
   label: session.label,
   access: session.access,
   kind: session.userfault === undefined ? 'pinned' : 'on-demand',
+  revoked: session.ended,
   sinceMs: session.sinceMs,
   views: session.views.size,
   handles: session.handles.size,
@@ -132,9 +152,17 @@ const waiting = (c: Coordinator): WaitingReport[] =>
     sinceMs,
     for: [...parties].map((party) => {
       const { session } = 'view' in party ? party.view : party.grant;
-      return `${'view' in party ? 'view' : 'write'} of session ${session.id} (pid ${session.pid})`;
+      const what = `${'view' in party ? 'view' : 'write'} of session ${session.id}`;
+      return `${what} (pid ${session.pid}${session.ended ? ', revoked' : ''})`;
     }),
   }));
+
+/** Those that have been let go for and are being made are left out. */
+const recalls = (c: Coordinator): RecallReport[] =>
+  [...c.recalls].flatMap(({ path, reason, sinceMs, views }) => {
+    const parties = [...views.keys()].map(({ session: { id, pid } }) => `session ${id} (pid ${pid})`);
+    return parties.length === 0 ? [] : [{ path, reason, sinceMs, for: [...new Set(parties)] }];
+  });
 
 export interface HolderReport {
   readonly session: number;
@@ -154,13 +182,20 @@ export interface HolderReport {
    * Milliseconds since it was sent the oldest remap that it has not answered; undefined when it owes nothing.
    */
   readonly owesAnswerMs: number | undefined;
+  /** Milliseconds since it was asked to let go; undefined when nobody waits for it. */
+  readonly recalledMs: number | undefined;
+  /** Its session was revoked, and its process has not let go yet. */
+  readonly revoked: boolean;
   /** Bytes that are kept from being given away because of this view. */
   readonly holdsUpBytes: number;
 }
 
 export function holders(c: Coordinator, ino: number | undefined): HolderReport[] {
   const views = [...c.sessions.values()].flatMap((session) => [...session.views.values()]);
-  return views.filter((view) => ino === undefined || view.ino === ino).map((view) => holderReport(c, view));
+  return views
+    .filter((view) => ino === undefined || view.ino === ino)
+    .map((view) => holderReport(c, view))
+    .filter(({ revoked, holdsUpBytes }) => !revoked || holdsUpBytes > 0);
 }
 
 function holderReport(c: Coordinator, view: View): HolderReport {
@@ -183,8 +218,15 @@ function holderReport(c: Coordinator, view: View): HolderReport {
     layoutVersion: view.layoutVersion,
     currentVersion: currentVersion(c, view),
     owesAnswerMs: view.unanswered[0] === undefined ? undefined : c.now() - view.unanswered[0].sentMs,
+    recalledMs: recalledMs(c, view),
+    revoked: session.ended,
     holdsUpBytes: held.reduce((sum, { runs }) => sum + pageCountOf(runs), 0) * pageSize,
   };
+}
+
+function recalledMs(c: Coordinator, view: View): number | undefined {
+  const since = [...c.recalls].filter(({ views }) => views.has(view)).map(({ sinceMs }) => sinceMs);
+  return since.length === 0 ? undefined : c.now() - Math.min(...since);
 }
 
 function currentVersion(c: Coordinator, { ino, generation, layoutVersion }: View): number {

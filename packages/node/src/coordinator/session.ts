@@ -92,5 +92,9 @@ export interface Session {
   readonly grants: Map<number, Grant>;
   readonly reservations: Set<Reservation>;
   readonly subscriptions: Map<number, string | undefined>;
+  /**
+   * Revoked, or gone. A revoked session changes nothing any more; what it maps is kept for it until its
+   * process says that it maps nothing, or is gone.
+   */
   ended: boolean;
 }

@@ -1,13 +1,14 @@
 /**
  * The life of a session.
  *
- *   connected ──hello──▶ open ──control connection closes / revoked──▶ ended
- *                         ⇅ attach: further request connections
+ *   connected ──hello──▶ open ──control connection closes──▶ gone
+ *             attach ⇅    └──revoked──▶ ended ──closes───────▶
+ *      further request connections
  *
- * When it ends, everything of the client goes at once: handles, views, writes under way, reserved pages,
- * descriptors.
- * The kernel closes a connection when the last thread of the process is gone, so no store of it can come
- * later.
+ * When it is gone, everything of the client goes at once: handles, views, writes under way, reserved pages,
+ * descriptors. The kernel closes a connection when the last thread of the process is gone, so no store of it
+ * can come later. A client that was revoked may be stopped, and store when it goes on: nobody waits for it
+ * any more, and nobody gets what it may touch, until it has closed the connection.
  */
 import { randomBytes, timingSafeEqual } from 'node:crypto';
 import {
@@ -21,7 +22,7 @@ import {
 import { layoutHash } from 'cluster-fs/segment';
 import type { Peer } from '../admission.ts';
 import { exceeded } from '../limits.ts';
-import { endGrant } from './content.ts';
+import { breakGrant, endGrant } from './content.ts';
 import type { Coordinator } from './coordinator.ts';
 import { giveBack, reservedRuns } from './reserve.ts';
 import type { Session } from './session.ts';
@@ -115,21 +116,37 @@ export function attach(
   return session;
 }
 
-/** Takes everything from a session. Safe to call twice. */
-export function endSession(c: Coordinator, session: Session, reason: FsError): void {
+/** Ends a session from outside: its client changes nothing any more, and holds nobody up. */
+export function revokeSession(c: Coordinator, session: Session, why: string): void {
   if (session.ended) return;
+  const reason = new FsError('ECANCELED', 'revoke', { why });
+  session.control.event('bye', { code: reason.code, why: why.slice(0, 1024) });
+  end(c, session, reason);
+  c.answers.notify();
+}
+
+/** What is said of a session, and what others wait for because of it, is over. */
+function end(c: Coordinator, session: Session, reason: FsError): void {
   session.ended = true;
-  c.sessions.delete(session.id);
   for (const id of [...session.subscriptions.keys()]) c.hub.unsubscribe(session, id);
+  for (const connection of session.requests) connection.close(reason);
+  for (const grant of session.grants.values()) breakGrant(c, grant);
+  c.pager?.leave(session);
+  c.evictor?.unpin(session);
+  const { id, pid } = session;
+  c.hub.emit('session-close', undefined, { session: id, pid, why: reason.why ?? reason.code });
+}
+
+/** Takes everything from a session whose process maps nothing any more. Safe to call twice. */
+export function endSession(c: Coordinator, session: Session, reason: FsError): void {
+  if (!c.sessions.delete(session.id)) return;
+  if (!session.ended) end(c, session, reason);
   for (const grant of [...session.grants.values()]) endGrant(c, grant);
   for (const view of [...session.views.values()]) release(c, view);
   const handles = [...session.handles.values()];
   session.handles.clear();
   for (const { ino } of handles) c.unrefer(ino);
-  for (const connection of session.requests) connection.close(reason);
   session.control.close(reason);
-  c.pager?.leave(session);
-  c.evictor?.unpin(session);
   if (session.userfault !== undefined) native.closeDescriptor(session.userfault);
   c.journal
     .mutate(() => {
@@ -138,11 +155,7 @@ export function endSession(c: Coordinator, session: Session, reason: FsError): v
       c.journal.change({ type: 'deleteSession', id: session.id });
     })
     .catch((error: unknown) => c.hub.report(error));
-  c.hub.emit('session-close', undefined, {
-    session: session.id,
-    pid: session.pid,
-    why: reason.why ?? reason.code,
-  });
+  c.answers.notify();
 }
 
 export function resolveSession(c: Coordinator, id: number): void {

@@ -1,22 +1,28 @@
 /** Changing where a file lies when everybody who maps it has followed the change before. */
 import type { Coordinator } from './coordinator.ts';
-import type { View } from './session.ts';
+import { recalling } from './recall.ts';
+import type { Session, View } from './session.ts';
 
 /** A client that has not answered for so long is stopped, and holds nobody up. */
 const answerMs = 1000;
 
 /**
- * Runs `change` in a commit of its own, as the only one that changes the file's layout.
+ * Runs `change` in a commit of its own, as the only one that changes the file's layout. Pinned clients that
+ * it meets are recalled, and then it runs anew.
  *
  * A client that is about to map what it was told before would map it over what is armed now: a store there
  * would go to pages that the file has left, and be lost. One that is stopped finds both changes together when
  * it goes on, and passes over the first.
  */
-export function changeLayout<T>(c: Coordinator, ino: number, change: () => T): Promise<T> {
-  return c.exclusive(ino, () => {
-    const leftMs = longestWait(c, ino);
-    return leftMs > 0 ? afterAnswers(c, ino, leftMs, change) : c.journal.mutate(change);
-  });
+export function changeLayout<T>(c: Coordinator, session: Session, ino: number, change: () => T): Promise<T> {
+  return recalling(c, ino, { session }, (attempt) =>
+    attempt(() =>
+      c.exclusive(ino, () => {
+        const leftMs = longestWait(c, ino);
+        return leftMs > 0 ? afterAnswers(c, ino, leftMs, change) : c.journal.mutate(change);
+      }),
+    ),
+  );
 }
 
 async function afterAnswers<T>(c: Coordinator, ino: number, ms: number, change: () => T): Promise<T> {
@@ -31,8 +37,8 @@ function longestWait(c: Coordinator, ino: number): number {
 }
 
 /** How long the view's answer is worth waiting for; 0 when it owes none. */
-function waitFor({ unanswered }: View, now: number): number {
-  const [oldest] = unanswered;
+function waitFor({ unanswered, session }: View, now: number): number {
+  const [oldest] = session.ended ? [] : unanswered;
   // The clock may have been set back.
   return oldest === undefined ? 0 : Math.min(answerMs, oldest.sentMs + answerMs - now);
 }

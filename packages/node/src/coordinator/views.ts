@@ -21,6 +21,7 @@ import { pagesFor } from './content.ts';
 import type { Coordinator } from './coordinator.ts';
 import { fillHoles } from './holes.ts';
 import { assertMayChange } from './open.ts';
+import { afterRecalls } from './recall.ts';
 import { changeExtents, expectAnswer } from './remap.ts';
 import { clip, overlap, sameExtents } from './runs.ts';
 import type { Session, View } from './session.ts';
@@ -43,7 +44,9 @@ export async function lease(
   if (session.userfault === undefined || (mode === 'rw' && hasHoles(c, ino)))
     await c.pager?.fetch(ino, wholeFile);
   if (mode === 'rw') await c.evictor?.makeRoom(pagesFor(c.inode(ino).size) - c.inode(ino).pages);
-  return c.exclusive(ino, () => c.journal.mutate(() => grant(c, session, ino, request)));
+  const open = () => c.journal.mutate(() => grant(c, session, ino, request));
+  const mayBlock = mode === 'rw' && session.userfault === undefined;
+  return mayBlock ? afterRecalls(c, ino, session, open) : c.exclusive(ino, open);
 }
 
 const hasHoles = (c: Coordinator, ino: number): boolean => {

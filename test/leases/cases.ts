@@ -33,7 +33,9 @@ export const outcomes = {
     'bytes, and their pages wait for it',
   'on advance': 'the view keeps the old bytes, and their pages, until `advance()`',
   same: 'nothing that the view shows changes',
-  EBUSY: 'refused: the error names session, pid and file; nothing has changed',
+  recall:
+    'the client is asked to close the view, and then the operation goes on; when it does not, EBUSY names ' +
+    'session, pid and file, and nothing has changed, or the session is revoked (below)',
 } as const;
 export type Outcome = keyof typeof outcomes;
 
@@ -49,12 +51,12 @@ const every = (outcome: Outcome): Outcome[] => kinds.map(() => outcome);
 const exchanged = kinds.map(({ client, follow, mode }): Outcome => {
   if (follow === 'manual') return 'on advance';
   if (client === 'on-demand') return 'at once';
-  return mode === 'rw' ? 'EBUSY' : 'swapped';
+  return mode === 'rw' ? 'recall' : 'swapped';
 });
 
 /** Other pages, the same bytes. */
 const moved = kinds.map(
-  ({ client, mode }): Outcome => (client === 'pinned' && mode === 'rw' ? 'EBUSY' : 'same'),
+  ({ client, mode }): Outcome => (client === 'pinned' && mode === 'rw' ? 'recall' : 'same'),
 );
 
 export const cases = {

@@ -18,10 +18,17 @@ const limitMs = 15_000;
 const packageFile = createRequire(import.meta.url).resolve('@cluster-fs/node/package.json');
 const bin = join(dirname(packageFile), 'bin/clusterfs.js');
 
-export async function startNode({ memory = '64MiB' } = {}): Promise<NodeProcess> {
+export async function startNode({
+  memory = '64MiB',
+  options = [],
+}: {
+  memory?: string;
+  /** Further options of `serve`. */
+  options?: readonly string[];
+} = {}): Promise<NodeProcess> {
   const dir = await mkdtemp(join(tmpdir(), 'clusterfs-test-'));
   const url = `unix:${dir}/node.sock`;
-  const args = [bin, 'serve', '--listen', url, '--memory', memory];
+  const args = [bin, 'serve', '--listen', url, '--memory', memory, ...options];
   const child = spawn(process.execPath, args, { stdio: ['ignore', 'pipe', 'pipe'] });
   const killWithUs = () => child.kill('SIGKILL');
   process.once('exit', killWithUs);

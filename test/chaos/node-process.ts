@@ -25,6 +25,8 @@ export interface NodeOptions {
   readonly limits?: Partial<Limits>;
   /** Of the process, on top of the test's own. */
   readonly env?: Readonly<Record<string, string>>;
+  readonly onConflict?: 'wait' | 'deny' | 'revoke';
+  readonly recallDeadlineMs?: number;
 }
 
 interface Message {

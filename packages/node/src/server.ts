@@ -24,6 +24,7 @@ import {
 import type { Admission, Peer } from './admission.ts';
 import type { Coordinator } from './coordinator/coordinator.ts';
 import { dispatch, dispatchEvent } from './coordinator/dispatch.ts';
+import type { MoveOptions } from './coordinator/move.ts';
 import type { NodeFacts } from './coordinator/report.ts';
 import type { Session } from './coordinator/session.ts';
 import { attach, endSession, hello, resolveSession } from './coordinator/sessions.ts';
@@ -310,16 +311,21 @@ export class Server {
     return opened.reply;
   }
 
-  /** Progress and cancellation, for the requests that may take long. */
-  #longOptions(client: Client, { name, fields }: AnyRequest, id: number) {
-    if (name !== 'move' && name !== 'defrag') return {};
-    const controller = new AbortController();
-    client.long.set(id, controller);
-    const { connection } = client;
+  /** Progress, and cancellation, which costs nothing for a request that never comes to wait. */
+  #longOptions(client: Client, { name, fields }: AnyRequest, id: number): MoveOptions {
+    const { connection, long } = client;
     const onProgress = (done: number, total: number): void => {
       connection.event('progress', { request: id, done, total, what: name });
     };
-    return fields.progress ? { signal: controller.signal, onProgress } : { signal: controller.signal };
+    const wantsProgress = (name === 'move' || name === 'defrag') && fields.progress;
+    return {
+      get signal() {
+        const controller = long.get(id) ?? new AbortController();
+        long.set(id, controller);
+        return controller.signal;
+      },
+      ...(wantsProgress ? { onProgress } : {}),
+    };
   }
 
   #settled(client: Client, { id, bytes }: Message): void {

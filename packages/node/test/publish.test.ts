@@ -348,6 +348,50 @@ describe('what does not fit', () => {
   });
 });
 
+describe('a file that a pinned client maps to write', () => {
+  async function publishHeld(args: readonly string[]) {
+    const published = await publish((disk) => writeFileSync(join(disk, 'x'), 'before'), args);
+    const holder = await mount(published.node.url, { mode: 'pinned' });
+    onTestFinished(() => holder.unmount());
+    return { ...published, view: await holder.map('/pub/x', { mode: 'rw' }) };
+  }
+
+  test('is recalled, and gets its new content when it is let go', async () => {
+    const { node, fs, view, at } = await publishHeld(['--recall-deadline', '60000']);
+    view.on('recall', () => view.close());
+    writeFileSync(at('x'), 'after');
+    await text(fs, '/pub/x').toBe('after');
+    expect(node.stderr()).toBe('');
+  });
+
+  test('is reported when it is not let go, and gets its new content later', async () => {
+    const { node, fs, view, at } = await publishHeld([]);
+    const events = node.start('events', '/pub', '--json');
+    await expect.poll(() => touched(fs, events), patience).toBe(true);
+    writeFileSync(at('x'), 'after');
+    await events.says(/"kind":"publish".*\n/);
+    expect(events.stdout()).toMatch(/"path":"\/pub\/x","detail":\{"error":"EBUSY"/);
+    expect(node.stderr()).toMatch(
+      new RegExp(`^clusterfs: publish: EBUSY: .* '/pub/x' \\(held by .* \\(pid ${process.pid}\\), .*\\)\n$`),
+    );
+    expect(read(fs, '/pub/x')).toBe('before');
+    expect(Buffer.from(view.bytes).toString()).toBe('before');
+    view.close();
+    await text(fs, '/pub/x').toBe('after');
+    await events.interrupt();
+  });
+
+  test('does not keep the node from being stopped', async () => {
+    const { node, view, at } = await publishHeld(['--recall-deadline', '600000']);
+    const recalled = new Promise((resolve) => view.once('recall', resolve));
+    // A second listener: the first is gone when it is called.
+    view.on('recall', () => undefined);
+    writeFileSync(at('x'), 'after');
+    await recalled;
+    expect((await node.stop()).code).toBe(0);
+  });
+});
+
 describe('what clients change below', () => {
   test('stays until the disk changes there; what only they have made stays', async () => {
     const { fs, at } = await publish((disk) => {

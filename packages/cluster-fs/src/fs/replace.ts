@@ -14,7 +14,7 @@ import { contentOf, isSource, type Source, writeSource } from './content.ts';
 import { assertWritable, type Context } from './context.ts';
 import { fillOwnPages, giveBack } from './own-pages.ts';
 import { termOf } from './term.ts';
-import { limits, type Put, putWhole } from './writing.ts';
+import { limits, type Put, publish, putWhole } from './writing.ts';
 
 export interface ReplaceOptions {
   /** Permissions of a file that is made, less the umask; default 0o666. One that is there keeps its own. */
@@ -69,9 +69,8 @@ async function putSource({ backend, requests }: Context, source: Source, put: Pu
   };
   try {
     const size = await gather(source, fill, signal);
-    throwIfAborted(signal);
     term.check();
-    await requests.request('put', { ...request, size, runs });
+    await publish(requests, { ...request, size, runs }, signal);
   } catch (error) {
     giveBack(backend, term, runs);
     throw error;

@@ -6,7 +6,7 @@
  *   in place     `writeBegin`, store, `writeEnd`: the layout stands still in between
  */
 import { constants } from 'node:fs';
-import { FsError } from '@cluster-fs/transport';
+import { type FieldsOf, FsError, type Requests } from '@cluster-fs/transport';
 import { InodeCopy, pageSize, readInode } from '../segment/index.ts';
 import { throwIfAborted } from './argument-errors.ts';
 import type { Context } from './context.ts';
@@ -43,11 +43,24 @@ export async function putWhole({ backend, requests }: Context, bytes: Uint8Array
   await withOwnPages(
     backend,
     (term) => fillOwnPages(backend, bytes, { term, signal }),
-    (runs) => {
-      throwIfAborted(signal);
-      return requests.request('put', { ...request, size: bytes.length, runs });
-    },
+    (runs) => publish(requests, { ...request, size: bytes.length, runs }, signal),
   );
+}
+
+/** Asks the node to make the pages the file's. An abort takes effect as long as it waits for somebody. */
+export async function publish(
+  requests: Context['requests'],
+  put: FieldsOf<Requests['put']['fields']>,
+  signal: AbortSignal | undefined,
+): Promise<void> {
+  throwIfAborted(signal);
+  try {
+    await requests.request('put', put, signal === undefined ? undefined : { signal });
+  } catch (error) {
+    const isOther = error instanceof FsError && error.code !== 'ECANCELED';
+    if (!isOther) throwIfAborted(signal);
+    throw error;
+  }
 }
 
 /** A file open for writing. */

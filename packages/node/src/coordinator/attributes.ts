@@ -21,7 +21,7 @@ export async function setAttributes(
   assertMayChange(session, syscall, path);
   const target = findTarget(c, session, request);
   if (request.size === undefined) return c.journal.mutate(() => change(c, target, request));
-  return changeLayout(c, session, target.ino, () => change(c, target, request));
+  return changeLayout(c, { session }, target.ino, () => change(c, target, request));
 }
 
 interface Target {

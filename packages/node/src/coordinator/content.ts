@@ -11,8 +11,10 @@ import { exceeded } from '../limits.ts';
 import type { Coordinator } from './coordinator.ts';
 import type { Hold } from './gate.ts';
 import { fill, fillUnderWriters, type Gap, gaps } from './holes.ts';
+import type { MoveOptions } from './move.ts';
 import { assertMayChange, createFile, openTarget } from './open.ts';
 import { assertNoPinnedWriter } from './pinned.ts';
+import type { Asker } from './recall.ts';
 import { changeExtents } from './remap.ts';
 import { consume, giveBack, takePages } from './reserve.ts';
 import { clip, coalesce, layOut, merge, pageCountOf, splice } from './runs.ts';
@@ -57,14 +59,20 @@ export function handleOf(session: Session, id: number, syscall: string): Handle 
   return handle;
 }
 
-export async function put(c: Coordinator, session: Session, request: Request<'put'>): Promise<Reply<'put'>> {
+export async function put(
+  c: Coordinator,
+  session: Session,
+  request: Request<'put'>,
+  long: MoveOptions,
+): Promise<Reply<'put'>> {
+  const asker = { session, long };
   const { path, handle, flags, mode, size } = request;
   assertFits(c, size, 'write', path);
   assertCovers(request);
-  if (handle !== undefined) return replace(c, session, writableHandle(session, handle), request);
+  if (handle !== undefined) return replace(c, asker, writableHandle(session, handle), request);
   if (path === undefined) throw new FsError('EINVAL', 'open', { why: 'neither path nor handle' });
   const target = openTarget(c, session, { path, flags, write: true });
-  if (target.ino !== 0) return replace(c, session, { ino: target.ino, path }, request);
+  if (target.ino !== 0) return replace(c, asker, { ino: target.ino, path }, request);
   return c.journal.mutate(() => {
     const ino = createFile(c, session, target, { path, mode });
     return setContent(c, session, { ino, path, request });
@@ -86,13 +94,13 @@ function assertCovers({ size, runs, holes = [] }: Request<'put'>): void {
 
 function replace(
   c: Coordinator,
-  session: Session,
+  asker: Asker,
   { ino, path }: { ino: number; path: string },
   request: Request<'put'>,
 ): Promise<Reply<'put'>> {
-  return changeLayout(c, session, ino, () => {
+  return changeLayout(c, asker, ino, () => {
     c.journal.afterCommit(() => c.hub.emit('replace', path, { size: request.size }));
-    return setContent(c, session, { ino, path, request });
+    return setContent(c, asker.session, { ino, path, request });
   });
 }
 

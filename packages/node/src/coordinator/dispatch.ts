@@ -58,7 +58,7 @@ export function dispatch(
     case 'reserve':
       return reserve(c, session, request.fields);
     case 'put':
-      return put(c, session, request.fields);
+      return put(c, session, request.fields, context.long);
     case 'attachPages':
       return attachPages(c, session, request.fields);
     case 'writeBegin':

@@ -34,7 +34,7 @@ export async function fallocate(
   if (request.mode === 'allocate')
     await c.pager?.fetch(target.ino, { from, count: pagesFor(offset + length) - from });
   await c.evictor?.makeRoom(pagesWanted(c, target.ino, request));
-  return changeLayout(c, session, target.ino, () => change(c, target, request));
+  return changeLayout(c, { session }, target.ino, () => change(c, target, request));
 }
 
 /** Pages that the change may need, as the file is now. */

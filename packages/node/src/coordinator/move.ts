@@ -54,9 +54,8 @@ export async function moveFile(
   if (!isFile(inode.mode)) throw new FsError('EINVAL', 'move', { path, why: 'not a regular file' });
   const { uid } = session.credentials;
   if (uid !== 0 && uid !== inode.uid) throw new FsError('EPERM', 'move', { path });
-  const asker = { session, signal: options.signal };
   return c.keeping(ino, () =>
-    recalling(c, ino, asker, (attempt) => moveInode(c, { ino, path, attempt }, options)),
+    recalling(c, ino, { session, long: options }, (attempt) => moveInode(c, { ino, path, attempt }, options)),
   );
 }
 

@@ -136,7 +136,7 @@ export async function open(
       return { ...keepOpen(c, session, { ino, path, writable: wantsWrite(flags) }), created };
     });
   }
-  return changeLayout(c, session, target.ino, () => {
+  return changeLayout(c, { session }, target.ino, () => {
     if (c.inode(target.ino).size > 0) resize(c, target.ino, 0);
     touchDirectory(c, target.ino);
     c.journal.afterCommit(() => c.hub.emit('modify', path, {}));

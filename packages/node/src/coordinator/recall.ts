@@ -11,6 +11,7 @@
  */
 import { FsError } from '@cluster-fs/transport';
 import type { Coordinator } from './coordinator.ts';
+import type { MoveOptions } from './move.ts';
 import { heldBy, type PageRange, PinnedWriters } from './pinned.ts';
 import type { Session, View } from './session.ts';
 import { revokeSession } from './sessions.ts';
@@ -46,7 +47,8 @@ export interface Recall {
 /** Who wants the change. */
 export interface Asker {
   readonly session: Session;
-  readonly signal?: AbortSignal | undefined;
+  /** How it may cancel. Looked at when there is somebody to wait for, and not before. */
+  readonly long?: MoveOptions;
 }
 
 /** Runs a part of a change; again when those who were in its way have let go. */
@@ -103,8 +105,9 @@ async function letGo(
   c: Coordinator,
   recall: Recall,
   held: PinnedWriters,
-  { session, signal }: Asker,
+  { session, long }: Asker,
 ): Promise<void> {
+  const signal = long?.signal;
   for (const view of held.views) ask(c, recall, view);
   const wake = (): void => c.answers.notify();
   signal?.addEventListener('abort', wake);

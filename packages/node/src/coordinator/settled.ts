@@ -1,7 +1,7 @@
 /** Changing where a file lies when everybody who maps it has followed the change before. */
 import type { Coordinator } from './coordinator.ts';
-import { recalling } from './recall.ts';
-import type { Session, View } from './session.ts';
+import { type Asker, recalling } from './recall.ts';
+import type { View } from './session.ts';
 
 /** A client that has not answered for so long is stopped, and holds nobody up. */
 const answerMs = 1000;
@@ -14,8 +14,8 @@ const answerMs = 1000;
  * would go to pages that the file has left, and be lost. One that is stopped finds both changes together when
  * it goes on, and passes over the first.
  */
-export function changeLayout<T>(c: Coordinator, session: Session, ino: number, change: () => T): Promise<T> {
-  return recalling(c, ino, { session }, (attempt) =>
+export function changeLayout<T>(c: Coordinator, asker: Asker, ino: number, change: () => T): Promise<T> {
+  return recalling(c, ino, asker, (attempt) =>
     attempt(() =>
       c.exclusive(ino, () => {
         const leftMs = longestWait(c, ino);

@@ -18,7 +18,7 @@ let stored = 0;
 
 fs.on('lost', ({ code, message }) => process.send?.({ kind: 'lost', code, message }));
 process.on('message', () => {
-  process.send?.({ kind: 'seen', findings, stored, first: words[0], session: fs.session.id });
+  process.send?.({ kind: 'seen', findings, stored });
 });
 
 function look() {

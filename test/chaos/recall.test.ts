@@ -191,7 +191,7 @@ async function expectKept(fs: ClusterFs, how: 'quarantined' | 'used' = 'quaranti
 }
 
 async function expectNothingKept(fs: ClusterFs): Promise<void> {
+  await expect.poll(async () => (await fs.status()).sessions, { timeout: 5000 }).toHaveLength(1);
   await expect.poll(async () => (await fs.status()).quarantinedBytes, { timeout: 5000 }).toBe(0);
-  expect((await fs.status()).sessions).toHaveLength(1);
   expect(await fs.check()).toEqual([]);
 }

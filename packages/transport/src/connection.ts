@@ -88,7 +88,6 @@ interface Waiting {
 interface Outgoing {
   readonly frame: Uint8Array;
   readonly descriptors: readonly number[];
-  readonly closeAfter: boolean;
 }
 
 const byeBody = (error: FsError): unknown[] => {
@@ -237,14 +236,6 @@ export class Connection {
     );
   }
 
-  /** Says why, sends what is queued, then closes. */
-  bye(error: FsError): void {
-    if (this.#closed !== undefined) return;
-    this.#enqueue(byeBody(error), [], true);
-    // At once: the caller may close the connection next, and what is queued would go with it.
-    if (this.#closed === undefined && this.#writable) this.#flush();
-  }
-
   close(reason: FsError = new FsError('ECONNRESET', 'close', { why: 'connection closed' })): void {
     if (this.#closed !== undefined) return;
     this.#closed = reason;
@@ -380,9 +371,9 @@ export class Connection {
     return false;
   }
 
-  #enqueue(body: readonly unknown[], descriptors: readonly number[], closeAfter = false): void {
+  #enqueue(body: readonly unknown[], descriptors: readonly number[]): void {
     const frame = encodeFrame(body, descriptors.length);
-    this.#outgoing.push({ frame, descriptors, closeAfter });
+    this.#outgoing.push({ frame, descriptors });
     this.#queuedBytes += frame.length;
     if (this.#meter?.keep(frame.length, this.#queuedBytes + this.#keptBytes) === false) {
       this.close(tooMuchKept());
@@ -414,20 +405,17 @@ export class Connection {
         );
         if (sent === undefined || sent < bytes.length - start) {
           // What did not fit stays at the front as one frame; its descriptors went with its first byte.
-          const closeAfter = this.#outgoing[frames - 1]?.closeAfter ?? false;
           const unsent = sent === undefined ? descriptors : [];
-          this.#outgoing.splice(0, frames, { frame: bytes, descriptors: unsent, closeAfter });
+          this.#outgoing.splice(0, frames, { frame: bytes, descriptors: unsent });
           this.#sentOfFirst = start + (sent ?? 0);
           this.#writable = false;
           this.#watch();
           return;
         }
-        const last = this.#outgoing[frames - 1];
         this.#outgoing.splice(0, frames);
         this.#queuedBytes -= bytes.length;
         this.#meter?.keep(-bytes.length, this.#queuedBytes + this.#keptBytes);
         this.#sentOfFirst = 0;
-        if (last?.closeAfter === true) this.close();
       }
     } catch (error) {
       if (!(error instanceof FsError)) throw error;
@@ -444,7 +432,6 @@ export class Connection {
     while (
       this.#sentOfFirst === 0 &&
       frames < this.#outgoing.length &&
-      !(this.#outgoing[frames - 1] as Outgoing).closeAfter &&
       (this.#outgoing[frames] as Outgoing).descriptors.length === 0
     )
       frames++;

@@ -155,15 +155,18 @@ describe('events', () => {
     expect(onBatchEnd).toHaveBeenCalled();
   });
 
-  test('bye is heard before the end, with all that was sent before it', async () => {
+  test('bye is heard behind all that was sent before it, and whoever hears it closes', async () => {
     const heard: unknown[] = [];
     const { client, server } = pair();
     client.setHandlers({
-      onEvent: ({ fields }) => heard.push(fields),
-      onClose: ({ code }) => heard.push(code),
+      onEvent: ({ name, fields }) => {
+        heard.push(fields);
+        if (name === 'bye') client.close();
+      },
     });
+    server.setHandlers({ onClose: ({ code }) => heard.push(code) });
     server.event('progress', { request: 1, done: 1, total: 2, what: 'x'.repeat(200) });
-    server.bye(new FsError('ECANCELED', 'revoke', { why: 'revoked' }));
+    server.event('bye', { code: 'ECANCELED', why: 'revoked' });
     await vi.waitFor(() => expect(heard).toHaveLength(3));
     expect(heard.slice(1)).toEqual([{ code: 'ECANCELED', why: 'revoked' }, 'ECONNRESET']);
   });

@@ -1,5 +1,8 @@
 /** The cells of the table that say `recall`: who is asked to let go, and what becomes of the operation. */
 import { once } from 'node:events';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { type ClusterFs, mount, type RecallEvent, type View } from 'cluster-fs';
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest';
 import { type NodeProcess, startNode } from '../setups/node-process.ts';
@@ -352,4 +355,20 @@ describe('under --on-conflict revoke', () => {
     expect((error as Error).message).toContain('nothing there listens for a recall');
     await close();
   });
+});
+
+test('who mounts a directory says what the node that it starts does', async () => {
+  const directory = await mkdtemp(join(tmpdir(), 'clusterfs-recall-'));
+  const own = await mount(directory, { onConflict: 'revoke', recallDeadlineMs: 70 });
+  const holder = await mount(directory, { mode: 'pinned' });
+  onTestFinished(async () => {
+    for (const each of [holder, own]) await each.unmount();
+    await rm(directory, { recursive: true });
+  });
+  expect(await own.status()).toMatchObject({ onConflict: 'revoke', recallDeadlineMs: 70 });
+  await own.promises.writeFile(path, Buffer.alloc(page, 1));
+  const view = await holder.map(path, { mode: 'rw' });
+  const stale = once(view, 'stale');
+  await own.promises.truncate(path, 0);
+  await stale;
 });

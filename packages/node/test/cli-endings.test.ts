@@ -37,6 +37,10 @@ describe('called wrongly', () => {
     [['serve', '--memory', 'lots'], /^clusterfs serve: .*'lots' is invalid. Give a size such as 64MiB.*\n$/],
     [['serve', '--listen', 'tcp://:1'], /^clusterfs serve: .* is invalid. Give unix:PATH.*\n$/],
     [['serve', '--publish', 'here'], /^clusterfs serve: .* is invalid. Give DIR:\/path.*\n$/],
+    [
+      ['serve', '--on-conflict', 'give-up'],
+      /^clusterfs serve: .*'give-up' is invalid.* wait, deny, revoke; see .*\n$/,
+    ],
     [['revoke', 'them'], /^clusterfs revoke: .*'them' is invalid .* Give a whole number; see .*\n$/],
   ])('%j', async (args, line) => {
     const { code, stdout, stderr } = await run(args);

@@ -129,6 +129,7 @@ describe('refuses to start', () => {
     ['a socket that is a file', ['--listen', 'unix:plain'], /EADDRINUSE: /],
     ['no memory', ['--memory', '0'], /EINVAL: .*memory is 0 bytes/],
     ['no inodes', ['--inodes', '1'], /EINVAL: .*inodes/],
+    ['no time to let go', ['--recall-deadline', '0'], /EINVAL: .*recall deadline is 0 ms/],
     ['a directory to publish that is not there', ['--publish', 'missing:/x'], /ENOENT: .*missing'/],
     ['a file to publish', ['--publish', 'plain:/x'], /ENOTDIR: .*plain'/],
     ['two directories at one path', ['--publish', '.:/x', '--publish', '..:/x/y'], /EINVAL: .*'\/x\/y'/],

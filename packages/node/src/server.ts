@@ -311,13 +311,14 @@ export class Server {
     return opened.reply;
   }
 
-  /** Progress, and cancellation, which costs nothing for a request that never comes to wait. */
+  /** Progress and cancellation; a signal is made when there is something to wait for. */
   #longOptions(client: Client, { name, fields }: AnyRequest, id: number): MoveOptions {
+    if (name !== 'put' && name !== 'move' && name !== 'defrag') return {};
     const { connection, long } = client;
     const onProgress = (done: number, total: number): void => {
       connection.event('progress', { request: id, done, total, what: name });
     };
-    const wantsProgress = (name === 'move' || name === 'defrag') && fields.progress;
+    const wantsProgress = name !== 'put' && fields.progress;
     return {
       get signal() {
         const controller = long.get(id) ?? new AbortController();

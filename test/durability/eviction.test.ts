@@ -129,6 +129,26 @@ test('what is read again and again stays while more than memory is written past 
   expect((await fetched()) - before).toBeLessThan(names.length * 4096);
 }, 60_000);
 
+test('what writers set aside takes no memory from each other', async () => {
+  const { node } = await start();
+  const mounts = await Promise.all(Array.from({ length: 6 }, () => mountForTest(node)));
+  const contentOf = (name: string): Buffer => Buffer.alloc(20_000, name);
+  const write = async (fs: ClusterFs, writer: number): Promise<void> => {
+    for (let i = 0; i < 400; i += 10) {
+      const names = Array.from({ length: 10 }, (_, k) => `/${writer}-${i + k}`);
+      await Promise.all(names.map((name) => fs.promises.writeFile(name, contentOf(name))));
+    }
+  };
+  await Promise.all(mounts.map(write));
+  const [fs] = mounts as [ClusterFs];
+  for (const name of fs.readdirSync('/')) {
+    const bytes = await fs.promises.readFile(`/${name}`);
+    expect(bytes.equals(contentOf(`/${name}`)), name).toBe(true);
+  }
+  expect(fs.readdirSync('/')).toHaveLength(2400);
+  expect(node.errors).toEqual([]);
+}, 60_000);
+
 test('what is pinned stays, and what cannot give way is ENOSPC for who wants more', async () => {
   const { fs } = await start();
   await fs.promises.writeFile('/pinned', Buffer.alloc(6 * MiB, 1));

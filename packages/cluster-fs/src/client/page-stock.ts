@@ -9,19 +9,21 @@ import type { Backend } from '../fs/backend.ts';
 
 /** Requests up to this many pages come from the stock. */
 const smallPages = 16;
-/** The stock doubles from the first to the second while it keeps running empty. */
+/** The stock doubles while it keeps running empty, up to a share of all pages. */
 const firstBatch = 16;
 const largestBatch = 1024;
+/** Of what files may have together; of that, memory has an eighth when pages may be absent. */
+const share = { present: 1 / 256, paged: 1 / 2048 } as const;
 
 export class PageStock {
-  readonly #backend: Pick<Backend, 'request' | 'givePages'>;
+  readonly #backend: Pick<Backend, 'request' | 'givePages' | 'segment'>;
   #runs: Run[] = [];
   #count = 0;
   #batch = firstBatch;
   #filling: Promise<void> | undefined;
   #incarnation = 0;
 
-  constructor(backend: Pick<Backend, 'request' | 'givePages'>) {
+  constructor(backend: Pick<Backend, 'request' | 'givePages' | 'segment'>) {
     this.#backend = backend;
   }
 
@@ -71,6 +73,12 @@ export class PageStock {
     }
   }
 
+  get #mostPages(): number {
+    const { pageCount, paged } = this.#backend.segment;
+    const pages = Math.floor(pageCount * (paged ? share.paged : share.present));
+    return Math.max(firstBatch, Math.min(pages, largestBatch));
+  }
+
   #refill(): void {
     // Filling ahead is a favour: when it fails, the write that needs the pages asks again and gets the error.
     this.#fill().catch(() => undefined);
@@ -91,7 +99,7 @@ export class PageStock {
       if (incarnation !== this.#incarnation) return;
       this.#runs.push(...runs);
       this.#count += batch;
-      this.#batch = Math.min(batch * 2, largestBatch);
+      this.#batch = Math.min(batch * 2, this.#mostPages);
     } catch (error) {
       this.#batch = firstBatch;
       if (!(error instanceof Error && 'code' in error && error.code === 'ENOSPC')) throw error;

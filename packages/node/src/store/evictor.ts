@@ -12,7 +12,15 @@
  * by API is under way, and stores through views wait in their fault.
  */
 import { type Extent, FsError, native, type Run } from '@cluster-fs/transport';
-import { countEviction, InodeCopy, isFile, pageSize, readInode, type Segment } from 'cluster-fs/segment';
+import {
+  countEviction,
+  counter,
+  InodeCopy,
+  isFile,
+  pageSize,
+  readInode,
+  type Segment,
+} from 'cluster-fs/segment';
 import type { Coordinator } from '../coordinator/coordinator.ts';
 import { addressRange, arm, unsettledView } from '../coordinator/remap.ts';
 import { clip, overlap, pageCountOf } from '../coordinator/runs.ts';
@@ -34,6 +42,10 @@ const zeros = Buffer.alloc(pageSize);
 const chunksOfFile = 2 ** 24;
 const keyOf = (ino: number, chunk: number): number => ino * chunksOfFile + chunk;
 const inoOf = (key: number): number => Math.floor(key / chunksOfFile);
+
+/** How long who needs room waits for others to make progress. */
+const patienceMs = 2000;
+const lookAgainMs = 10;
 
 export interface EvictorReport {
   readonly memoryLimitBytes: number;
@@ -96,22 +108,37 @@ export class Evictor {
 
   /**
    * Makes room for pages that are to come: of a write, or with `isRead` of somebody who waits for them.
-   * ENOSPC when what is in memory cannot give way: it is pinned, or in use by clients that cannot wait for
-   * pages.
+   * ENOSPC when what is in memory does not give way: it is pinned, in use by clients that cannot wait for
+   * pages, or set aside for writes that do not come to an end.
    */
   async makeRoom(pages: number, { isRead = false } = {}): Promise<void> {
     const limit = isRead ? this.#limitPages : this.#writeLimitPages;
+    let endMs = performance.now() + patienceMs;
     while (this.residentPages + pages > limit) {
       const before = { resident: this.residentPages, evicted: this.#evictedPages };
       await this.#run(pages);
       // What is freed and not evicted is free with the next commit.
       await this.#c.journal.nextFlush();
-      if (this.residentPages < before.resident || this.#evictedPages > before.evicted) continue;
+      if (this.residentPages < before.resident || this.#evictedPages > before.evicted) {
+        endMs = performance.now() + patienceMs;
+        continue;
+      }
       if (this.residentPages + pages <= this.#limitPages) return;
+      // Writes of others that are under way come to their ends, and what they wrote can go.
+      if (this.#isUnderWay() && performance.now() < endMs) {
+        await this.#c.answers.next(lookAgainMs);
+        continue;
+      }
       const mib = Math.floor((this.#limitPages * pageSize) / 2 ** 20);
       const why = `memory (${mib} MiB) is full of pages that are in use; more: serve --memory`;
       throw new FsError('ENOSPC', 'write', { why });
     }
+  }
+
+  /** Whether pages are set aside or confined, of which the next moment may make pages that can go. */
+  #isUnderWay(): boolean {
+    const { segment } = this.#c;
+    return counter(segment, 'reservedPages') + counter(segment, 'heldPages') > 0;
   }
 
   get #writeLimitPages(): number {

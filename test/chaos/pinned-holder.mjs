@@ -1,6 +1,7 @@
 /**
  * A client that maps /file to write: `url`, 'pinned' or 'on-demand', and what it does in argv. 'stores': it
  * looks at its view and stores into it for as long as it runs, and hears of recalls without letting go.
+ * 'watches': the same, and it is told of every change of the tree.
  * 'computes': it listens to nothing, and its thread does not come back to its event loop.
  *
  * Every word must be one of the file's own, which all begin with 0x11, or zero.
@@ -32,8 +33,9 @@ function look() {
   setImmediate(look);
 }
 
-if (what === 'stores') view.on('recall', () => process.send?.({ kind: 'recalled' }));
+if (what === 'watches') fs.watch('/', { recursive: true });
+if (what !== 'computes') view.on('recall', () => process.send?.({ kind: 'recalled' }));
 process.send?.({ kind: 'ready', session: fs.session.id }, () => {
   if (what === 'computes') Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0);
 });
-if (what === 'stores') look();
+if (what !== 'computes') look();

@@ -64,6 +64,25 @@ test.each(['pinned', 'on-demand'] as const)(
   30_000,
 );
 
+test('a stopped client that is cut off since it reads no events stores into no other file', async () => {
+  const { fs, holder } = await start({ limits: { keptBytes: 8 * MiB } }, 'on-demand', 'watches');
+  const path = `/${'x'.repeat(200)}`;
+  await fs.promises.writeFile(path, '');
+  holder.process.kill('SIGSTOP');
+  const isRevoked = async (): Promise<boolean> =>
+    ((await fs.status()).sessions as { revoked: boolean }[]).some(({ revoked }) => revoked);
+  while (!(await isRevoked()))
+    await Promise.all(Array.from({ length: 100 }, () => fs.promises.chmod(path, 0o600)));
+  await fs.promises.unlink('/file');
+  await expectKept(fs, 'used');
+  await fillWithOthers(fs);
+  holder.process.kill('SIGCONT');
+  expect(await holder.hear('lost')).toMatchObject({ code: 'ECANCELED' });
+  await expectNothingKept(fs);
+  await fillWithOthers(fs);
+  await expectOnlyOwn(fs, holder);
+}, 60_000);
+
 test('a stopped client that owes an answer and is revoked holds up no move', async () => {
   const { fs, holder, session } = await start({}, 'on-demand');
   holder.process.kill('SIGSTOP');
@@ -130,7 +149,7 @@ test('a client that computes and is revoked holds nothing up and stores into no 
 async function start(
   options: NodeOptions,
   mode: 'pinned' | 'on-demand' = 'pinned',
-  what: 'stores' | 'computes' = 'stores',
+  what: 'stores' | 'watches' | 'computes' = 'stores',
 ) {
   const node = await startNodeProcess({ memory: 4 * MiB, ...options });
   const fs = await mount(node.url);

@@ -27,7 +27,7 @@ import { dispatch, dispatchEvent } from './coordinator/dispatch.ts';
 import type { MoveOptions } from './coordinator/move.ts';
 import type { NodeFacts } from './coordinator/report.ts';
 import type { Session } from './coordinator/session.ts';
-import { attach, endSession, hello, resolveSession } from './coordinator/sessions.ts';
+import { attach, endSession, hello, resolveSession, revokeSession } from './coordinator/sessions.ts';
 import { exceeded } from './limits.ts';
 import type { UserLoad, UserLoads } from './user-load.ts';
 
@@ -201,8 +201,23 @@ export class Server {
         else if (client.session !== undefined)
           dispatchEvent(this.#options.coordinator, client.session, event);
       },
+      onOverflow: (reason) => {
+        if (client.session?.control === connection) this.#cutOff(client.session, reason);
+        else connection.close(reason);
+      },
       onClose: (reason) => this.#onClose(client, reason),
     });
+  }
+
+  /** Ends a session whose client does not read. What it still maps is kept until it has heard of that. */
+  #cutOff(session: Session, reason: FsErrorType): void {
+    const { coordinator, admission } = this.#options;
+    if (session.views.size === 0 && session.reservations.size === 0 && session.grants.size === 0) {
+      session.control.close(reason);
+      return;
+    }
+    admission.countOverLimit(reason);
+    revokeSession(coordinator, session, reason.why ?? reason.code);
   }
 
   /** Closes a connection that is late with what it has to do first. */
@@ -223,8 +238,8 @@ export class Server {
     if (session === undefined) return;
     session.requests.delete(connection);
     // A peer that hung up its request connection may open another; one that we had to cut off starts anew.
-    const isOver = session.control === connection || (reason.code !== 'ECONNRESET' && !session.ended);
-    if (isOver) endSession(coordinator, session, reason);
+    if (session.control === connection) endSession(coordinator, session, reason);
+    else if (reason.code !== 'ECONNRESET' && !session.ended) this.#cutOff(session, reason);
   }
 
   #known(client: Client): void {

@@ -45,6 +45,11 @@ export interface ConnectionHandlers {
   onEvent?(event: AnyEvent): void;
   /** After every batch of frames that one wake-up brought. */
   onBatchEnd?(): void;
+  /**
+   * The peer does not read, and what waits for it is dropped: events that it may be told now are its last.
+   * Without this, or the second time, the connection is closed.
+   */
+  onOverflow?(reason: FsError): void;
   onClose?(reason: FsError): void;
 }
 
@@ -128,6 +133,7 @@ export class Connection {
   #sentOfFirst = 0;
   #queuedBytes = 0;
   #flushScheduled = false;
+  #hasOverflowed = false;
   #writable = true;
   #closed: FsError | undefined;
   readonly #buffer = Buffer.allocUnsafeSlow(receiveBytes);
@@ -376,11 +382,11 @@ export class Connection {
     this.#outgoing.push({ frame, descriptors });
     this.#queuedBytes += frame.length;
     if (this.#meter?.keep(frame.length, this.#queuedBytes + this.#keptBytes) === false) {
-      this.close(tooMuchKept());
+      this.#overflow(tooMuchKept());
       return;
     }
     if (this.#queuedBytes > limits.queuedBytes) {
-      this.close(new FsError('EPIPE', 'write', { why: 'the peer does not read' }));
+      this.#overflow(new FsError('EPIPE', 'write', { why: 'the peer does not read' }));
       return;
     }
     if (this.#flushScheduled || !this.#writable) return;
@@ -389,6 +395,21 @@ export class Connection {
       this.#flushScheduled = false;
       if (this.#closed === undefined && this.#writable) this.#flush();
     });
+  }
+
+  #overflow(reason: FsError): void {
+    const { onOverflow } = this.#handlers;
+    if (onOverflow === undefined || this.#hasOverflowed) {
+      this.close(reason);
+      return;
+    }
+    this.#hasOverflowed = true;
+    // The rest of a frame that has begun must come, or nothing behind it is understood.
+    this.#outgoing.length = this.#sentOfFirst > 0 ? 1 : 0;
+    const left = this.#outgoing[0]?.frame.length ?? 0;
+    this.#meter?.keep(left - this.#queuedBytes, left + this.#keptBytes);
+    this.#queuedBytes = left;
+    onOverflow(reason);
   }
 
   #flush(): void {

@@ -152,6 +152,56 @@ test('what is there is EEXIST, and is replaced when asked, without touching its 
   expect(pictureOf(target, '/deep/below')).toEqual(pictureOf(source));
 });
 
+test('a part of the tree is dumped by its path, also through a symlink', async () => {
+  await Promise.all([empty(source), empty(target)]);
+  await source.promises.mkdir('/a/b/c', { recursive: true });
+  await source.promises.writeFile('/a/b/c/file', 'content');
+  await source.promises.link('/a/b/c/file', '/a/b/other');
+  await source.promises.symlink('c/file', '/a/b/symlink');
+  const sparse = await source.promises.open('/a/b/sparse', 'w');
+  await sparse.write(Buffer.from('end'), 0, 3, 50 * page);
+  await sparse.close();
+  await source.promises.writeFile('/a/beside', 'not in it');
+  await source.promises.symlink('/a/b', '/short');
+  for (const [path, into] of [
+    ['/a/b', '/one'],
+    ['short/', '/two'],
+  ] as const) {
+    const file = join(from.home, `part${into.slice(1)}.tar`);
+    expect(await from.json('dump', '--from', path, file)).toMatchObject({
+      files: 2,
+      directories: 2,
+      links: 1,
+    });
+    await to.text('load', file, '--into', into);
+    expect(pictureOf(target, into)).toEqual(pictureOf(source, '/a/b'));
+  }
+  const none = await from.run('dump', '--from', '/a/beside', join(from.home, 'none.tar'));
+  expect(none).toMatchObject({ code: 1, stderr: expect.stringMatching(/ENOTDIR.*'\/a\/beside'/) });
+  expect(readdirSync(from.home)).not.toContain('none.tar');
+});
+
+test('with --keep what is there stays, and what is missing is loaded', async () => {
+  await Promise.all([empty(source), empty(target)]);
+  for (const fs of [source, target]) await fs.promises.mkdir('/d');
+  await source.promises.chmod('/d', 0o700);
+  await target.promises.chmod('/d', 0o751);
+  for (const name of ['a', 'b']) await source.promises.writeFile(`/d/${name}`, 'new');
+  await source.promises.symlink('new', '/d/s');
+  await target.promises.writeFile('/d/a', 'old');
+  await target.promises.symlink('old', '/d/s');
+  const file = join(from.home, 'keep.tar');
+  await from.text('dump', file);
+  expect(await to.json('load', '--keep', file)).toMatchObject({ files: 1, symlinks: 0 });
+  expect(['a', 'b'].map((name) => target.readFileSync(`/d/${name}`, 'utf8'))).toEqual(['old', 'new']);
+  expect(target.readlinkSync('/d/s')).toBe('old');
+  expect(target.statSync('/d').mode & 0o777).toBe(0o751);
+  await target.promises.rm('/d/s');
+  await target.promises.mkdir('/d/s');
+  expect((await to.run('load', '--keep', file)).stderr).toMatch(/EEXIST.*'\/d\/s'.*another kind/);
+  expect((await to.run('load', '--keep', '--replace', file)).stderr).toMatch(/not both/);
+});
+
 test('a dump that was cut anywhere is an error, and leaves whole files alone', async () => {
   await empty(source);
   const content = Buffer.alloc(5000);

@@ -6,17 +6,19 @@ import { type ClusterFs, FsError } from 'cluster-fs';
 import type { Command } from 'commander';
 import { type Counts, dumpTree } from '../dump/dump.ts';
 import { Misuse } from './failure.ts';
+import { clusterPath } from './paths.ts';
 import { showProgress } from './progress.ts';
 import { count, formatSize } from './size.ts';
 import { type Host, type MountedRun, nodeVerb, withMount } from './verb.ts';
 
 interface Options {
+  readonly from: string;
   readonly replace?: true;
 }
 
 export function addDump(program: Command, host: Host): void {
   nodeVerb(program, 'dump', {
-    summary: 'write the whole tree into one portable file, or to stdout',
+    summary: 'write the tree, or a part of it, into one portable file, or to stdout',
     description:
       'Directories, files with their holes, symlinks, hard links, modes, owners and times, as a tar ' +
       'archive (POSIX pax) that carries the version of the dump format: `tar` can list and unpack it, ' +
@@ -25,27 +27,29 @@ export function addDump(program: Command, host: Host): void {
       'or not at all.',
     examples: [
       'clusterfs dump backup.tar',
+      'clusterfs dump --from /models models.tar',
       'clusterfs dump - | zstd > backup.tar.zst',
       'clusterfs dump | clusterfs load --url unix:/run/other.sock',
     ],
   })
     .argument('[file]', 'where to on the disk; - for stdout', '-')
+    .option('--from <path>', 'the directory to dump, with everything below', '/')
     .option('--replace', 'replace what is there; without it, that is EEXIST')
     .action(
       withMount(host, async (run, options: Options, file: string) => {
-        if (file === '-') await dumpToStdout(run);
+        if (file === '-') await dumpToStdout(run, options);
         else await dumpToFile(run, options, file);
       }),
     );
 }
 
-async function dumpToStdout(run: MountedRun): Promise<void> {
+async function dumpToStdout(run: MountedRun, { from }: Options): Promise<void> {
   if (run.out.json) throw new Misuse('the dump itself would go to stdout: with --json give a file');
   if (process.stdout.isTTY === true) throw new Misuse('a dump is nothing for a terminal: give a file');
-  await writeDump(run, (chunk) => run.out.write(chunk));
+  await writeDump(run, from, (chunk) => run.out.write(chunk));
 }
 
-async function dumpToFile(run: MountedRun, { replace }: Options, file: string): Promise<void> {
+async function dumpToFile(run: MountedRun, { from, replace }: Options, file: string): Promise<void> {
   const { out, signal } = run;
   if (replace !== true && existsSync(file))
     throw new FsError('EEXIST', 'dump', { path: file, why: 'give --replace to replace it' });
@@ -54,7 +58,7 @@ async function dumpToFile(run: MountedRun, { replace }: Options, file: string): 
   try {
     let size = 0;
     try {
-      const counts = await writeDump(run, async (chunk) => {
+      const counts = await writeDump(run, from, async (chunk) => {
         for (let done = 0; done < chunk.length; ) done += (await handle.write(chunk, done)).bytesWritten;
         size += chunk.length;
       });
@@ -71,11 +75,16 @@ async function dumpToFile(run: MountedRun, { replace }: Options, file: string): 
   }
 }
 
-async function writeDump(run: MountedRun, write: (chunk: Buffer) => Promise<void>): Promise<Counts> {
+async function writeDump(
+  run: MountedRun,
+  from: string,
+  write: (chunk: Buffer) => Promise<void>,
+): Promise<Counts> {
   const progress = showProgress(run.out, { label: 'dump', unit: 'bytes' });
   const total = usedBytes(run.fs);
   try {
     const { counts, chunks } = dumpTree(run.fs, {
+      from: run.fs.realpathSync(clusterPath(from)),
       signal: run.signal,
       onProgress: ({ bytes }) => progress.update(bytes, Math.max(total, bytes)),
     });

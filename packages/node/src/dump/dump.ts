@@ -20,6 +20,8 @@ export interface Counts {
 export const noCounts = (): Counts => ({ files: 0, directories: 0, symlinks: 0, links: 0, bytes: 0 });
 
 interface DumpOptions {
+  /** The directory whose tree is dumped: its path, without symlinks. */
+  readonly from: string;
   readonly signal: AbortSignal;
   readonly onProgress: (counts: Counts) => void;
 }
@@ -97,9 +99,11 @@ async function waitForTaker({ flow, archive }: Dump): Promise<void> {
 
 async function fill(dump: Dump): Promise<void> {
   const { fs, archive, options, counts } = dump;
-  addEntry(dump, { name: './', type: 'directory' }, fs.lstatSync('/'), { comment: dumpComment });
+  const stats = fs.lstatSync(options.from);
+  if (!stats.isDirectory()) throw new FsError('ENOTDIR', 'dump', { path: options.from });
+  addEntry(dump, { name: './', type: 'directory' }, stats, { comment: dumpComment });
   counts.directories++;
-  const waiting = ['/'];
+  const waiting = [options.from];
   for (let directory = waiting.pop(); directory !== undefined; directory = waiting.pop()) {
     for (const name of namesIn(fs, directory)) {
       options.signal.throwIfAborted();
@@ -111,6 +115,9 @@ async function fill(dump: Dump): Promise<void> {
   }
   archive.finalize();
 }
+
+/** The name of an entry: from the directory that is dumped on. */
+const entryName = ({ options: { from } }: Dump, path: string): string => `./${posix.relative(from, path)}`;
 
 /** None when the directory went meanwhile. */
 function namesIn(fs: ClusterFs, directory: string): string[] {
@@ -125,7 +132,7 @@ function namesIn(fs: ClusterFs, directory: string): string[] {
 /** Adds what is at the path; nothing when it went meanwhile. */
 async function addPath(dump: Dump, path: string): Promise<'directory' | 'other'> {
   const { fs, counts, named } = dump;
-  const name = `.${path}`;
+  const name = entryName(dump, path);
   for (;;) {
     const stats = fs.lstatSync(path, { throwIfNoEntry: false });
     if (stats === undefined) return 'other';
@@ -152,7 +159,7 @@ async function addPath(dump: Dump, path: string): Promise<'directory' | 'other'>
 function addSymlink(dump: Dump, path: string, stats: Stats): boolean {
   try {
     const linkname = dump.fs.readlinkSync(path);
-    addEntry(dump, { name: `.${path}`, type: 'symlink', linkname }, stats);
+    addEntry(dump, { name: entryName(dump, path), type: 'symlink', linkname }, stats);
   } catch (error) {
     if (isMissing(error)) return false;
     throw error;
@@ -177,7 +184,7 @@ async function addFile(dump: Dump, path: string): Promise<boolean> {
 async function addContent(dump: Dump, path: string, reading: Reading): Promise<void> {
   const { options, counts, flow } = dump;
   const { stats, size, pieces } = reading;
-  const name = `.${path}`;
+  const name = entryName(dump, path);
   const data = pieces?.reduce((sum, { length }) => sum + length, 0) ?? size;
   const map = pieces === undefined ? undefined : encodeSparseMap(pieces, size);
   const { dir, base } = posix.parse(name);

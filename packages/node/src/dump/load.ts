@@ -6,6 +6,7 @@
  * symlink.
  */
 import { randomBytes } from 'node:crypto';
+import type { Stats } from 'node:fs';
 import { posix } from 'node:path';
 import { type ClusterFs, FsError } from 'cluster-fs';
 import { type Counts, noCounts } from './dump.ts';
@@ -15,6 +16,8 @@ import { damaged, secondsFor } from './format.ts';
 export interface LoadOptions {
   readonly into: string;
   readonly replace: boolean;
+  /** What is there already stays as it is, and is no error. */
+  readonly keep: boolean;
   /** Whether owners are set: who is not root may not give files away. */
   readonly owners: boolean;
   readonly signal: AbortSignal;
@@ -27,6 +30,8 @@ interface Load {
   readonly counts: Counts;
   /** Directories of the dump by their paths; they get their attributes at the end. */
   readonly directories: Map<string, DumpEntry>;
+  /** Those of them that were there before: with `keep` their attributes stay. */
+  readonly found: Set<string>;
 }
 
 /**
@@ -39,13 +44,15 @@ export async function loadTree(
   source: AsyncIterable<Buffer>,
   options: LoadOptions,
 ): Promise<Counts> {
-  const load: Load = { fs, options, counts: noCounts(), directories: new Map() };
+  const load: Load = { fs, options, counts: noCounts(), directories: new Map(), found: new Set() };
   for await (const entry of entriesOf(source, options)) {
     options.signal.throwIfAborted();
     await loadEntry(load, entry);
   }
   // Those below first: a directory that may not be written is not written any more by then.
-  for (const [path, entry] of [...load.directories].reverse()) await setAttributes(load, path, entry);
+  for (const [path, entry] of [...load.directories].reverse()) {
+    if (!(options.keep && load.found.has(path))) await setAttributes(load, path, entry);
+  }
   return load.counts;
 }
 
@@ -59,8 +66,13 @@ async function loadEntry(load: Load, entry: DumpEntry): Promise<void> {
   }
   assertInDirectory(load, path);
   const there = fs.lstatSync(path, { throwIfNoEntry: false });
-  if (there !== undefined && !options.replace)
-    throw new FsError('EEXIST', 'load', { path, why: 'give --replace to replace it' });
+  if (there !== undefined && options.keep && isSameKind(there, entry)) return;
+  if (there !== undefined && !options.replace) {
+    const why = options.keep
+      ? 'it is another kind of thing'
+      : 'give --replace to replace it, --keep to keep it';
+    throw new FsError('EEXIST', 'load', { path, why });
+  }
   if (there?.isDirectory() === true) throw new FsError('EISDIR', 'load', { path });
   if (entry.type === 'file') {
     // One that others see keeps its inode, so that open views of it move on, unless it has other names.
@@ -82,11 +94,16 @@ async function loadEntry(load: Load, entry: DumpEntry): Promise<void> {
   }
 }
 
+/** A link may be another name of a file or of a symlink. */
+const isSameKind = (there: Stats, { type }: DumpEntry): boolean =>
+  type === 'link' ? !there.isDirectory() : type === 'file' ? there.isFile() : there.isSymbolicLink();
+
 async function makeDirectory(
-  { fs, directories, options }: Load,
+  { fs, directories, found, options }: Load,
   path: string,
   entry: DumpEntry,
 ): Promise<void> {
+  if (fs.lstatSync(path, { throwIfNoEntry: false })?.isDirectory() === true) found.add(path);
   if (entry.names.length === 0) {
     await fs.promises.mkdir(path, { recursive: true });
   } else {

@@ -3,7 +3,7 @@ import { randomBytes } from 'node:crypto';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import type { ClusterFs } from 'cluster-fs';
+import { type ClusterFs, mount } from 'cluster-fs';
 import { expect, onTestFinished, test } from 'vitest';
 import { mountForTest, type NodeProcess, startNodeProcess } from '../chaos/node-process.ts';
 import { cutPower, never, storeReport } from './power.ts';
@@ -46,6 +46,39 @@ test('a view that stores and closes while its file is being stored', async () =>
   await node.start();
   const again = await mountForTest(node);
   expect((await again.promises.readFile('/file')).equals(content)).toBe(true);
+}, 60_000);
+
+test('a file that is removed while a view of it is opened is not another file', async () => {
+  const { node, fs } = await start();
+  // Who cannot wait for pages gets a view when all are there: that takes many turns of the node.
+  const pinned = await mount(node.url, { mode: 'pinned' });
+  onTestFinished(() => pinned.unmount());
+  const content = randomBytes(16 * MiB);
+  let opened = 0;
+  for (let attempt = 0; attempt < 8; attempt++) {
+    await fs.promises.writeFile('/file', content);
+    await fs.evict('/file');
+    const { ino } = fs.statSync('/file');
+    const opening = pinned.map('/file').catch((error: NodeJS.ErrnoException) => {
+      // It was too late.
+      expect(error.code).toBe('ENOENT');
+    });
+    await turns(fs, attempt);
+    await fs.promises.unlink('/file');
+    const others = Array.from({ length: 20 }, (_, i) => `/other-${i}`);
+    for (const other of others) await fs.promises.writeFile(other, other);
+    const view = await opening;
+    if (view !== undefined) {
+      opened++;
+      expect(others.map((other) => fs.statSync(other).ino)).not.toContain(ino);
+      expect(Buffer.compare(view.bytes, content), `attempt ${attempt}`).toBe(0);
+      view.close();
+    }
+    for (const other of others) await fs.promises.unlink(other);
+  }
+  expect(opened).toBeGreaterThan(0);
+  expect(await fs.check()).toEqual([]);
+  expect(node.errors).toEqual([]);
 }, 60_000);
 
 test('a file that is evicted while it is being stored is as it was written', async () => {

@@ -41,9 +41,11 @@ export async function reserve(
     await next;
   }
   await c.evictor?.makeRoom(pages);
-  return c.journal.mutate(() => ({
-    runs: takePages(c, pages, session.reservations).left.map((r) => ({ ...r })),
-  }));
+  return c.journal.mutate(() => {
+    // Nobody would give back what a session gets that has ended meanwhile.
+    if (session.ended) throw new FsError('ECONNRESET', 'write');
+    return { runs: takePages(c, pages, session.reservations).left.map((r) => ({ ...r })) };
+  });
 }
 
 export function unreserve(c: Coordinator, session: Session, { runs }: Event<'unreserve'>): void {

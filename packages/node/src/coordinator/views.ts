@@ -40,13 +40,16 @@ export async function lease(
   if (ino === 0) throw fail('ENOENT');
   if (isDirectory(c.inode(ino).mode)) throw fail('EISDIR');
   if (!mayAccess(c.segment, ino, session.credentials, mode === 'rw' ? 6 : 4)) throw fail('EACCES');
-  // Who cannot wait for pages is given none that are absent, nor is anybody in a file whose holes are filled.
-  if (session.userfault === undefined || (mode === 'rw' && hasHoles(c, ino)))
-    await c.pager?.fetch(ino, wholeFile);
-  if (mode === 'rw') await c.evictor?.makeRoom(pagesFor(c.inode(ino).size) - c.inode(ino).pages);
-  const open = () => c.journal.mutate(() => grant(c, session, ino, request));
-  const mayBlock = mode === 'rw' && session.userfault === undefined;
-  return mayBlock ? afterRecalls(c, ino, session, open) : c.exclusive(ino, open);
+  // What was looked at here must be what is mapped in the end, and not the next user of its number.
+  return c.keeping(ino, async () => {
+    // Who cannot wait for pages gets none that are absent, nor does anybody in a file whose holes are filled.
+    if (session.userfault === undefined || (mode === 'rw' && hasHoles(c, ino)))
+      await c.pager?.fetch(ino, wholeFile);
+    if (mode === 'rw') await c.evictor?.makeRoom(pagesFor(c.inode(ino).size) - c.inode(ino).pages);
+    const open = () => c.journal.mutate(() => grant(c, session, ino, request));
+    const mayBlock = mode === 'rw' && session.userfault === undefined;
+    return mayBlock ? afterRecalls(c, ino, session, open) : c.exclusive(ino, open);
+  });
 }
 
 const hasHoles = (c: Coordinator, ino: number): boolean => {

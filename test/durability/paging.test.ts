@@ -20,7 +20,7 @@ interface StoreStatus {
   readonly absentBytes: number;
   readonly faults: number;
   readonly fetchedBytes: number;
-  readonly damage: readonly { readonly ino: number; readonly bytes: number }[];
+  readonly damage: readonly { readonly ino: number; readonly path: string; readonly bytes: number }[];
 }
 
 const storeOf = async (fs: ClusterFs): Promise<StoreStatus> =>
@@ -132,7 +132,7 @@ test('damage is EIO for what it hit, SIGBUS for who touches it, and nothing for 
   );
   const { ino } = await handle.stat();
   await handle.close();
-  expect((await storeOf(fs)).damage).toEqual([{ ino, bytes: pageSize }]);
+  expect((await storeOf(fs)).damage).toEqual([{ ino, path: '/hit', bytes: pageSize }]);
 
   const toucher = spawn(process.execPath, [programPath('../durability/toucher.mjs'), node.url, '/hit']);
   let stderr = '';
@@ -148,5 +148,6 @@ test('damage is EIO for what it hit, SIGBUS for who touches it, and nothing for 
   await fs.promises.writeFile('/hit', bytes);
   expect(fs.readFileSync('/hit').equals(bytes)).toBe(true);
   await fs.sync('/hit');
+  expect((await storeOf(fs)).damage).toEqual([]);
   expect(await fs.check()).toEqual([]);
 }, 30_000);

@@ -74,7 +74,8 @@ test('data is cut: what lay before the cut is whole, the rest is EIO until it is
   truncateSync(join(store, 'data'), statSync(join(store, 'data')).size - 4096 - 10);
   await node.start();
   const fs = await mountForTest(node);
-  const damaged = { code: 'EIO', path: join(store, 'data') };
+  const why = expect.stringContaining(join(store, 'data'));
+  const damaged = { code: 'EIO', path: '/second', why };
   await expect(fs.promises.readFile('/second')).rejects.toMatchObject(damaged);
   expect((await fs.promises.readFile('/first')).equals(content)).toBe(true);
   await fs.promises.writeFile('/second', content);

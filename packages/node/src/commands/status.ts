@@ -94,7 +94,10 @@ function storeText({ store }: StatusReport): string {
       : `${count(dirtyFiles, 'file')} changed, the first ${formatDuration(oldestDirtyMs)} ago`;
   const absent = absentBytes === 0 ? [] : [`${formatSize(absentBytes)} not in memory`];
   const failed = failure === null ? [] : [`NOT WRITTEN: ${failure}`];
-  const damaged = damage.map(({ ino, bytes }) => `DAMAGED: ${formatSize(bytes)} of inode ${ino}`);
+  const damaged = damage.map(
+    ({ ino, path: name, bytes }) =>
+      `DAMAGED: ${formatSize(bytes)} of ${name === undefined ? `inode ${ino}` : printable(name)}`,
+  );
   return [path, waiting, ...absent, ...failed, ...damaged].join('; ');
 }
 

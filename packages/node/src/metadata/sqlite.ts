@@ -11,7 +11,7 @@ import { layout } from 'cluster-fs/segment';
 import { dataSync } from '../store/file-calls.ts';
 import { extentPages, type StoredExtent } from '../store/stored.ts';
 import { Ballast } from './ballast.ts';
-import type { Change, DurableRow, HeldRow, InodeRow, MetadataStore, SessionRow } from './store.ts';
+import type { Change, DirentRow, DurableRow, HeldRow, InodeRow, MetadataStore, SessionRow } from './store.ts';
 import { StoredCache } from './stored-cache.ts';
 
 /** The log goes back into the database when it has this many pages. */
@@ -166,6 +166,7 @@ type Readers = Pick<
   | 'inodes'
   | 'inode'
   | 'dirents'
+  | 'nameOf'
   | 'sessions'
   | 'held'
   | 'stored'
@@ -186,6 +187,7 @@ function readersOf(db: Database.Database): Readers {
     `SELECT file_page AS filePage, count, place, sums FROM stored
      WHERE ino = ? AND file_page > ? AND file_page < ? AND file_page + count > ? ORDER BY file_page`,
   );
+  const nameOf = db.prepare<[number], DirentRow>('SELECT parent, name, ino FROM dirent WHERE ino = ?');
   const durable = db.prepare<[number], DurableRow>(
     'SELECT ino, generation, size, mtime_ms AS mtimeMs FROM durable WHERE ino = ?',
   );
@@ -202,6 +204,7 @@ function readersOf(db: Database.Database): Readers {
       const rows = db.prepare<[], [number, string, number]>('SELECT parent, name, ino FROM dirent').raw();
       for (const [parent, name, ino] of rows.iterate()) yield { parent, name, ino };
     },
+    nameOf: (ino) => nameOf.get(ino),
     sessions: () => db.prepare<[], SessionRow>('SELECT id, pid, start_time AS startTime FROM session').all(),
     held: () => db.prepare<[], HeldRow>('SELECT id, page, count, reason FROM held ORDER BY id').all(),
     stored: (ino) => stored.all(ino).map(storedOf),

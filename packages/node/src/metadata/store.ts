@@ -110,6 +110,8 @@ export interface MetadataStore {
   inodes(): Iterable<InodeRow>;
   inode(ino: number): InodeRow | undefined;
   dirents(): Iterable<DirentRow>;
+  /** One name of an inode; looks at all names there are. */
+  nameOf(ino: number): DirentRow | undefined;
   sessions(): SessionRow[];
   held(): HeldRow[];
   /** What is stored of a file, in the order of its pages. */

@@ -28,6 +28,7 @@ import {
   isFile,
   pageSize,
   readInode,
+  rootIno,
   type Segment,
   setAbsent,
 } from 'cluster-fs/segment';
@@ -55,13 +56,20 @@ interface Stream {
   ahead: number;
 }
 
+export interface Damage {
+  readonly ino: number;
+  /** One of its names; undefined when it has none any more. */
+  readonly path: string | undefined;
+  readonly bytes: number;
+}
+
 export interface PagerReport {
   readonly absentBytes: number;
   /** Touches of views that waited for a page. */
   readonly faults: number;
   readonly fetchedBytes: number;
   /** Files and bytes of them that could not be read back as they were written. */
-  readonly damage: readonly { readonly ino: number; readonly bytes: number }[];
+  readonly damage: readonly Damage[];
 }
 
 interface PagerParts {
@@ -96,8 +104,18 @@ export class Pager {
       absentBytes: this.absentPages * pageSize,
       faults: this.#faults,
       fetchedBytes: this.#fetchedPages * pageSize,
-      damage: [...this.#damage].map(([ino, pages]) => ({ ino, bytes: pages.size * pageSize })),
+      damage: [...this.#damage].flatMap(([ino, pages]) => this.#damageOf(ino, pages)),
     };
+  }
+
+  /** None when it was removed, or has new content where it was damaged. */
+  #damageOf(ino: number, pages: Set<number>): Damage[] {
+    const isThere = readInode(this.#c.segment, ino, new InodeCopy());
+    const extents = isThere ? this.#c.extents(ino) : [];
+    for (const page of pages) if (this.absentOf(clip(extents, page, 1)).length === 0) pages.delete(page);
+    if (pages.size > 0) return [{ ino, path: pathOf(this.#store, ino), bytes: pages.size * pageSize }];
+    this.#damage.delete(ino);
+    return [];
   }
 
   get absentPages(): number {
@@ -296,9 +314,21 @@ export class Pager {
     for (const filePage of bad) known.add(filePage);
     this.#damage.set(ino, known);
     const offset = Math.min(...bad) * pageSize;
-    const why = `the store is damaged at byte ${offset} of inode ${ino}`;
-    return new FsError('EIO', 'read', { path: this.#file.path, why });
+    const path = pathOf(this.#store, ino) ?? `inode ${ino}`;
+    const why = `byte ${offset} is not in ${this.#file.path} as it was written`;
+    return new FsError('EIO', 'read', { path, why });
   }
+}
+
+function pathOf(store: MetadataStore, ino: number): string | undefined {
+  const names: string[] = [];
+  for (let at = ino; at !== rootIno; ) {
+    const row = store.nameOf(at);
+    if (row === undefined) return undefined;
+    names.unshift(row.name);
+    at = row.parent;
+  }
+  return `/${names.join('/')}`;
 }
 
 function wake(view: View, { from, count }: Range): void {

@@ -3,7 +3,7 @@
  * into the process.
  */
 import { execFileSync } from 'node:child_process';
-import { mkdtempSync, readFileSync, rmSync, statSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -53,6 +53,10 @@ export interface Recorder {
   /** Bytes of the log: all that was done before this is before it. */
   position(): number;
   calls(): Call[];
+  /** Lets the process die right behind a call: 0 is the next. */
+  killBehind(calls: number): void;
+  /** Whether the process lives on; then nobody dies any more. */
+  spared(): boolean;
   close(): void;
 }
 
@@ -61,13 +65,28 @@ export function startRecorder(directory: string): Recorder {
   const home = mkdtempSync(join(tmpdir(), 'clusterfs-recorder-'));
   const library = join(home, 'recorder.so');
   const log = join(home, 'log');
+  const countdown = join(home, 'countdown');
   const source = fileURLToPath(new URL('recorder.cc', import.meta.url));
   const flags = ['-std=c++17', '-D_GNU_SOURCE', '-O1', '-shared', '-fPIC'];
   execFileSync(process.env.CXX ?? 'g++', [...flags, '-o', library, source]);
   return {
-    env: { LD_PRELOAD: library, CLUSTERFS_RECORD_DIRECTORY: directory, CLUSTERFS_RECORD_LOG: log },
+    env: {
+      LD_PRELOAD: library,
+      CLUSTERFS_RECORD_DIRECTORY: directory,
+      CLUSTERFS_RECORD_LOG: log,
+      CLUSTERFS_RECORD_COUNTDOWN: countdown,
+    },
     position: () => statSync(log).size,
     calls: () => readCalls(readFileSync(log)),
+    killBehind(calls) {
+      writeFileSync(`${countdown}.new`, Uint32Array.of(calls));
+      renameSync(`${countdown}.new`, countdown);
+    },
+    spared() {
+      const isThere = existsSync(countdown);
+      rmSync(countdown, { force: true });
+      return isThere;
+    },
     close: () => rmSync(home, { recursive: true, force: true }),
   };
 }

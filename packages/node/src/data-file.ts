@@ -49,6 +49,20 @@ export class DataFile {
     for (const { page, count } of runs) native.punchHole(this.fd, page * pageSize, count * pageSize);
   }
 
+  /** The parts of `runs` that are no holes. */
+  written(runs: readonly Run[]): Run[] {
+    const found: Run[] = [];
+    for (const { page, count } of runs) {
+      const end = (page + count) * pageSize;
+      for (let at = page * pageSize; at < end; ) {
+        const data = Math.min(end, native.seekData(this.fd, at) ?? end);
+        at = Math.min(end, native.seekHole(this.fd, data) ?? end);
+        if (at > data) found.push({ page: data / pageSize, count: (at - data) / pageSize });
+      }
+    }
+    return found;
+  }
+
   /** Takes memory for pages that are stored to directly: a full tmpfs is ENOSPC here and not SIGBUS there. */
   allocate(runs: readonly Run[]): void {
     for (const [i, { page, count }] of runs.entries()) {

@@ -308,8 +308,16 @@ function adopt(c: Coordinator, { held, orphans, unresolved }: Recovered): void {
   for (const { id, pid, startTime } of unresolved) c.unresolved.set(id, { pid, startTime });
   for (const ino of orphans) c.orphans.add(ino);
   for (const { id, runs } of held) c.holdBack(id, runs);
-  // What is in no file and not held is of nobody: a write or a move that did not get to its end.
-  c.data.punch([...c.writer.pages.freeRuns()]);
+  // What is in no file and not held is of nobody: a write or a move that did not get to its end, or what was
+  // freed by a commit that the last node did not live to publish. Who has not come back reads what it
+  // published, and must not read zeros there, or another file.
+  const free = [...c.writer.pages.freeRuns()];
+  if (c.unresolved.size === 0) c.data.punch(free);
+  else
+    c.holdBack(
+      undefined,
+      c.data.written(free).map((run) => c.writer.pages.take(run)),
+    );
   resolveDead(c);
   if (c.unresolved.size === 0) c.nobodyLeft();
   c.journal.flush();

@@ -224,8 +224,11 @@ export class Coordinator {
     });
   }
 
-  /** Keeps pages back that recovery found held, until the sessions of before are resolved. */
-  holdBack(heldId: number, runs: readonly Run[]): void {
+  /**
+   * Keeps pages back that recovery found held, or written and in no file, until the sessions of before are
+   * resolved. Requires: they are taken.
+   */
+  holdBack(heldId: number | undefined, runs: readonly Run[]): void {
     this.writer.count('heldPages', pageCountOf(runs));
     this.limbo.push({ heldId, runs, ino: 0, path: '', sinceMs: this.now(), parties: new Set() });
   }

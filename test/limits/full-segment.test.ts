@@ -4,7 +4,8 @@
  */
 import { type ClusterFs, mount } from 'cluster-fs';
 import { describe, expect, onTestFinished, test } from 'vitest';
-import { startNodeProcess } from '../chaos/node-process.ts';
+import { startChild } from '../chaos/children.ts';
+import { type NodeProcess, startNodeProcess } from '../chaos/node-process.ts';
 
 const MiB = 2 ** 20;
 const segmentBytes = 16 * MiB;
@@ -85,6 +86,41 @@ describe('a full segment', () => {
   });
 }, 30_000);
 
+describe('pages that a stopped client maps', () => {
+  test('are waited for: it goes on, and who wants them gets them', async () => {
+    const { fs, onlooker } = await leaveToOnlooker();
+    const written = fs.promises.writeFile('/other', Buffer.alloc(8 * MiB, 3));
+    for (let i = 0; i < 5; i++) expect((await fs.status()).quarantinedBytes).toBe(12 * MiB);
+    onlooker.process.kill('SIGCONT');
+    await written;
+    expect((await fs.promises.readFile('/other')).equals(Buffer.alloc(8 * MiB, 3))).toBe(true);
+    expect(await fs.check()).toEqual([]);
+  });
+
+  test('are waited for a moment only: it stays stopped, and who wants them is refused', async () => {
+    const { fs, onlooker } = await leaveToOnlooker();
+    const write = () => fs.promises.writeFile('/other', Buffer.alloc(8 * MiB, 3));
+    await expect(write()).rejects.toMatchObject(full);
+    // Nobody is waited for twice.
+    const started = performance.now();
+    await expect(write()).rejects.toMatchObject(full);
+    expect(performance.now() - started).toBeLessThan(500);
+    onlooker.process.kill('SIGCONT');
+    await expect.poll(write).toBe(undefined);
+    expect(await fs.check()).toEqual([]);
+  });
+
+  async function leaveToOnlooker() {
+    const { fs, node } = await start(segmentBytes);
+    await fs.promises.writeFile('/file', Buffer.alloc(12 * MiB, 1));
+    const onlooker = startChild('onlooker.mjs', [node.url]);
+    await onlooker.hear('ready');
+    onlooker.process.kill('SIGSTOP');
+    await fs.promises.truncate('/file', 0);
+    return { fs, onlooker };
+  }
+}, 30_000);
+
 test('a file may be as large as the segment', async () => {
   const { fs } = await start(segmentBytes);
   const content = Buffer.alloc(segmentBytes, 'all of it ');
@@ -105,11 +141,11 @@ test('a file may be as large as the segment', async () => {
   expect(await fs.check()).toEqual([]);
 }, 30_000);
 
-async function start(memory: number): Promise<{ fs: ClusterFs }> {
+async function start(memory: number): Promise<{ fs: ClusterFs; node: NodeProcess }> {
   const node = await startNodeProcess({ memory });
   const fs = await mount(node.url);
   onTestFinished(() => fs.unmount());
-  return { fs };
+  return { fs, node };
 }
 
 /** Files of about a megabyte until there is no room for one more, then of a page. */

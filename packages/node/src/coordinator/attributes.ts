@@ -4,9 +4,11 @@
  */
 import { FsError, type Reply, type Request } from '@cluster-fs/transport';
 import { counter, fileType, isDirectory, isFile, mayAccess, setCounter, walk } from 'cluster-fs/segment';
-import { handleOf, resize } from './content.ts';
+import { assertFits, handleOf, pagesFor, resize } from './content.ts';
 import type { Coordinator } from './coordinator.ts';
+import { isMappedToWrite } from './holes.ts';
 import { assertMayChange } from './open.ts';
+import { makeRoom } from './room.ts';
 import type { Session } from './session.ts';
 import { changeLayout } from './settled.ts';
 
@@ -20,7 +22,10 @@ export async function setAttributes(
   const { syscall, path } = request;
   assertMayChange(session, syscall, path);
   const target = findTarget(c, session, request);
-  if (request.size === undefined) return c.journal.mutate(() => change(c, target, request));
+  const { size } = request;
+  if (size === undefined) return c.journal.mutate(() => change(c, target, request));
+  assertFits(c, size, syscall, target.path);
+  if (isMappedToWrite(c, target.ino)) await makeRoom(c, pagesFor(size) - c.inode(target.ino).pages);
   return changeLayout(c, { session }, target.ino, () => change(c, target, request));
 }
 

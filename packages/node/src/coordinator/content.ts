@@ -17,16 +17,12 @@ import { assertNoPinnedWriter } from './pinned.ts';
 import type { Asker } from './recall.ts';
 import { changeExtents } from './remap.ts';
 import { consume, giveBack, takePages } from './reserve.ts';
+import { makeRoom } from './room.ts';
 import { clip, coalesce, layOut, merge, pageCountOf, splice } from './runs.ts';
 import type { Grant, Handle, Session } from './session.ts';
 import { changeLayout } from './settled.ts';
 
 export const pagesFor = (size: number): number => Math.ceil(size / pageSize);
-
-/**
- * Commits that a reservation waits for: one that frees a file, and the one that frees its pages behind it.
- */
-const commitsToWaitFor = 3;
 
 export async function reserve(
   c: Coordinator,
@@ -34,13 +30,7 @@ export async function reserve(
   { pages }: Request<'reserve'>,
 ): Promise<Reply<'reserve'>> {
   assertMayChange(session, 'write');
-  for (let waited = 0; ; waited++) {
-    // What was removed or given back just now is free with the next commit.
-    const next = pages > c.writer.pages.free && waited < commitsToWaitFor ? c.journal.nextFlush() : undefined;
-    if (next === undefined) break;
-    await next;
-  }
-  await c.evictor?.makeRoom(pages);
+  await makeRoom(c, pages);
   return c.journal.mutate(() => {
     // Nobody would give back what a session gets that has ended meanwhile.
     if (session.ended) throw new FsError('ECONNRESET', 'write');
@@ -223,7 +213,7 @@ export async function writeBegin(
     const grant = session.grants.get(grantId);
     if (grant !== undefined) markBroken(c, grant);
   };
-  await c.evictor?.makeRoom(pagesFor(length) + 1);
+  await makeRoom(c, pagesFor(length) + 1);
   for (let extending = extendsFile(c, handle.ino, offset, length); ; extending = true) {
     const hold = await c.gate.acquire(handle.ino, extending ? 'exclusive' : 'shared', onBreak);
     // Somebody may have truncated the file while this waited.

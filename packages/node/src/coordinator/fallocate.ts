@@ -13,6 +13,7 @@ import { fillHoles, fillUnderWriters, isMappedToWrite } from './holes.ts';
 import { assertMayChange } from './open.ts';
 import { assertNoPinnedWriter } from './pinned.ts';
 import { type Cause, changeExtents } from './remap.ts';
+import { makeRoom } from './room.ts';
 import { clip, splice } from './runs.ts';
 import type { Session } from './session.ts';
 import { changeLayout } from './settled.ts';
@@ -33,7 +34,7 @@ export async function fallocate(
   // What live views are told to map must be there.
   if (request.mode === 'allocate')
     await c.pager?.fetch(target.ino, { from, count: pagesFor(offset + length) - from });
-  await c.evictor?.makeRoom(pagesWanted(c, target.ino, request));
+  await makeRoom(c, pagesWanted(c, target.ino, request));
   return changeLayout(c, { session }, target.ino, () => change(c, target, request));
 }
 

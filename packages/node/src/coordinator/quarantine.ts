@@ -8,6 +8,7 @@
  * INVARIANT: a page in quarantine is set in the bitmap, is in no extent, and has a row in `held`.
  */
 import type { Run } from '@cluster-fs/transport';
+import { pageCountOf } from './runs.ts';
 import type { Grant, View } from './session.ts';
 
 /** Whoever may still touch the pages: a view, until it acknowledged `serial`; or a write in place. */
@@ -56,6 +57,14 @@ export class Quarantine {
 
   grantLetGo(grant: Grant): void {
     this.#remove((party) => 'grant' in party && party.grant === grant);
+  }
+
+  /** How many pages were set apart after `sinceMs`: their holders may not have had the time to let go yet. */
+  leaving(sinceMs: number): number {
+    let pages = 0;
+    for (const confined of this.#confined)
+      if (confined.sinceMs > sinceMs) pages += pageCountOf(confined.runs);
+    return pages;
   }
 
   /** Resolves to true when all that is confined now (of one file) is free, or to false after `deadlineMs`. */

@@ -4,7 +4,7 @@ import { type Asker, recalling } from './recall.ts';
 import type { View } from './session.ts';
 
 /** A client that has not answered for so long is stopped, and holds nobody up. */
-const answerMs = 1000;
+export const answerMs = 1000;
 
 /**
  * Runs `change` in a commit of its own, as the only one that changes the file's layout. Pinned clients that

@@ -23,6 +23,7 @@ import { fillHoles } from './holes.ts';
 import { assertMayChange } from './open.ts';
 import { afterRecalls } from './recall.ts';
 import { changeExtents, expectAnswer } from './remap.ts';
+import { makeRoom } from './room.ts';
 import { clip, overlap, sameExtents } from './runs.ts';
 import type { Session, View } from './session.ts';
 
@@ -45,7 +46,7 @@ export async function lease(
     // Who cannot wait for pages gets none that are absent, nor does anybody in a file whose holes are filled.
     if (session.userfault === undefined || (mode === 'rw' && hasHoles(c, ino)))
       await c.pager?.fetch(ino, wholeFile);
-    if (mode === 'rw') await c.evictor?.makeRoom(pagesFor(c.inode(ino).size) - c.inode(ino).pages);
+    if (mode === 'rw') await makeRoom(c, pagesFor(c.inode(ino).size) - c.inode(ino).pages);
     const open = () => c.journal.mutate(() => grant(c, session, ino, request));
     const mayBlock = mode === 'rw' && session.userfault === undefined;
     return mayBlock ? afterRecalls(c, ino, session, open) : c.exclusive(ino, open);

@@ -16,6 +16,18 @@ import {
   requests,
   toMarkdown,
 } from '@cluster-fs/transport';
+import {
+  cacheActions,
+  cacheEvents,
+  cacheStates,
+  cacheTable,
+  directoryActions,
+  directoryGuards,
+  directoryStates,
+  directoryTable,
+  toCache,
+  toDirectory,
+} from 'cluster-fs/coherence';
 import { layout } from 'cluster-fs/segment';
 import { limitTable } from '../packages/node/src/limits.ts';
 import { storeHeader } from '../packages/node/src/store/store-file.ts';
@@ -89,6 +101,41 @@ function accessLimitTable(): string {
   return [head, '|---|--:|---|---|---|---|', ...rows, ...fixed].join('\n');
 }
 
+const wordTable = (words: Readonly<Record<string, string>>, head: string): string =>
+  [
+    `| ${head} | meaning |`,
+    '|---|---|',
+    ...Object.entries(words).map(([name, doc]) => `| ${name} | ${doc} |`),
+  ].join('\n');
+
+/** State by event: what is done, and the next state; a dot: nothing; a dash: it cannot come. */
+function cacheStepTable(): string {
+  const events = Object.keys(cacheEvents) as (keyof typeof cacheEvents)[];
+  const rows = Object.entries(cacheTable).map(([state, cells]) => {
+    const row = events.map((event) => {
+      const cell = cells[event];
+      if (cell === 'never') return '-';
+      const next = cell.next === state ? '' : `→ ${cell.next}`;
+      return [cell.actions.join(', '), next].filter((part) => part !== '').join(' ') || '·';
+    });
+    return `| **${state}** | ${row.join(' | ')} |`;
+  });
+  return [`| | ${events.join(' | ')} |`, `|---|${'---|'.repeat(events.length)}`, ...rows].join('\n');
+}
+
+function directoryStepTable(): string {
+  const rows = Object.entries(directoryTable).flatMap(([state, cells]) =>
+    Object.entries(cells).flatMap(([event, cell]) => {
+      if (cell === 'never') return [];
+      return cell.map(({ when = '', next, actions }) => {
+        const then = actions.join(', ');
+        return `| ${state} | ${event} | ${when} | ${then} | ${next === state ? '' : next} |`;
+      });
+    }),
+  );
+  return ['| state | event | if | done | next |', '|---|---|---|---|---|', ...rows].join('\n');
+}
+
 /** What each generated part says. */
 export const parts: Readonly<Record<string, () => string>> = {
   structs: () => layout.structs.map((s) => toMarkdown(s)).join('\n\n'),
@@ -98,6 +145,15 @@ export const parts: Readonly<Record<string, () => string>> = {
   limits: wireLimitTable,
   accessLimits: accessLimitTable,
   leases: leaseTable,
+  cacheStates: () => wordTable(cacheStates, 'state'),
+  cacheActions: () => wordTable(cacheActions, 'action'),
+  cacheSteps: cacheStepTable,
+  directoryStates: () => wordTable(directoryStates, 'state'),
+  directoryGuards: () => wordTable(directoryGuards, 'if'),
+  directoryActions: () => wordTable(directoryActions, 'action'),
+  directorySteps: directoryStepTable,
+  toDirectory: () => wordTable(toDirectory, 'message'),
+  toCache: () => wordTable(toCache, 'message'),
   errors: () => `An error carries: ${fieldsOf(errorReply.fields)}.`,
 };
 
@@ -107,6 +163,7 @@ export const documents = [
   'docs/store.md',
   'docs/security.md',
   'docs/leases.md',
+  'docs/coherence.md',
 ] as const;
 
 /** The text of a document with its generated parts filled anew. */

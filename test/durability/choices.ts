@@ -1,4 +1,5 @@
 /** What a disk may keep of the changes that were not flushed, when power is lost. */
+import { randomOf } from '../random.ts';
 import type { Choice } from './disk.ts';
 
 const lastOf = (groups: Parameters<Choice>[0]): number =>
@@ -16,17 +17,10 @@ export const extremes = {
 
 /** Some of each, by chance: the same for the same seed. */
 export function byChance(seed: number): Choice {
-  let state = seed >>> 0;
-  // mulberry32
-  const random = (): number => {
-    state = (state + 0x6d2b79f5) >>> 0;
-    let t = Math.imul(state ^ (state >>> 15), state | 1);
-    t ^= t + Math.imul(t ^ (t >>> 7), t | 61);
-    return ((t ^ (t >>> 14)) >>> 0) / 2 ** 32;
-  };
+  const random = randomOf(seed);
   return (groups) =>
     groups.map(({ length }) => {
-      const kind = random();
-      return kind < 0.4 ? 0 : kind < 0.8 ? length : Math.floor(random() * (length + 1));
+      const kind = random.fraction();
+      return kind < 0.4 ? 0 : kind < 0.8 ? length : random.below(length + 1);
     });
 }

@@ -21,8 +21,8 @@ const spacing = Number(process.env.CLUSTERFS_KILL_EVERY ?? 8);
 const nearPoints = 8;
 
 /**
- * Behind which call the node dies at the n-th try. A frame of SQLite's log is two calls, and the second of the
- * last one commits: while the log of an operation is short, its commit must not be passed over.
+ * Behind which call the node dies at the n-th try. A frame of SQLite's log is two calls, and the second of
+ * the last one commits: while the log of an operation is short, its commit must not be passed over.
  */
 const callOf = (n: number): number => {
   if (spacing === 1) return n;

@@ -6,10 +6,10 @@ import { answerMs } from './settled.ts';
 const commitsToWaitFor = 3;
 
 /**
- * Waits until `pages` are free, and there is memory for them, if that is a matter of moments: what was removed
- * just now is free when it is committed, and when the clients that map it have followed. Who has not answered
- * for `answerMs` is stopped, and is not waited for. ENOSPC when memory does not give way; too few free pages
- * are for whoever takes them to refuse.
+ * Waits until `pages` are free, and there is memory for them, if that is a matter of moments: what was
+ * removed just now is free when it is committed, and when the clients that map it have followed. Who has not
+ * answered for `answerMs` is stopped, and is not waited for. ENOSPC when memory does not give way;
+ * too few free pages are for whoever takes them to refuse.
  */
 export async function makeRoom(c: Coordinator, pages: number): Promise<void> {
   const endMs = performance.now() + answerMs;

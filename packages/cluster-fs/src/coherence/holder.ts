@@ -1,0 +1,207 @@
+/**
+ * A node as the user of another one's blocks: its session there, its lease, its cache.
+ *
+ *   out ──welcome──▶ in ──lease over, or welcome to another session──▶ fencing ──no copy is left──▶ out or in
+ *
+ * While links come and go within the lease, the session goes on: nothing is lost. When the lease is over, the
+ * processes have been cut off by then (`heldUntilMs` is theirs to watch, too: this node may be stopped), and
+ * what they stored and nobody wrote back is lost.
+ *
+ * INVARIANT: a copy is used only before `heldUntilMs`.
+ * INVARIANT: messages of a session are sent in that session only.
+ */
+import {
+  BlockCache,
+  type BlockId,
+  type CacheMessage,
+  type DirectoryMessage,
+  type Memory,
+} from './block-cache.ts';
+import type { CacheTable } from './cache.ts';
+import { Channel, type Envelope } from './channel.ts';
+import type { CacheId } from './directory.ts';
+import { heldUntilMs, type LeaseTimes } from './lease.ts';
+
+/** From a holder to its home, over one link. */
+export type HolderFrame<B> =
+  | {
+      readonly kind: 'hello';
+      readonly hello: number;
+      readonly session: CacheId | undefined;
+      readonly received: number;
+    }
+  | { readonly kind: 'ping'; readonly session: CacheId; readonly sentMs: number; readonly received: number }
+  | { readonly kind: 'message'; readonly envelope: Envelope<CacheMessage<B>> };
+
+/** From a home to a holder. */
+export type HomeFrame<B> =
+  | { readonly kind: 'welcome'; readonly hello: number; readonly session: CacheId; readonly received: number }
+  | { readonly kind: 'pong'; readonly session: CacheId; readonly sentMs: number; readonly received: number }
+  | { readonly kind: 'message'; readonly envelope: Envelope<DirectoryMessage<B>> };
+
+export interface HolderWorld<B> {
+  /** CLOCK_MONOTONIC. */
+  nowMs(): number;
+  /** Over the link that is up. */
+  send(frame: HolderFrame<B>): void;
+  readonly memory: Memory<B>;
+}
+
+interface Session<B> {
+  readonly id: CacheId;
+  readonly channel: Channel<CacheMessage<B>, DirectoryMessage<B>>;
+  /** When the last message was sent that was answered. */
+  answeredSentMs: number;
+}
+
+export interface HolderOptions {
+  readonly times: LeaseTimes;
+  readonly cacheTable?: CacheTable;
+}
+
+export class Holder<B> {
+  readonly #world: HolderWorld<B>;
+  readonly #times: LeaseTimes;
+  readonly #cache: BlockCache<B>;
+  /** Messages are sent once the home has said how far it has received: before, they would leave a gap. */
+  #link: 'down' | 'up' | 'welcome' = 'down';
+  #session: Session<B> | undefined;
+  /** The copies of a session before this one are still being given up. */
+  #isFencing = false;
+  /** The last one: a welcome to an earlier one is of no use any more. */
+  #hello = { number: 0, sentMs: 0 };
+  #pingSentMs = Number.NEGATIVE_INFINITY;
+
+  constructor(world: HolderWorld<B>, { times, cacheTable: table }: HolderOptions) {
+    this.#world = world;
+    this.#times = times;
+    const send = (message: CacheMessage<B>): void => this.#post(message);
+    this.#cache = new BlockCache({ memory: world.memory, send, initial: 'I', table });
+  }
+
+  get cache(): Pick<BlockCache<B>, 'state' | 'blocks'> {
+    return this.#cache;
+  }
+
+  /** Whether blocks can be asked for. */
+  get isIn(): boolean {
+    return this.#session !== undefined && !this.#isFencing;
+  }
+
+  /** Until when processes may use what is in the cache; nothing is, when undefined. */
+  get heldUntilMs(): number | undefined {
+    return this.isIn && this.#session !== undefined
+      ? heldUntilMs(this.#times, this.#session.answeredSentMs)
+      : undefined;
+  }
+
+  /** A process may not do what it wants with a block. It tries again when it is woken. */
+  fault(block: BlockId, access: 'read' | 'write'): void {
+    this.tick();
+    this.#cache.wait(block);
+    if (this.isIn) this.#cache.step(block, access);
+  }
+
+  evict(block: BlockId): void {
+    this.tick();
+    if (this.isIn) this.#cache.step(block, 'evict');
+  }
+
+  flush(block: BlockId): void {
+    this.tick();
+    if (this.isIn) this.#cache.step(block, 'flush');
+  }
+
+  /** What `drop` or `protect` began is done. */
+  done(block: BlockId, bytes: B): void {
+    // First, and then the clock: if that begins to fence the block, something else is begun for it.
+    this.#cache.step(block, 'done', bytes);
+    this.#endFencing();
+    this.tick();
+  }
+
+  linkUp(): void {
+    this.tick();
+    this.#sayHello();
+  }
+
+  linkDown(): void {
+    this.#link = 'down';
+  }
+
+  receive(frame: HomeFrame<B>): void {
+    this.tick();
+    switch (frame.kind) {
+      case 'welcome':
+        this.#welcome(frame);
+        return;
+      case 'pong':
+        if (this.#session?.id !== frame.session) return;
+        this.#session.channel.acknowledge(frame.received);
+        this.#session.answeredSentMs = Math.max(this.#session.answeredSentMs, frame.sentMs);
+        return;
+      case 'message': {
+        // Of a session that ended here while it was on its way.
+        if (!this.isIn) return;
+        const message = this.#session?.channel.arrive(frame.envelope);
+        if (message !== undefined) this.#cache.receive(message);
+      }
+    }
+  }
+
+  /** Looks at the clock. To be called every now and then, and is before anything else happens here. */
+  tick(): void {
+    const now = this.#world.nowMs();
+    const session = this.#session;
+    if (session !== undefined && now >= heldUntilMs(this.#times, session.answeredSentMs)) {
+      this.#session = undefined;
+      this.#fence();
+      if (this.#link !== 'down') this.#sayHello();
+    }
+    const { id, channel } = this.#session ?? {};
+    if (this.#link !== 'welcome' || id === undefined || channel === undefined) return;
+    if (now < this.#pingSentMs + this.#times.heartbeatMs) return;
+    this.#pingSentMs = now;
+    this.#world.send({ kind: 'ping', session: id, sentMs: now, received: channel.received });
+  }
+
+  #sayHello(): void {
+    this.#link = 'up';
+    this.#hello = { number: this.#hello.number + 1, sentMs: this.#world.nowMs() };
+    const received = this.#session?.channel.received ?? 0;
+    this.#world.send({ kind: 'hello', hello: this.#hello.number, session: this.#session?.id, received });
+  }
+
+  #welcome({ hello, session: id, received }: HomeFrame<B> & { kind: 'welcome' }): void {
+    if (hello !== this.#hello.number) return;
+    this.#link = 'welcome';
+    if (this.#session?.id === id) {
+      const { channel } = this.#session;
+      this.#session.answeredSentMs = Math.max(this.#session.answeredSentMs, this.#hello.sentMs);
+      for (const envelope of channel.resend(received)) this.#world.send({ kind: 'message', envelope });
+      return;
+    }
+    this.#session = { id, channel: new Channel(), answeredSentMs: this.#hello.sentMs };
+    this.#fence();
+  }
+
+  /** Nothing that was granted before holds. */
+  #fence(): void {
+    this.#isFencing = true;
+    for (const block of [...this.#cache.blocks.keys()]) this.#cache.step(block, 'fence');
+    this.#endFencing();
+  }
+
+  #endFencing(): void {
+    if (!this.#isFencing || this.#cache.blocks.size > 0) return;
+    this.#isFencing = false;
+    if (this.isIn) this.#cache.wakeAll();
+  }
+
+  #post(message: CacheMessage<B>): void {
+    const session = this.#session;
+    if (session === undefined) throw new Error(`${message.name} without a session`);
+    const envelope = session.channel.post(message);
+    if (this.#link === 'welcome') this.#world.send({ kind: 'message', envelope });
+  }
+}

@@ -42,8 +42,9 @@ async function run(b: Bench): Promise<void> {
     lmdb,
   };
   const step = 'create + write 1 KiB + close';
-  const few = b.pick(3000, 200);
-  const many = b.pick(10_000, 400);
+  // A round lasts some seconds: what the rounds of the others leave behind in processors and heaps goes first.
+  const few = b.pick(12_000, 200);
+  const many = b.pick(40_000, 400);
   const cases: readonly Case[] = [
     { claim: `${step}, one by one`, create: inSteps, lanes: 1, count: few, atLeast: 5000 },
     { claim: `${step}, ${depth} at a time`, create: inSteps, lanes: depth, count: many, atLeast: 20_000 },
@@ -80,7 +81,7 @@ async function measure(
   const rates = await interleave(
     { ours: rate(create.ours), node: rate(create.node), lmdb: rate(create.lmdb) },
     // The first rounds are slower: both processes compile what they run.
-    { rounds: b.pick(7, 2), warmup: b.pick(4, 1) },
+    { rounds: b.pick(5, 2), warmup: b.pick(2, 1) },
   );
   report(b, claim, rates, atLeast);
 }

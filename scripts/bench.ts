@@ -12,6 +12,7 @@ import { fork } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
 import { type Machine, machine, machineLine } from '../bench/harness/machine.ts';
 import { median } from '../bench/harness/rounds.ts';
@@ -33,6 +34,8 @@ const { values: options } = parseArgs({
     profile: { type: 'boolean', default: false },
   },
 });
+/** The kernel, and what is below a virtual machine, are busy for a while with gigabytes that were freed. */
+const restMs = 15_000;
 const resultsDirectory = join(root, 'bench/results');
 const facts = machine();
 
@@ -52,7 +55,8 @@ console.log(machineLine(facts));
 
 const rows: Row[] = [];
 const failed: string[] = [];
-for (const file of files) {
+for (const [i, file] of files.entries()) {
+  if (i > 0 && !options.quick && !interrupted) await sleep(restMs);
   if (interrupted) break;
   const beganMs = performance.now();
   process.stdout.write(`bench: ${file} ... `);

@@ -42,7 +42,7 @@ async function run(b: Bench): Promise<void> {
     lmdb,
   };
   const step = 'create + write 1 KiB + close';
-  // A round lasts some seconds: what the rounds of the others leave behind in processors and heaps goes first.
+  // A round lasts some seconds: what other rounds leave behind in processors and heaps goes first.
   const few = b.pick(12_000, 200);
   const many = b.pick(40_000, 400);
   const cases: readonly Case[] = [

@@ -16,6 +16,7 @@ import {
   requests,
   toMarkdown,
 } from '@cluster-fs/transport';
+import { peerEvents, peerLimitTable, peerProtocolVersion, peerRequests } from '@cluster-fs/transport/peer';
 import {
   cacheActions,
   cacheEvents,
@@ -101,6 +102,42 @@ function accessLimitTable(): string {
   return [head, '|---|--:|---|---|---|---|', ...rows, ...fixed].join('\n');
 }
 
+interface PeerMessage {
+  readonly id: number;
+  readonly doc: string;
+  readonly fields: Message['fields'];
+  readonly payload?: string;
+  readonly reply?: Message['fields'];
+  readonly replyPayload?: string;
+}
+
+/** A message between nodes: what it carries, and the bytes beside that. */
+const carried = (fields: Message['fields'], payload: string | undefined): string =>
+  fieldsOf(fields) + (payload === undefined ? '' : `; payload: ${payload}`);
+
+function peerRequestTable(): string {
+  const rows = Object.entries(peerRequests as Readonly<Record<string, PeerMessage>>).map(([name, m]) => {
+    const reply = carried(m.reply ?? {}, m.replyPayload);
+    return `| ${m.id} | ${name} | ${carried(m.fields, m.payload)} | ${reply} | ${m.doc} |`;
+  });
+  return ['| id | request | fields | reply | meaning |', '|--:|---|---|---|---|', ...rows].join('\n');
+}
+
+function peerEventTable(): string {
+  const rows = Object.entries(peerEvents as Readonly<Record<string, PeerMessage>>).map(
+    ([name, m]) => `| ${m.id} | ${name} | ${carried(m.fields, m.payload)} | ${m.doc} |`,
+  );
+  return ['| id | event | fields | meaning |', '|--:|---|---|---|', ...rows].join('\n');
+}
+
+function peerLimitsTable(): string {
+  const rows = Object.entries(peerLimitTable).map(
+    ([name, { value, unit, beyond, doc }]) =>
+      `| ${name} | ${value.toLocaleString('en')} ${unit} | ${beyond} | ${doc} |`,
+  );
+  return ['| limit | value | beyond it | counts |', '|---|--:|---|---|', ...rows].join('\n');
+}
+
 const wordTable = (words: Readonly<Record<string, string>>, head: string): string =>
   [
     `| ${head} | meaning |`,
@@ -152,6 +189,10 @@ export const parts: Readonly<Record<string, () => string>> = {
   directoryGuards: () => wordTable(directoryGuards, 'if'),
   directoryActions: () => wordTable(directoryActions, 'action'),
   directorySteps: directoryStepTable,
+  peerVersion: () => `Version ${peerProtocolVersion}.`,
+  peerRequests: peerRequestTable,
+  peerEvents: peerEventTable,
+  peerLimits: peerLimitsTable,
   toDirectory: () => wordTable(toDirectory, 'message'),
   toCache: () => wordTable(toCache, 'message'),
   errors: () => `An error carries: ${fieldsOf(errorReply.fields)}.`,
@@ -164,6 +205,7 @@ export const documents = [
   'docs/security.md',
   'docs/leases.md',
   'docs/coherence.md',
+  'docs/peer-protocol.md',
 ] as const;
 
 /** The text of a document with its generated parts filled anew. */

@@ -30,12 +30,18 @@ const header = struct('frame header', 8, {
 const packr = new Packr({ useRecords: false, encodeUndefinedAsNil: true });
 const unpackr = new Unpackr({ useRecords: false, mapsAsObjects: true });
 
-/** The frame of `body`, header included. */
-export function encodeFrame(body: readonly unknown[], descriptorCount: number): Uint8Array {
+/** A message in msgpack, EMSGSIZE beyond `mostBytes`. The memory is used again for the next one. */
+export function packBody(body: readonly unknown[], mostBytes: number): Buffer {
   const packed = packr.pack(body);
-  if (packed.length > limits.frameBytes) {
+  if (packed.length > mostBytes) {
     throw new FsError('EMSGSIZE', 'send', { why: `${packed.length} bytes in one message` });
   }
+  return packed;
+}
+
+/** The frame of `body`, header included. */
+export function encodeFrame(body: readonly unknown[], descriptorCount: number): Uint8Array {
+  const packed = packBody(body, limits.frameBytes);
   const frame = Buffer.allocUnsafe(header.size + packed.length);
   Object.assign(header.bind(viewOf(frame)).at(0), { length: packed.length, descriptorCount });
   frame.set(packed, header.size);
@@ -108,7 +114,8 @@ export class FrameReader {
   }
 }
 
-function decodeBody(packed: Buffer): readonly unknown[] {
+/** The message in these bytes, which nothing of it points into. Throws EPROTO when there is none. */
+export function decodeBody(packed: Uint8Array): readonly unknown[] {
   let body: unknown;
   try {
     // Byte strings of the result must not point into the receive buffer.

@@ -1,0 +1,89 @@
+/** What two nodes must agree on before either trusts the other with anything; and what to say when not. */
+import { type ErrorCode, FsError } from '../errors.ts';
+import type { PeerIdentity } from './peer-messages.ts';
+
+/** Who is expected at the other end. */
+export interface ExpectedPeer {
+  readonly nodeId?: number;
+  readonly name?: string;
+}
+
+interface Claim {
+  readonly mine: PeerIdentity;
+  readonly theirs: PeerIdentity;
+  /** The name in the peer's certificate, where there is one. */
+  readonly certified: string | undefined;
+  readonly url: string;
+}
+
+/** @throws FsError EACCES when the other node is none of this cluster, or not who it says. */
+export function checkIdentity({ mine, theirs, certified, url }: Claim): void {
+  if (Buffer.compare(mine.clusterId, theirs.clusterId) !== 0) {
+    throw new FsError('EACCES', 'hello', {
+      path: url,
+      why:
+        'the nodes belong to different clusters: look at the address, and at the cluster that each was ' +
+        'started for',
+    });
+  }
+  if (certified !== undefined && certified !== theirs.name) {
+    throw new FsError('EACCES', 'hello', {
+      path: url,
+      why:
+        `node '${theirs.name}' shows a certificate of '${certified}': start it with that name, or make it ` +
+        `one with: clusterfs cert node ${theirs.name}`,
+    });
+  }
+}
+
+/** @throws FsError EACCES when another node answers than was looked for. */
+export function checkExpected(expect: ExpectedPeer, { nodeId, name }: PeerIdentity, url: string): void {
+  if (expect.nodeId !== undefined && expect.nodeId !== nodeId) {
+    const why = `node ${nodeId} ('${name}') answers where node ${expect.nodeId} is expected`;
+    throw new FsError('EACCES', 'hello', { path: url, why });
+  }
+  if (expect.name !== undefined && expect.name !== name) {
+    const why = `node '${name}' answers where '${expect.name}' is expected`;
+    throw new FsError('EACCES', 'hello', { path: url, why });
+  }
+}
+
+const mismatch = 'look that both nodes have the same kind of security, and the same token or authority';
+
+/** An error of a socket whose peer is not known yet, so that it says what to do. */
+export function explainFailure(error: Error, url: string): FsError {
+  if (error instanceof FsError && error.code !== 'ECONNRESET') return error;
+  const cause = causeOf(error);
+  const { code = '', message } = cause as NodeJS.ErrnoException;
+  const said = firstLine(message);
+  if (/WRONG_VERSION_NUMBER|PACKET_LENGTH_TOO_LONG|UNEXPECTED_MESSAGE|HTTP_REQUEST/.test(code)) {
+    return new FsError('EPROTO', 'connect', {
+      path: url,
+      why: `the other end does not speak TLS: ${mismatch}`,
+      cause,
+    });
+  }
+  if (/EXPIRED|NOT_YET_VALID/.test(code)) {
+    const why = `a certificate is out of date, or a clock is wrong; look with: clusterfs cert show (${said})`;
+    return new FsError('EACCES', 'connect', { path: url, why, cause });
+  }
+  if (code === 'ERR_TLS_CERT_ALTNAME_INVALID') {
+    const why = `its certificate is for another host; make it one with: clusterfs cert node --host (${said})`;
+    return new FsError('EACCES', 'connect', { path: url, why, cause });
+  }
+  if (/^ERR_(SSL|TLS)_|CERT|SIGNATURE|ISSUER|CHAIN/.test(code)) {
+    return new FsError('EACCES', 'connect', { path: url, why: `${mismatch} (${said})`, cause });
+  }
+  if (code === 'ECONNRESET' || code === 'EPIPE' || code === '') {
+    const why = `the other end closed the connection before it knew us: ${mismatch} (${said})`;
+    return new FsError('ECONNRESET', 'connect', { path: url, why, cause });
+  }
+  return new FsError(code as ErrorCode, 'connect', { path: url, why: said, cause });
+}
+
+/** What the socket said, below what was made of it. */
+function causeOf(error: Error): Error {
+  return error.cause instanceof Error ? causeOf(error.cause) : error;
+}
+
+const firstLine = (message: string): string => message.split('\n')[0]?.trim() ?? '';

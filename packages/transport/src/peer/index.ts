@@ -1,0 +1,10 @@
+export { type ConnectPeerOptions, connectPeer } from './connect.ts';
+export type { ExpectedPeer } from './handshake.ts';
+export type { HeartbeatOptions } from './heartbeat.ts';
+export { type PeerAnswer, type PeerHandlers, PeerLink, type PeerRequestOptions } from './link.ts';
+export { type ListenPeersOptions, listenPeers, type PeerListener } from './listen.ts';
+export { heartbeatDefaults, peerLimits, peerLimitTable } from './peer-limits.ts';
+export * from './peer-messages.ts';
+export type { AnyPeerEvent, AnyPeerRequest, ArrivedRequest, PayloadOption } from './peer-request.ts';
+export { formatPeerUrl, type PeerAddress, parsePeerUrl } from './peer-url.ts';
+export type { PeerSecurity } from './security.ts';

@@ -1,0 +1,137 @@
+/**
+ * Frames between nodes: a header with two lengths, the body in msgpack, then the payload as it is.
+ *
+ * The payload is never packed. Where it arrived in one piece it is handed over as that piece; otherwise its
+ * pieces are put together once, in memory of its own. A header that announces more than the limits allow is
+ * refused before a byte of it is kept: a peer that nobody knows yet makes this process keep 4 KiB.
+ */
+import { struct, u32 } from '../binary.ts';
+import { FsError } from '../errors.ts';
+import { decodeBody, packBody } from '../frame.ts';
+import { peerLimits } from './peer-limits.ts';
+
+const header = struct('peer frame header', 8, {
+  length: u32('bytes of the body'),
+  payloadLength: u32('bytes of the payload'),
+});
+
+export interface OutgoingFrame {
+  /** Header and body. */
+  readonly head: Uint8Array;
+  readonly payload: Uint8Array | undefined;
+  readonly bytes: number;
+}
+
+/** The frame of a message. The payload is not copied: its bytes must stay as they are until it has left. */
+export function encodePeerFrame(body: readonly unknown[], payload: Uint8Array | undefined): OutgoingFrame {
+  const payloadLength = payload?.length ?? 0;
+  if (payloadLength > peerLimits.payloadBytes) {
+    throw new FsError('EMSGSIZE', 'send', { why: `a payload of ${payloadLength} bytes` });
+  }
+  const packed = packBody(body, peerLimits.frameBytes);
+  const head = Buffer.allocUnsafe(header.size + packed.length);
+  const cursor = header.bind(viewOf(head)).at(0);
+  cursor.length = packed.length;
+  cursor.payloadLength = payloadLength;
+  head.set(packed, header.size);
+  return { head, payload: payloadLength === 0 ? undefined : payload, bytes: head.length + payloadLength };
+}
+
+export interface PeerFrame {
+  readonly body: readonly unknown[];
+  readonly payload: Uint8Array | undefined;
+}
+
+/** A stretch of the stream of known length, which may come in pieces. */
+class Part {
+  readonly #length: number;
+  #bytes: Buffer | undefined;
+  #filled = 0;
+
+  constructor(length: number) {
+    this.#length = length;
+  }
+
+  /** Takes what belongs to it, and says how much that was. */
+  take(chunk: Buffer, at: number): { readonly whole: Buffer | undefined; readonly next: number } {
+    const wanted = this.#length - this.#filled;
+    const next = Math.min(chunk.length, at + wanted);
+    if (this.#filled === 0 && next - at === wanted) return { whole: chunk.subarray(at, next), next };
+    this.#bytes ??= Buffer.allocUnsafeSlow(this.#length);
+    this.#filled += chunk.copy(this.#bytes, this.#filled, at, next);
+    return { whole: this.#filled === this.#length ? this.#bytes : undefined, next };
+  }
+}
+
+/** Cuts what arrives into frames. */
+export class PeerFrameReader {
+  #state: 'header' | 'body' | 'payload' = 'header';
+  #part = new Part(header.size);
+  #payloadLength = 0;
+  #body: readonly unknown[] = [];
+  #frameBytes: number = peerLimits.firstFrameBytes;
+  #payloadBytes = 0;
+
+  /** The peer is known: from here its frames may be as long as the protocol has them. */
+  admit(): void {
+    this.#frameBytes = peerLimits.frameBytes;
+    this.#payloadBytes = peerLimits.payloadBytes;
+  }
+
+  /**
+   * Calls `deliver` for each frame that is complete with `chunk`, which is the reader's from here. Throws
+   * EPROTO on anything that is no frame.
+   */
+  push(chunk: Buffer, deliver: (frame: PeerFrame) => void): void {
+    let at = 0;
+    while (at < chunk.length) {
+      const { whole, next } = this.#part.take(chunk, at);
+      at = next;
+      if (whole !== undefined) this.#completed(whole, deliver);
+    }
+  }
+
+  #completed(whole: Buffer, deliver: (frame: PeerFrame) => void): void {
+    switch (this.#state) {
+      case 'header':
+        this.#announced(whole);
+        return;
+      case 'body':
+        this.#body = decodeBody(whole);
+        if (this.#payloadLength > 0) this.#expect('payload', this.#payloadLength);
+        else this.#finish(undefined, deliver);
+        return;
+      case 'payload':
+        this.#finish(ownMemory(whole), deliver);
+    }
+  }
+
+  #announced(bytes: Buffer): void {
+    const { length, payloadLength } = header.bind(viewOf(bytes)).at(0);
+    if (length === 0 || length > this.#frameBytes || payloadLength > this.#payloadBytes) {
+      const why = `a frame of ${length} bytes with a payload of ${payloadLength}`;
+      throw new FsError('EPROTO', 'decode', { why });
+    }
+    this.#payloadLength = payloadLength;
+    this.#expect('body', length);
+  }
+
+  #finish(payload: Uint8Array | undefined, deliver: (frame: PeerFrame) => void): void {
+    const body = this.#body;
+    this.#body = [];
+    this.#expect('header', header.size);
+    deliver({ body, payload });
+  }
+
+  #expect(state: 'header' | 'body' | 'payload', length: number): void {
+    this.#state = state;
+    this.#part = new Part(length);
+  }
+}
+
+/** A few bytes that somebody keeps must not keep the 64 KiB that they came in. */
+const ownMemory = (bytes: Buffer): Uint8Array =>
+  bytes.length * 2 < bytes.buffer.byteLength ? new Uint8Array(bytes) : bytes;
+
+const viewOf = ({ buffer, byteOffset, length }: Uint8Array): DataView =>
+  new DataView(buffer, byteOffset, length);

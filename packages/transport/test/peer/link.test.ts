@@ -1,0 +1,222 @@
+import { randomBytes } from 'node:crypto';
+import { describe, expect, test, vi } from 'vitest';
+import { FsError } from '../../src/errors.ts';
+import { type AnyPeerRequest, type PeerLink, peerLimits } from '../../src/peer/index.ts';
+import { identityOf, newToken, none, pair } from './peers.ts';
+
+describe.each([
+  ['none', none],
+  ['a token', newToken()],
+])('with %s', (_, security) => {
+  test('each end learns who the other is', async () => {
+    const { client, server } = await pair({ security });
+    expect(plain(client.peer)).toEqual(plain(identityOf(1)));
+    expect(plain(server.peer)).toEqual(plain(identityOf(2)));
+  });
+
+  test('either end asks, and bytes come and go as they are', async () => {
+    const { client, server } = await pair({ security });
+    client.setHandlers({
+      onRequest: (request) => request.reply({ serial: 77 }, { payload: Buffer.from('from the client') }),
+    });
+    for (const length of [0, 1, 4096, 65_536, 65_537, 300_000, peerLimits.payloadBytes]) {
+      const payload = randomBytes(length);
+      const answer = await client.request('probe', { serial: length }, { payload });
+      expect(answer.reply).toEqual({ serial: length });
+      expect(Buffer.compare(answer.payload ?? Buffer.alloc(0), payload)).toBe(0);
+    }
+    const { reply, payload } = await server.request('probe', { serial: 1 });
+    expect({ reply, said: String(payload) }).toEqual({ reply: { serial: 77 }, said: 'from the client' });
+  });
+
+  test('order and bytes are kept under load, from both ends at once', async () => {
+    const { client, server } = await pair({ security });
+    const ends = [client, server] as const;
+    const heard = ends.map((end) => recordAll(end));
+    const sent = await Promise.all(ends.map((end) => sayMuch(end)));
+    expect(heard[1]).toEqual(sent[0]);
+    expect(heard[0]).toEqual(sent[1]);
+  });
+});
+
+describe('a request', () => {
+  test('fails with the code, the paths and the reason that the peer gives', async () => {
+    const { client, server } = await pair();
+    const error = new FsError('ESTALE', 'fetch', { path: '/a', dest: '/b', why: 'an old incarnation' });
+    server.setHandlers({ onRequest: (request) => request.fail(error) });
+    await expect(client.request('probe', { serial: 1 })).rejects.toMatchObject({
+      code: 'ESTALE',
+      syscall: 'fetch',
+      path: '/a',
+      dest: '/b',
+      why: 'an old incarnation',
+    });
+    expect(client.closed).toBeUndefined();
+  });
+
+  test('that nobody answers there fails with ENOTSUP', async () => {
+    const { client, server } = await pair();
+    server.setHandlers({});
+    await expect(client.request('probe', { serial: 1 })).rejects.toMatchObject({ code: 'ENOTSUP' });
+  });
+
+  test('is rejected with ECONNRESET when the link ends at either end, and so is each later one', async () => {
+    for (const end of ['client', 'server'] as const) {
+      const both = await pair();
+      both.server.setHandlers({ onRequest: () => undefined });
+      const asked = Array.from({ length: 200 }, (_, serial) => both.client.request('probe', { serial }));
+      const outcomes = Promise.allSettled(asked);
+      await vi.waitFor(() => expect(both.client.pendingRequests).toBe(200));
+      both[end].close(new FsError('ECANCELED', 'close', { why: 'enough' }));
+      for (const { reason } of (await outcomes) as PromiseRejectedResult[]) {
+        expect(reason).toMatchObject({ code: 'ECONNRESET', why: expect.stringContaining('enough') });
+      }
+      await expect(both.client.request('probe', { serial: 1 })).rejects.toMatchObject({
+        code: 'ECONNRESET',
+      });
+      // Either end can tell why: the other one was told.
+      await vi.waitFor(() => expect(both.server.closed).toMatchObject({ code: 'ECANCELED', why: 'enough' }));
+      expect(both.client.closed).toMatchObject({ code: 'ECANCELED', why: 'enough' });
+    }
+  });
+
+  test('that its caller gives up is rejected at once, and the other end hears of it', async () => {
+    const { client, server } = await pair();
+    const arrived: AnyPeerRequest[] = [];
+    server.setHandlers({ onRequest: (request) => arrived.push(request) });
+    const controller = new AbortController();
+    const asked = client.request('probe', { serial: 1 }, { signal: controller.signal });
+    const [request] = await vi.waitFor(() => {
+      expect(arrived).toHaveLength(1);
+      return arrived;
+    });
+    expect(request?.signal.aborted).toBe(false);
+    controller.abort(new Error('changed my mind'));
+    await expect(asked).rejects.toThrow('changed my mind');
+    await vi.waitFor(() => expect(request?.signal.aborted).toBe(true));
+    expect(request?.signal.reason).toMatchObject({ code: 'ECANCELED' });
+    // The answer that comes all the same hurts nobody.
+    request?.reply({ serial: 1 });
+    server.setHandlers({ onRequest: (next) => next.reply({ serial: 2 }) });
+    await expect(client.request('probe', { serial: 2 })).resolves.toMatchObject({ reply: { serial: 2 } });
+    expect(client.pendingRequests).toBe(0);
+    const never = client.request('probe', { serial: 3 }, { signal: controller.signal });
+    await expect(never).rejects.toThrow('changed my mind');
+  });
+
+  test('is aborted for who answers it when the link ends', async () => {
+    const { client, server } = await pair();
+    const signals: AbortSignal[] = [];
+    server.setHandlers({ onRequest: ({ signal }) => signals.push(signal) });
+    const asked = client.request('probe', { serial: 1 });
+    await vi.waitFor(() => expect(signals).toHaveLength(1));
+    client.close();
+    await expect(asked).rejects.toMatchObject({ code: 'ECONNRESET' });
+    await vi.waitFor(() => expect(signals[0]?.aborted).toBe(true));
+  });
+
+  test('is answered once: a second answer is a bug', async () => {
+    const { client, server } = await pair();
+    const again = vi.fn();
+    server.setHandlers({
+      onRequest: (request) => {
+        request.reply({ serial: 1 });
+        again(() => request.reply({ serial: 2 }));
+      },
+    });
+    await client.request('probe', { serial: 1 });
+    expect(again.mock.calls[0]?.[0]).toThrow('a second answer to probe');
+  });
+
+  test('that is too long is rejected, and others go on', async () => {
+    const { client } = await pair();
+    const payload = Buffer.alloc(peerLimits.payloadBytes + 1);
+    await expect(client.request('probe', { serial: 1 }, { payload })).rejects.toMatchObject({
+      code: 'EMSGSIZE',
+    });
+    await expect(client.request('probe', { serial: 2 })).resolves.toMatchObject({ reply: { serial: 2 } });
+    expect(client.pendingRequests).toBe(0);
+  });
+
+  test('with bytes waits while too many have no answer, and the rest of the link goes on', async () => {
+    const { client, server } = await pair();
+    const arrived: AnyPeerRequest[] = [];
+    const notes: number[] = [];
+    server.setHandlers({
+      onRequest: (request) => arrived.push(request),
+      onEvent: ({ fields }) => notes.push(fields.serial),
+    });
+    const count = peerLimits.bulkRequests * 3;
+    const payload = Buffer.alloc(100, 1);
+    const controller = new AbortController();
+    const asked = Array.from({ length: count }, (_, serial) =>
+      client.request(
+        'probe',
+        { serial },
+        { payload, ...(serial === count - 1 ? { signal: controller.signal } : {}) },
+      ),
+    );
+    client.event('note', { serial: 1 });
+    await vi.waitFor(() => expect(notes).toEqual([1]));
+    expect(arrived).toHaveLength(peerLimits.bulkRequests);
+    // Who waits for its turn may give up, too.
+    controller.abort(new Error('too long'));
+    await expect(asked.pop()).rejects.toThrow('too long');
+    server.setHandlers({ onRequest: (request) => request.reply({ serial: serialOf(request) }) });
+    for (const request of arrived) request.reply({ serial: serialOf(request) });
+    const answers = await Promise.all(asked);
+    expect(answers.map(({ reply }) => reply.serial)).toEqual(asked.map((_, serial) => serial));
+  });
+});
+
+const serialOf = (request: AnyPeerRequest): number => (request.fields as { serial: number }).serial;
+
+/** What arrives, in order: serials, and the bytes with them. */
+function recordAll(link: PeerLink): string[] {
+  const heard: string[] = [];
+  link.setHandlers({
+    onEvent: ({ fields, payload }) => heard.push(`note ${fields.serial} ${hexOf(payload)}`),
+    onRequest: (request) => {
+      heard.push(`probe ${serialOf(request)} ${hexOf(request.payload)}`);
+      request.reply({ serial: serialOf(request) }, { payload: request.payload ?? Buffer.alloc(0) });
+    },
+  });
+  return heard;
+}
+
+/** Events and requests in turn, as many at once as need no turn, with bytes of all lengths. */
+async function sayMuch(link: PeerLink): Promise<string[]> {
+  const said: string[] = [];
+  for (let round = 0; round < 12; round++) {
+    const answers: Promise<void>[] = [];
+    for (let i = 0; i < peerLimits.bulkRequests; i++) {
+      const serial = round * 1000 + i;
+      const payload = randomBytes((serial * 7919) % 150_000);
+      said.push(`note ${serial} ${hexOf(payload)}`, `probe ${serial} ${hexOf(payload)}`);
+      link.event('note', { serial }, { payload });
+      answers.push(
+        link.request('probe', { serial }, { payload }).then((answer) => {
+          expect(answer.reply.serial).toBe(serial);
+          expect(hexOf(answer.payload)).toBe(hexOf(payload));
+        }),
+      );
+    }
+    await Promise.all(answers);
+  }
+  return said;
+}
+
+/** Enough of the bytes to tell them from all others. */
+const hexOf = (bytes: Uint8Array | undefined): string => {
+  const all = Buffer.from(bytes ?? []);
+  return `${all.length} ${all.subarray(0, 8).toString('hex')} ${all.subarray(-8).toString('hex')}`;
+};
+
+/** Without the difference between a Buffer and a Uint8Array. */
+const plain = (identity: object): unknown =>
+  Object.fromEntries(
+    Object.entries(identity).map(([k, v]) => [
+      k,
+      v instanceof Uint8Array ? Buffer.from(v).toString('hex') : v,
+    ]),
+  );

@@ -2,7 +2,7 @@
  * Links between simulated nodes, as TCP has them: in order, each message once, with delays that differ; and a
  * link ends at any moment, with whatever was on its way.
  */
-import type { Random } from '../random.ts';
+import type { Random } from '../random.mjs';
 import type { Timeline } from './timeline.ts';
 
 export interface LinkEnd {

@@ -9,7 +9,7 @@
  * nobody can use it as it was. In the end, when nothing breaks any more, nobody waits.
  */
 import type { CacheTable, DirectoryTable, HolderFrame, HomeFrame, LeaseTimes } from 'cluster-fs/coherence';
-import { type Random, randomOf } from '../random.ts';
+import { type Random, randomOf } from '../random.mjs';
 import { Link } from './network.ts';
 import { SimulatedNode } from './simulated-node.ts';
 import { Timeline } from './timeline.ts';

@@ -1,5 +1,5 @@
 /** What a disk may keep of the changes that were not flushed, when power is lost. */
-import { randomOf } from '../random.ts';
+import { randomOf } from '../random.mjs';
 import type { Choice } from './disk.ts';
 
 const lastOf = (groups: Parameters<Choice>[0]): number =>

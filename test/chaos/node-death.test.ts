@@ -3,11 +3,12 @@
  * and clients go on without being started again.
  */
 import type { ClusterFs } from 'cluster-fs';
-import { expect, test } from 'vitest';
+import { expect, onTestFinished, test } from 'vitest';
 import { type Child, startChild } from './children.ts';
 import { bytesOf, randomOf, type State } from './content.mjs';
 import { initialContent, lostIncrements, Observer } from './counters.mjs';
 import { mountForTest, startNodeProcess } from './node-process.ts';
+import { openRawSession } from './raw-session.mjs';
 
 interface Acknowledged {
   readonly kind: 'acknowledged';
@@ -86,6 +87,21 @@ test('a node that dies again before its clients are back leaves no session behin
   await expect.poll(() => views.every((view) => view.bytes[100] === 2)).toBe(true);
   await expectNothingHeldBack(fs);
 }, 30_000);
+
+test('a node that dies between letting a client in and hearing from it is not followed by one that waits', async () => {
+  const node = await startNodeProcess({ memory: 32 * MiB });
+  const [silent, heard] = [await openRawSession(node.socketPath), await openRawSession(node.socketPath)];
+  onTestFinished(() => {
+    for (const client of [silent, heard]) client.close();
+  });
+  await heard.connection.request('status', {});
+  await node.kill();
+  await node.start();
+  const fs = await mountForTest(node);
+  // Who was heard of may map something; who was not has nothing, and may not even know of its session.
+  const sessions = (await fs.status()).unresolvedSessions as { session: number }[];
+  expect(sessions.map(({ session }) => session)).toEqual([heard.welcome.session]);
+});
 
 test('a large write that is under way when the node dies is whole, or fails as interrupted', async () => {
   const node = await startNodeProcess({ memory: 256 * MiB });

@@ -27,7 +27,7 @@ import { dispatch, dispatchEvent } from './coordinator/dispatch.ts';
 import type { MoveOptions } from './coordinator/move.ts';
 import type { NodeFacts } from './coordinator/report.ts';
 import type { Session } from './coordinator/session.ts';
-import { attach, endSession, hello, resolveSession, revokeSession } from './coordinator/sessions.ts';
+import { attach, endSession, hello, record, resolveSession, revokeSession } from './coordinator/sessions.ts';
 import { exceeded } from './limits.ts';
 import type { UserLoad, UserLoads } from './user-load.ts';
 
@@ -282,9 +282,10 @@ export class Server {
       for (const fd of descriptors) native.closeDescriptor(fd);
       if (client.session.ended)
         throw new FsError('ECANCELED', request.name, { why: 'the session was revoked' });
-      if (request.name === 'resumed') return this.#resumed(client);
+      const { session } = client;
+      if (request.name === 'resumed') return whenRecorded(coordinator, session, this.#resumed(client));
       const long = this.#longOptions(client, request, id);
-      return dispatch(coordinator, client.session, request, { facts, long });
+      return whenRecorded(coordinator, session, dispatch(coordinator, session, request, { facts, long }));
     }
     const isFirst = client.state === 'stranger';
     if (isFirst && request.name === 'hello') return this.#hello(client, request.fields, descriptors);
@@ -293,7 +294,7 @@ export class Server {
     if (request.name !== 'attach') throw new FsError('EPROTO', request.name, { why: 'no session' });
     client.session = attach(coordinator, client.connection, client.peer, request.fields);
     this.#known(client);
-    return {};
+    return whenRecorded(coordinator, client.session, {});
   }
 
   /** When the last session of before is back or dead, what was kept back for them is free. */
@@ -396,6 +397,12 @@ export class Server {
       new FsError('EIO', 'request', { why: error instanceof Error ? error.message : String(error) }),
     );
   }
+}
+
+/** An answer that is not given before SQLite names the session. */
+function whenRecorded(c: Coordinator, session: Session, answer: unknown): unknown {
+  const recorded = record(c, session);
+  return recorded === undefined ? answer : Promise.all([answer, recorded]).then(([reply]) => reply);
 }
 
 /** System calls by what they ask of the node, where the names differ. */

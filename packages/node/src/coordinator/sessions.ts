@@ -66,11 +66,10 @@ export function hello(
     grants: new Map(),
     reservations: new Set(),
     subscriptions: new Map(),
+    recorded: 'no',
     ended: false,
   };
-  const row = { id: session.id, pid: peer.pid, startTime: native.processStartTime(peer.pid) ?? 0 };
   return c.journal.mutate(() => {
-    c.journal.change({ type: 'putSession', row });
     c.sessions.set(session.id, session);
     c.journal.afterCommit(() => c.pager?.listen(session));
     c.writer.onRollback(() => c.sessions.delete(session.id));
@@ -94,6 +93,29 @@ export function hello(
       },
     };
   });
+}
+
+/**
+ * Has SQLite name a session; undefined when it does. From a client's first request on, and not from `hello`: when
+ * the node dies before the client has its answer, the client knows of no session that it could resume, and
+ * the node that comes after would wait for it as long as its process lives. Before its first request is
+ * answered a client has nothing to keep for it.
+ */
+export function record(c: Coordinator, session: Session): Promise<void> | undefined {
+  if (session.recorded === 'yes') return undefined;
+  if (session.recorded !== 'no') return session.recorded;
+  const { id, pid } = session;
+  session.recorded = c.journal.mutate(() => {
+    const row = { id, pid, startTime: native.processStartTime(pid) ?? 0 };
+    c.journal.change({ type: 'putSession', row });
+    c.writer.onRollback(() => {
+      session.recorded = 'no';
+    });
+    c.journal.afterCommit(() => {
+      session.recorded = 'yes';
+    });
+  });
+  return session.recorded;
 }
 
 export function attach(

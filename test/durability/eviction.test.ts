@@ -7,6 +7,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { ClusterFs } from 'cluster-fs';
 import { expect, onTestFinished, test } from 'vitest';
+import { type Child, startChild } from '../chaos/children.ts';
 import { mountForTest, type NodeProcess, programPath, startNodeProcess } from '../chaos/node-process.ts';
 
 const MiB = 2 ** 20;
@@ -182,6 +183,35 @@ test('a killed node finds what is in memory and what is not', async () => {
   expect(fs.readFileSync('/half').equals(content)).toBe(true);
   expect(Buffer.from(view.bytes).equals(content)).toBe(true);
   expect(await fs.check()).toEqual([]);
+}, 30_000);
+
+test('while a client of before is not back, a touch does not wait for room that cannot be made', async () => {
+  const { node, fs } = await start();
+  await fs.promises.writeFile('/touched', Buffer.alloc(7.4 * MiB, 1));
+  await fs.evict('/touched');
+  const clients = ['/touched', '/touched'].map((path) =>
+    startChild('../durability/late-toucher.mjs', [node.url, path]),
+  );
+  const [toucher, stopped] = clients as [Child, Child];
+  await Promise.all(clients.map((client) => client.hear('mapped')));
+  await fs.promises.writeFile('/full', Buffer.alloc(7.4 * MiB, 2));
+  // What is set aside for small writes is kept back when the node dies, until all are back.
+  for (let i = 0; i < 20; i++) await fs.promises.writeFile(`/small-${i}`, 'small');
+  stopped.process.kill('SIGSTOP');
+  await node.kill();
+  await node.start();
+  expect((await fs.status()).quarantinedBytes).toBeGreaterThan(0);
+  const ends: string[] = [];
+  toucher.send('touch');
+  await Promise.all([
+    toucher.hear('touched').then(() => ends.push('touched')),
+    // It waits for some time for room, as whoever wants some.
+    fs.promises.writeFile('/more', Buffer.alloc(2 * MiB)).catch(({ code }) => ends.push(code)),
+  ]);
+  expect(ends).toEqual(['touched', 'ENOSPC']);
+  stopped.process.kill('SIGCONT');
+  await expect.poll(async () => (await fs.status()).unresolvedSessions, { timeout: 5000 }).toEqual([]);
+  await fs.promises.writeFile('/more', Buffer.alloc(2 * MiB));
 }, 30_000);
 
 test('stores wait for a node that was killed while it evicted, and none is lost', async () => {

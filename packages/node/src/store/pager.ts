@@ -251,7 +251,9 @@ export class Pager {
     stream.next = start + stream.ahead;
     this.#streams.set(ino, stream);
     const block = { from: start, count: stream.ahead };
-    if (this.#c.evictor?.hasRoom(stream.ahead) !== false) this.#bring(view, filePage, block);
+    const hasRoom = this.#c.evictor?.hasRoom(stream.ahead) !== false;
+    // Nothing gives way while clients of before are not back, and who waits here may be one of them.
+    if (hasRoom || this.#c.unresolved.size > 0) this.#bring(view, filePage, block);
     else {
       // Whoever waits must not wait for ever: when nothing gives way, the limit does.
       this.#makeRoom(ino, block)

@@ -119,7 +119,9 @@ const contentOperations = {
     const at = random.below(bytes.length);
     const length = 1 + random.below(bytes.length - at);
     const act = () => fs.promises.punchHole(path, at, length);
-    return { paths: [path], act, change: () => model.writeAt(path, Buffer.alloc(length), at) };
+    const change = () => model.writeAt(path, Buffer.alloc(length), at);
+    // Pages are freed with a commit, and what is not a whole page is zeroed in place.
+    return { paths: [path], act, change, isStepwise: true };
   }),
   zeroRange: onFile(({ fs, model, random, path, bytes }) => {
     const at = random.below(bytes.length);
@@ -127,7 +129,8 @@ const contentOperations = {
     const keepSize = random.happens(0.5);
     const inFile = keepSize ? Math.min(length, bytes.length - at) : length;
     const act = () => fs.promises.zeroRange(path, at, length, { keepSize });
-    return { paths: [path], act, change: () => model.writeAt(path, Buffer.alloc(inFile), at) };
+    const change = () => model.writeAt(path, Buffer.alloc(inFile), at);
+    return { paths: [path], act, change, isStepwise: true };
   }),
   storeThroughView: onFile(({ fs, model, random, path, bytes }) => {
     const stores = Array.from({ length: 20 }, () => ({

@@ -86,6 +86,13 @@ test('a file that is evicted comes back as it was, under its views', async () =>
   expect(await fs.check()).toEqual([]);
 }, 30_000);
 
+test('who evicts a file is told how much of it went, and not what went of others', async () => {
+  const { fs } = await start();
+  for (const path of ['/one', '/other']) await fs.promises.writeFile(path, Buffer.alloc(3 * MiB, 1));
+  await fs.sync();
+  expect(await Promise.all(['/one', '/other'].map((path) => fs.evict(path)))).toEqual([3 * MiB, 3 * MiB]);
+});
+
 test('reads go on while their file is evicted again and again', async () => {
   const { fs } = await start();
   const content = randomBytes(2 * MiB);

@@ -154,11 +154,12 @@ export class Evictor {
 
   /** Takes a file out of memory as far as it can be; how many pages went. */
   async evictFile(ino: number): Promise<number> {
-    const before = this.#evictedPages;
     const pages = Math.max(0, ...this.#c.extents(ino).map((e) => e.filePage + e.count));
     if (this.#writeBack.dirty.has(ino) || this.#writeBack.isUnderWay(ino)) await this.#writeBack.sync([ino]);
-    for (let from = 0; from < pages; from += chunkPages) await this.#evict(ino, { from, count: chunkPages });
-    return this.#evictedPages - before;
+    let evicted = 0;
+    for (let from = 0; from < pages; from += chunkPages)
+      evicted += await this.#evict(ino, { from, count: chunkPages });
+    return evicted;
   }
 
   /** A file stays in memory until the session ends or lets go of it. EMFILE when it keeps too many. */
@@ -212,7 +213,8 @@ export class Evictor {
     return this.#c.references.has(ino);
   }
 
-  #evict(ino: number, range: Range): Promise<void> {
+  /** How many pages went. */
+  #evict(ino: number, range: Range): Promise<number> {
     return this.#c.exclusive(ino, async () => {
       const inode = new InodeCopy();
       const isThere = readInode(this.#c.segment, ino, inode) && isFile(inode.mode);
@@ -220,22 +222,26 @@ export class Evictor {
       const present = this.#pager.presentOf(extents);
       const key = keyOf(ino, Math.floor(range.from / chunkPages));
       if (present.length === 0) this.#line.gone(key);
-      if (present.length === 0 || this.#mustStay(ino, range)) return;
+      if (present.length === 0 || this.#mustStay(ino, range)) return 0;
       const views = [...this.#c.viewsOf(ino)].filter((view) => overlap(view.extents, present));
       const stores = views.some(({ mode }) => mode === 'rw');
-      if (!stores && this.#writeBack.dirty.has(ino)) return;
+      if (!stores && this.#writeBack.dirty.has(ino)) return 0;
       const armed = views.flatMap((view) => {
         const place = addressRange(view, range.from, range.count);
         if (place === undefined) return [];
         arm(this.#c, view, place, { writeProtect: view.mode === 'rw' });
         return [{ view, place }];
       });
+      let evicted = 0;
       try {
-        this.#drop(stores ? await this.#unchanged(ino, present) : present);
+        const unchanged = stores ? await this.#unchanged(ino, present) : present;
+        this.#drop(unchanged);
+        evicted = pageCountOf(unchanged);
       } finally {
         for (const { view, place } of armed) if (view.mode === 'rw') letStore(view.session, place);
       }
       if (this.#pager.presentOf(extents).length === 0) this.#line.evicted(key, pageCountOf(present));
+      return evicted;
     });
   }
 

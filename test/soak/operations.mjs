@@ -209,11 +209,20 @@ const residence = {
   evict: withoutChange((fs, path) => fs.evict(path)),
   prefetch: withoutChange((fs, path) => fs.prefetch(path)),
   move: withoutChange((fs, path) => fs.move(path)),
-  // All that are pinned must fit into memory, with room for the others.
-  pin: onFile(({ fs, path, bytes }) =>
-    bytes.length > 20_000 ? undefined : { paths: [path], act: () => fs.pin(path) },
-  ),
-  unpin: withoutChange((fs, path) => fs.unpin(path)),
+  // Not for longer: together with what it grows to, what is pinned could fill the memory.
+  pin: onFile(({ fs, path, bytes }) => {
+    const act = async () => {
+      await fs.pin(path);
+      const { id } = fs.session;
+      const evicted = await fs.evict(path);
+      // A node that came meanwhile knows of no pin.
+      if (evicted > 0 && id === fs.session.id)
+        throw new Wrong(`${path}: pinned, and ${evicted} bytes of it were evicted`);
+      expectSame(path, await fs.promises.readFile(path), bytes);
+      await fs.unpin(path);
+    };
+    return { paths: [path], act };
+  }),
 };
 
 export const operations = { ...contentOperations, ...nameOperations, ...looks, ...residence };

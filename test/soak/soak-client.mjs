@@ -40,12 +40,15 @@ const count = (what) => {
   counts[what] = (counts[what] ?? 0) + 1;
 };
 
-await work();
+// Unmounted when it is first judged: for who unmounts while the node is away, the next node waits.
+/** @type {import('cluster-fs').ClusterFs | undefined} */
+let working = await mount(url);
+await work(working);
 process.on('message', judge);
 process.send?.({ kind: 'worked', counts, paths: model.paths() });
 
-async function work() {
-  const fs = await mount(url);
+/** @param {import('cluster-fs').ClusterFs} fs */
+async function work(fs) {
   await fs.promises.mkdir(directory);
   for (let n = 1; n <= operationCount && !isOrphan(); n++) {
     const name = random.pick(names);
@@ -60,7 +63,6 @@ async function work() {
     }
     if (n % tellEvery === 0) process.send?.({ kind: 'at', operation: n });
   }
-  await fs.unmount();
 }
 
 /**
@@ -140,7 +142,8 @@ async function judge(/** @type {'judge' | 'leave'} */ message) {
     leave();
     return;
   }
-  const fs = await mount(url);
+  const fs = working ?? (await mount(url));
+  working = undefined;
   const findings = await judgeAll(fs, directory, model);
   await fs.unmount();
   process.send?.({ kind: 'judged', findings: findings.map((finding) => `seed ${seed}: ${finding}`) });

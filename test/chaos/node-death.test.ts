@@ -88,7 +88,7 @@ test('a node that dies again before its clients are back leaves no session behin
   await expectNothingHeldBack(fs);
 }, 30_000);
 
-test('a node that dies between letting a client in and hearing from it is not followed by one that waits', async () => {
+test('a node that follows one that died before it heard from a client does not wait for it', async () => {
   const node = await startNodeProcess({ memory: 32 * MiB });
   const [silent, heard] = [await openRawSession(node.socketPath), await openRawSession(node.socketPath)];
   onTestFinished(() => {

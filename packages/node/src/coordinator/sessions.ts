@@ -96,9 +96,9 @@ export function hello(
 }
 
 /**
- * Has SQLite name a session; undefined when it does. From a client's first request on, and not from `hello`: when
- * the node dies before the client has its answer, the client knows of no session that it could resume, and
- * the node that comes after would wait for it as long as its process lives. Before its first request is
+ * Has SQLite name a session; undefined when it does. From a client's first request on, and not from `hello`:
+ * when the node dies before the client has its answer, the client knows of no session that it could resume,
+ * and the node that comes after would wait for it as long as its process lives. Before its first request is
  * answered a client has nothing to keep for it.
  */
 export function record(c: Coordinator, session: Session): Promise<void> | undefined {

@@ -10,6 +10,8 @@ import { expectGone, inMemoryFiles } from './in-memory-files.ts';
 
 export interface NodeProcess {
   readonly url: string;
+  /** Where other nodes join it; undefined when it does not listen for them. */
+  readonly peerUrl: string | undefined;
   /** Rejects when the process did not end by itself after SIGTERM, or left files in shared memory. */
   stop(): Promise<void>;
 }
@@ -33,8 +35,9 @@ export async function startNode({
   const killWithUs = () => child.kill('SIGKILL');
   process.once('exit', killWithUs);
   const remove = () => rm(dir, { recursive: true, force: true });
+  let said: string;
   try {
-    await ready(child);
+    said = await ready(child);
   } catch (error) {
     child.kill('SIGKILL');
     await remove();
@@ -42,6 +45,7 @@ export async function startNode({
   }
   return {
     url,
+    peerUrl: /tcp:[^ ,]+/.exec(said)?.[0],
     async stop() {
       const files = await inMemoryFiles(child.pid ?? 0);
       await end(child);
@@ -52,15 +56,16 @@ export async function startNode({
   };
 }
 
-async function ready(child: ChildProcess): Promise<void> {
+/** What it said until it was ready. */
+async function ready(child: ChildProcess): Promise<string> {
   const said: string[] = [];
-  await new Promise<void>((resolve, reject) => {
+  return new Promise<string>((resolve, reject) => {
     for (const stream of [child.stdout, child.stderr]) {
       if (stream === null) continue;
       // Read on after the first line, so that the pipe never fills.
       createInterface(stream).on('line', (line) => {
         said.push(line);
-        if (/\bready\b/.test(line)) resolve();
+        if (/\bready\b/.test(line)) resolve(said.join('\n'));
       });
     }
     const fail = (why: string) => reject(new Error(`${why}; it said:\n${said.join('\n')}`));

@@ -5,10 +5,15 @@
  *                                  └──killed──▶ started again: the same files, the clients come back
  */
 import { closeSync, mkdirSync, openSync, rmSync, statSync, unlinkSync } from 'node:fs';
-import { FsError, native, Spinner } from '@cluster-fs/transport';
+import { hostname } from 'node:os';
+import { assert, FsError, native, Spinner } from '@cluster-fs/transport';
+import { connectPeer, type PeerAddress } from '@cluster-fs/transport/peer';
 import { runDirectory } from 'cluster-fs';
 import { pageSize } from 'cluster-fs/segment';
 import { Admission, type AllowLists } from './admission.ts';
+import { type ClusterOptions, enterCluster, forgetFiles, newcomer, restoreLent } from './cluster/enter.ts';
+import type { ClusterHome } from './cluster/home.ts';
+import type { Connect, Member } from './cluster/member.ts';
 import { Coordinator, type CoordinatorOptions } from './coordinator/coordinator.ts';
 import { EventHub } from './coordinator/event-hub.ts';
 import { LayoutGate } from './coordinator/gate.ts';
@@ -20,8 +25,9 @@ import { resolveSession } from './coordinator/sessions.ts';
 import { DataFile } from './data-file.ts';
 import { type Limits, limitsWith } from './limits.ts';
 import type { MetadataStore } from './metadata/store.ts';
-import { Server } from './server.ts';
+import { Server, type ServerOptions } from './server.ts';
 import { beginWriteBack, openMetadata, openWriteBack, storePath } from './store/open-store.ts';
+import { Pager } from './store/pager.ts';
 import { UserLoads } from './user-load.ts';
 import { version } from './version.ts';
 
@@ -51,16 +57,30 @@ export interface NodeOptions extends AllowLists {
   readonly onConflict?: OnConflict;
   /** How long a client may take to let go of a file; default 2000. */
   readonly recallDeadlineMs?: number;
+  /** Other nodes may join this one, wherever it listens for them. */
+  readonly cluster?: ClusterOptions;
   /** Failures that no client waits for. */
   readonly onError?: (error: unknown) => void;
   /** Things the operator should know. */
   readonly onNotice?: (message: string) => void;
 }
 
+/** A node that has the files of another one. */
+export interface JoinOptions extends Omit<NodeOptions, 'cluster' | 'store' | 'writeBackMs' | 'inodeCount'> {
+  readonly cluster: ClusterOptions;
+  readonly join: PeerAddress;
+}
+
 export interface ClusterNode {
   readonly coordinator: Coordinator;
+  /** Where other nodes join, when they may. */
+  readonly home: ClusterHome | undefined;
+  /** The way to the node whose files these are, when it is another one. */
+  readonly member: Member | undefined;
   readonly socketPath: string;
   readonly facts: NodeFacts;
+  /** Lets other nodes join there; returns the URL. Requires: `cluster` was given. */
+  listen(address: PeerAddress): Promise<string>;
   /** Whether it went on with what a node of before had left. */
   readonly recovered: boolean;
   /** Ends all sessions and removes everything. */
@@ -75,6 +95,8 @@ const minInodes = 16;
 const maxMemory = (2 ** 32 - 1) * pageSize;
 /** What a segment with a store can name, by default. */
 const capacityPerMemory = 8;
+/** A node that joined names all files of its home, and has room to spare for what is being written. */
+const capacityPerHome = 2;
 const minMemory = 16 * pageSize;
 const resolveEveryMs = 100;
 /** A client that holds a file's layout longer than this while another waits loses its write (ESTALE). */
@@ -92,7 +114,57 @@ const now = (): number => performance.timeOrigin + performance.now();
  * EACCES
  */
 export function startNode(options: NodeOptions): ClusterNode {
-  assertSizes(options);
+  const { serve, abandon, node } = prepare(options);
+  try {
+    serve();
+    return node;
+  } catch (error) {
+    abandon();
+    throw error;
+  }
+}
+
+/**
+ * Starts a node that has the files of another one, its home. It serves when it has the whole tree.
+ *
+ * @throws FsError as `startNode`, and what connecting to the home fails with: ECONNREFUSED, EACCES,
+ * ETIMEDOUT, EPROTONOSUPPORT
+ */
+export async function joinNode(options: JoinOptions): Promise<ClusterNode> {
+  const { name = hostname(), security } = options.cluster;
+  const identity = newcomer(name);
+  const connect: Connect = (signal) => connectPeer({ ...options.join, security, identity, signal });
+  const link = await connectPeer({ ...options.join, security, identity });
+  try {
+    const { reply } = await link.request('describe', {});
+    const capacity = Math.max(options.capacity ?? 0, reply.dataBytes * capacityPerHome, options.memory);
+    const sizes = { capacity: Math.min(maxMemory, capacity), inodeCount: reply.inodeCount };
+    const { serve, abandon, node } = prepare({ ...options, ...sizes }, { connect });
+    try {
+      node.member?.start(link);
+      await node.member?.ready;
+      serve();
+      return node;
+    } catch (error) {
+      abandon();
+      throw error;
+    }
+  } catch (error) {
+    link.close();
+    throw error;
+  }
+}
+
+interface Prepared {
+  readonly node: ClusterNode;
+  /** Lets clients in. */
+  serve(): void;
+  /** Ends what is there, at once. */
+  abandon(): void;
+}
+
+function prepare(options: NodeOptions, joining?: Joining): Prepared {
+  assertSizes(options, joining);
   const limits = limitsWith(options.limits);
   const admission = new Admission(options, options.onNotice ?? (() => undefined));
   const cleanup: (() => void)[] = [];
@@ -100,7 +172,12 @@ export function startNode(options: NodeOptions): ClusterNode {
     for (const step of cleanup.splice(0).reverse()) step();
   };
   try {
-    const { removeFiles, leave, ...node } = assemble(options, { limits, admission, cleanup });
+    const { removeFiles, leave, serve, ...node } = assemble(options, {
+      limits,
+      admission,
+      cleanup,
+      joining,
+    });
     const stop = async (): Promise<void> => {
       await leave();
       // Before the lock goes, so that a node that starts just then does not find half of it.
@@ -108,14 +185,20 @@ export function startNode(options: NodeOptions): ClusterNode {
       cleanUp();
       await Promise.resolve();
     };
-    return { ...node, stop };
+    const listen = async (address: PeerAddress): Promise<string> => {
+      assert(node.home !== undefined, 'a node of a cluster');
+      const url = await node.home.listen(address);
+      node.facts.listening.push(url);
+      return url;
+    };
+    return { node: { ...node, stop, listen }, serve, abandon: cleanUp };
   } catch (error) {
     cleanUp();
     throw error;
   }
 }
 
-function assertSizes(options: NodeOptions): void {
+function assertSizes(options: NodeOptions, joining: Joining | undefined): void {
   const { memory, inodeCount = defaultInodes, socketPath, capacity = memory } = options;
   const refuse = (why: string): never => {
     throw new FsError('EINVAL', 'serve', { path: socketPath, why });
@@ -126,7 +209,8 @@ function assertSizes(options: NodeOptions): void {
   if (!Number.isSafeInteger(capacity) || capacity < memory || capacity > maxMemory) {
     refuse(`the capacity is ${capacity} bytes, give ${memory} to ${maxMemory}`);
   }
-  if (capacity > memory && options.store === undefined) refuse('a capacity beyond memory needs a store');
+  if (capacity > memory && options.store === undefined && joining === undefined)
+    refuse('a capacity beyond memory needs a store');
   if (!Number.isSafeInteger(inodeCount) || inodeCount < minInodes || inodeCount > maxInodes) {
     refuse(`${inodeCount} inodes, give ${minInodes} to ${maxInodes}`);
   }
@@ -137,50 +221,63 @@ function assertSizes(options: NodeOptions): void {
     refuse(`the recall deadline is ${recallDeadlineMs} ms`);
 }
 
+interface Joining {
+  readonly connect: Connect;
+}
+
 interface Parts {
+  readonly joining: Joining | undefined;
   readonly limits: Limits;
   readonly admission: Admission;
   readonly cleanup: (() => void)[];
 }
 
-/** Puts the parts together; what must be undone when a later part fails, or at the end, goes on `cleanup`. */
-function assemble(options: NodeOptions, { limits, admission, cleanup }: Parts) {
-  const { socketPath, alsoListen = [], onNotice = () => undefined } = options;
-  let stopped = false;
-  // What is under way when the node stops fails, and nobody needs to hear of it.
-  const onError = (error: unknown): void => {
-    if (!stopped) options.onError?.(error);
-  };
+/** Metadata, segment and `data`, as a node of before has left them, or new. */
+function openFiles(options: NodeOptions, { cleanup, joining }: Pick<Parts, 'cleanup' | 'joining'>) {
+  const { socketPath, onNotice = () => undefined } = options;
   const directory = options.runDirectory ?? runDirectory(storePath(options) ?? socketPath);
   const removeFiles = (): void => rmSync(directory, { recursive: true, force: true });
   const { lock, isNew } = lockDirectory(directory, socketPath);
   cleanup.push(() => closeSync(lock));
   // What a killed node left is kept when this one cannot start; what we made is not.
   if (isNew) cleanup.push(removeFiles);
+  // A cache of a node of before, whose leases may be over.
+  if (joining !== undefined) forgetFiles(directory);
   const opened = openMetadata(options, directory, cleanup);
-  const { store } = opened;
-  const recovered = recoverFrom(store, options, cleanup);
+  const recovered = recoverFrom(opened.store, options, cleanup);
   const { dataSize } = recovered.writer.segment;
   if (dataSize !== wholePages(capacityOf(options)))
     onNotice(`the segment that is there has ${dataSize} bytes and keeps them`);
   const data = new DataFile(`${directory}/data`, dataSize);
   cleanup.push(() => data.close());
   warnIfSmall(data, Math.min(dataSize, options.memory), onNotice);
+  if (options.cluster !== undefined && joining === undefined) restoreLent(data);
   const writeBack = openWriteBack(options, opened, recovered);
   if (writeBack !== undefined) cleanup.push(() => writeBack.abandon());
-  const coordinator = createCoordinator(recovered, {
-    store,
-    data,
-    writeBack,
-    limits,
-    recallPolicy: recallPolicyOf(options),
-    onError,
-  });
+  return { opened, recovered, data, writeBack, removeFiles };
+}
+
+/** Puts the parts together; what must be undone when a later part fails, or at the end, goes on `cleanup`. */
+function assemble(options: NodeOptions, { limits, admission, cleanup, joining }: Parts) {
+  const { socketPath, alsoListen = [], onNotice = () => undefined } = options;
+  let stopped = false;
+  // What is under way when the node stops fails, and nobody needs to hear of it.
+  const onError = (error: unknown): void => {
+    if (!stopped) options.onError?.(error);
+  };
+  const files = openFiles(options, { cleanup, joining });
+  const { opened, recovered, data, writeBack, removeFiles } = files;
+  const { store } = opened;
+  const recallPolicy = recallPolicyOf(options);
+  const parts = { store, data, writeBack, limits, recallPolicy, onError };
+  const coordinator = createCoordinator(recovered, parts);
   adopt(coordinator, recovered);
   const spinner = new Spinner();
   cleanup.push(() => spinner.close());
   if (writeBack !== undefined)
     beginWriteBack(coordinator, writeBack, opened, { memory: options.memory, spinner, onNotice });
+  else if (options.cluster !== undefined)
+    coordinator.pager = new Pager(coordinator, { store, file: undefined, spinner });
   cleanup.push(() => coordinator.journal.close());
   const facts: NodeFacts = {
     version,
@@ -188,16 +285,25 @@ function assemble(options: NodeOptions, { limits, admission, cleanup }: Parts) {
     listening: [socketPath, ...alsoListen].map((path) => `unix:${path}`),
     persistent: writeBack !== undefined,
     admission,
+    cluster: () => home?.report ?? member?.report ?? null,
   };
-  for (const path of [socketPath, ...alsoListen]) takeAddress(path);
-  const loads = new UserLoads(limits);
+  const wentOn = opened.isSame && !recovered.isNew;
+  const { home, member } = enterCluster(coordinator, {
+    cluster: options.cluster,
+    memory: options.memory,
+    connect: joining?.connect,
+    facts,
+    wentOn,
+    cleanup,
+    onNotice,
+  });
   const { metaFd } = recovered;
   const servers: Server[] = [];
-  for (const path of [socketPath, ...alsoListen]) {
-    const server = new Server({ coordinator, path, metaFd, facts, admission, loads, spinner, onError });
-    servers.push(server);
-    cleanup.push(() => server.close(nodeStopped()));
-  }
+  const serve = (): void => {
+    const loads = new UserLoads(limits);
+    const common = { coordinator, metaFd, facts, admission, loads, spinner, onError };
+    servers.push(...openServers([socketPath, ...alsoListen], common, cleanup));
+  };
   const timer = setInterval(() => resolveDead(coordinator), resolveEveryMs);
   timer.unref();
   cleanup.push(() => {
@@ -206,12 +312,26 @@ function assemble(options: NodeOptions, { limits, admission, cleanup }: Parts) {
   });
   /** Before everything else at the end: nobody changes anything any more, and what is dirty is stored. */
   const leave = async (): Promise<void> => {
-    if (writeBack === undefined) return;
+    if (writeBack === undefined && options.cluster === undefined) return;
     for (const server of servers) server.close(nodeStopped());
-    await writeBack.close();
+    await writeBack?.close();
+    await home?.close();
+    member?.close();
   };
-  const wentOn = opened.isSame && !recovered.isNew;
-  return { coordinator, socketPath, facts, recovered: wentOn, removeFiles, leave };
+  return { coordinator, home, member, socketPath, facts, recovered: wentOn, removeFiles, leave, serve };
+}
+
+function openServers(
+  paths: readonly string[],
+  common: Omit<ServerOptions, 'path'>,
+  cleanup: (() => void)[],
+): Server[] {
+  for (const path of paths) takeAddress(path);
+  return paths.map((path) => {
+    const server = new Server({ ...common, path });
+    cleanup.push(() => server.close(nodeStopped()));
+    return server;
+  });
 }
 
 const nodeStopped = (): FsError => new FsError('ECONNRESET', 'stop', { why: 'the node stopped' });
@@ -228,7 +348,7 @@ function recoverFrom(store: MetadataStore, options: NodeOptions, cleanup: (() =>
   const format = {
     dataSize: wholePages(capacityOf(options)),
     inodeCount,
-    paged: options.store !== undefined,
+    paged: options.store !== undefined || options.cluster !== undefined,
   };
   const recovered = recover(store, { ...format, ...owner }, now());
   cleanup.push(() => releaseTables(recovered));

@@ -129,3 +129,9 @@ export function fromValues<S extends Shape>(shape: S, values: readonly unknown[]
 
 /** Any plain data of msgpack: for reports that people read, never for what the node acts on. */
 export const report: Codec<unknown> = { type: 'report', check: (v) => v };
+
+/** The values of a message of another table, which whoever takes it apart checks against that. */
+export const values: Codec<readonly unknown[]> = {
+  type: 'values',
+  check: (v, at) => (Array.isArray(v) ? v : refuse(at, 'a list of values')),
+};

@@ -32,6 +32,9 @@ const eventById = new Map<number, EventName>();
 for (const [name, { id }] of Object.entries(requests)) requestById.set(id, name as RequestName);
 for (const [name, { id }] of Object.entries(events)) eventById.set(id, name as EventName);
 
+/** The request with that id; undefined when there is none. */
+export const requestNameOf = (id: number): RequestName | undefined => requestById.get(id);
+
 export type AnyRequest = {
   [N in RequestName]: { readonly name: N; readonly fields: Request<N> };
 }[RequestName];

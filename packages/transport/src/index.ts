@@ -2,6 +2,7 @@ export * from './binary.ts';
 export {
   type Codec,
   type FieldsOf,
+  fromValues,
   type RecordOf,
   type TypeOf,
   toValues,
@@ -14,6 +15,7 @@ export {
   type ConnectionOptions,
   type Meter,
   type RequestOptions,
+  requestNameOf,
   turnAway,
 } from './connection.ts';
 export { assert, codeOfErrno, type ErrorCode, FsError, unreachable } from './errors.ts';

@@ -213,9 +213,9 @@ export const requests = {
   writeEnd: {
     id: 37,
     connection: 'request',
-    doc: 'The bytes are in place. ESTALE when the grant was broken: write again.',
+    doc: 'The bytes are in place; where. ESTALE when the grant was broken: write again.',
     fields: { grant: u53, written: u53 },
-    reply: { size: u53 },
+    reply: { size: u53, offset: u53 },
   },
   mkdir: {
     id: 40,

@@ -33,6 +33,8 @@ import { carriesBytes } from './messages.ts';
 /** The processes of the home itself. */
 export const ownCache: CacheId = 0;
 
+const asks: ReadonlySet<DirectoryEvent> = new Set(['getShared', 'getExclusive', 'upgrade']);
+
 /** A connection to another node; what it means is for others to know. */
 export type LinkId = number;
 
@@ -44,13 +46,15 @@ export interface HomeWorld<B> {
   /** The newest bytes at home. */
   load(block: BlockId): B;
   /** From here these are. */
-  store(block: BlockId, bytes: B): void;
+  store(block: BlockId, bytes: B, from: CacheId): void;
   /** What the session stored into the block and did not write back is lost. */
   reverted(block: BlockId, session: CacheId): void;
   /** What `clear` asked for: nobody else has the block. It is free for others when this returns. */
   cleared(block: BlockId): void;
   /** The lease of a session is over. */
   ended(session: CacheId): void;
+  /** Whether nobody but the home gets the block for now; until `release`. */
+  isHeld?(block: BlockId): boolean;
 }
 
 export interface HomeOptions {
@@ -86,6 +90,8 @@ export class Home<B> {
   readonly #own: BlockCache<B>;
   /** In the order in which they came: what a step leads to is not done in the middle of it. */
   readonly #arrived: Arrived<B>[] = [];
+  /** Requests for blocks that are held. */
+  #parked: Arrived<B>[] = [];
   #isWorking = false;
   #hasOpened = false;
   #nextSession: CacheId;
@@ -108,6 +114,11 @@ export class Home<B> {
 
   get cache(): Pick<BlockCache<B>, 'state' | 'blocks'> {
     return this.#own;
+  }
+
+  /** The session that goes over a link. */
+  sessionOf(link: LinkId): CacheId | undefined {
+    return this.#linked.get(link)?.id;
   }
 
   get entries(): ReadonlyMap<BlockId, Entry> {
@@ -139,6 +150,21 @@ export class Home<B> {
   /** Gets all copies back, the own one too, to change or remove the block; `cleared` follows. */
   clear(block: BlockId): void {
     this.#take({ block, event: 'clear', from: ownCache, bytes: undefined });
+    this.#work();
+  }
+
+  /** Some blocks are held no more: who asked for them is served. */
+  release(): void {
+    this.#arrived.push(...this.#parked.splice(0));
+    this.#work();
+  }
+
+  /** A session has no copy of the block left, and does not say so by itself: it only read. */
+  forget(block: BlockId, session: CacheId): void {
+    const entry = this.#entries.get(block);
+    // Where it is awaited it answers.
+    if (entry?.state !== 'idle' || !entry.sharers.has(session)) return;
+    this.#take({ block, event: 'lost', from: session, bytes: undefined });
     this.#work();
   }
 
@@ -212,6 +238,7 @@ export class Home<B> {
 
   #end(session: Session<B>): void {
     this.#sessions.delete(session.id);
+    this.#parked = this.#parked.filter(({ from }) => from !== session.id);
     if (session.link !== undefined) this.#linked.delete(session.link);
     for (const [block, entry] of this.#entries) {
       const { owner, sharers, queue } = entry;
@@ -239,18 +266,22 @@ export class Home<B> {
 
   #step({ block, event, from, bytes }: Arrived<B>): void {
     if (from !== ownCache && event !== 'lost' && !this.#sessions.has(from)) return;
+    if (from !== ownCache && asks.has(event) && this.#world.isHeld?.(block) === true) {
+      this.#parked.push({ block, event, from, bytes });
+      return;
+    }
     const known = this.#entries.get(block) ?? ownedBy(ownCache);
     const { entry, effects } = stepDirectory(known, { event, from }, this.#options.directoryTable);
     this.#entries.set(block, entry);
-    for (const effect of effects) this.#carryOut(effect, block, bytes);
+    for (const effect of effects) this.#carryOut(effect, { block, event, from, bytes });
     this.#forgetWhenOwn(block);
   }
 
-  #carryOut(effect: Effect, block: BlockId, bytes: B | undefined): void {
+  #carryOut(effect: Effect, { block, from, bytes }: Arrived<B>): void {
     switch (effect.do) {
       case 'store':
         if (bytes === undefined) throw new Error('a block without its bytes');
-        this.#world.store(block, bytes);
+        this.#world.store(block, bytes, from);
         return;
       case 'revert':
         this.#world.reverted(block, effect.from);

@@ -178,6 +178,7 @@ async function storeUnderGrant(
   const { check } = termOf(backend);
   const { grant, offset, extents } = await requests.request('writeBegin', { handle, offset: wanted, length });
   let written = 0;
+  let where = offset;
   try {
     const pieces = piecesOf(extents, offset, length);
     check();
@@ -186,7 +187,7 @@ async function storeUnderGrant(
     written = length;
   } finally {
     // Also after a failed store: the grant must not hold others up.
-    await requests.request('writeEnd', { grant, written });
+    where = (await requests.request('writeEnd', { grant, written })).offset;
   }
-  return { offset, count: length };
+  return { offset: where, count: length };
 }

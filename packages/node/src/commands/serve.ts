@@ -8,12 +8,20 @@
  * next node on the same socket goes on with what it leaves.
  */
 import { resolve } from 'node:path';
+import { FsError } from '@cluster-fs/transport';
+import type { PeerAddress } from '@cluster-fs/transport/peer';
 import { defaultSocket } from 'cluster-fs';
 import { type Command, InvalidArgumentError } from 'commander';
 import type { Allowed } from '../admission.ts';
 import type { LimitName } from '../limits.ts';
-import { type ClusterNode, startNode } from '../node.ts';
+import { type ClusterNode, joinNode, type NodeOptions, startNode } from '../node.ts';
 import { closedDirectory, parseAllowed, parseLimit } from './allow-option.ts';
+import {
+  addClusterOptions,
+  type ClusterCliOptions,
+  clusterOptions,
+  peerAddressIn,
+} from './cluster-option.ts';
 import { logEvents } from './event-log.ts';
 import { createLog, type Log } from './log.ts';
 import { type Publication, type Published, parsePublication, startPublishing } from './publish-option.ts';
@@ -21,9 +29,9 @@ import { addRecallOptions, type RecallOptions, recallPolicy } from './recall-opt
 import { count, formatDuration, formatSize, parseCount, parseSize } from './size.ts';
 import { asServer, type Host, type Run, verb } from './verb.ts';
 
-interface Options extends RecallOptions {
+interface Options extends RecallOptions, ClusterCliOptions {
   readonly json?: true;
-  readonly listen?: readonly string[];
+  readonly listen?: readonly (string | PeerAddress)[];
   readonly memory?: number;
   readonly inodes?: number;
   readonly store?: string;
@@ -39,34 +47,40 @@ interface Options extends RecallOptions {
 
 const defaultMemory = 2 ** 30;
 
+const description =
+  'Without --store the files live in shared memory and nowhere else: when the node is stopped, they ' +
+  'are gone. A node that crashed, or was killed, loses nothing: start it again on the same socket, ' +
+  'and it goes on.\n\n' +
+  'With --store they outlive memory and power. What was synced (fsync, `clusterfs sync`) is there ' +
+  'after any crash; a loss of power takes at most what was changed in the last --write-back ' +
+  'milliseconds.\n\n' +
+  'A published directory is followed: a file is replaced in one step once it has been left alone for ' +
+  'a while, so that nobody sees half of it, and live views show the new content. Links that lead out ' +
+  'of the directory, sockets and pipes are left out. What clients change there stays until the disk ' +
+  'changes too.\n\n' +
+  'Other nodes join where it listens on tcp:, with --join; they have its files, from memory of their ' +
+  'own (docs/cluster.md). All have one token, or certificates; without, they are on one machine.\n\n' +
+  'Only you and root may connect. --allow-uid and --allow-gid let others in, by number or name; with ' +
+  ':r behind it they may read and not change. The socket must lie where they can reach it.';
+
 export function addServe(program: Command, host: Host): void {
   const serving = verb(program, 'serve', {
     summary: 'start a node, and serve until Ctrl-C',
-    description:
-      'Without --store the files live in shared memory and nowhere else: when the node is stopped, they ' +
-      'are gone. A node that crashed, or was killed, loses nothing: start it again on the same socket, ' +
-      'and it goes on.\n\n' +
-      'With --store they outlive memory and power. What was synced (fsync, `clusterfs sync`) is there ' +
-      'after any crash; a loss of power takes at most what was changed in the last --write-back ' +
-      'milliseconds.\n\n' +
-      'A published directory is followed: a file is replaced in one step once it has been left alone for ' +
-      'a while, so that nobody sees half of it, and live views show the new content. Links that lead out ' +
-      'of the directory, sockets and pipes are left out. What clients change there stays until the disk ' +
-      'changes too.\n\n' +
-      'Only you and root may connect. --allow-uid and --allow-gid let others in, by number or name; with ' +
-      ':r behind it they may read and not change. The socket must lie where they can reach it.',
+    description,
     examples: [
       'clusterfs serve --memory 4GiB',
       'clusterfs serve --store /var/lib/clusterfs   # files outlive the node',
       'clusterfs serve --listen unix:/run/app/cluster.sock --allow-gid app --allow-uid 1000:r',
       'clusterfs serve --publish ./models:/models   # /models follows the directory',
+      'clusterfs serve --listen tcp://0.0.0.0:7070 --token-file token',
+      'clusterfs serve --join tcp://a:7070 --token-file token   # on another host: the files of a',
       'clusterfs serve --on-conflict revoke         # no client may stop a file from being changed',
     ],
   })
     .option(
       '--listen <url>',
-      'unix:PATH to listen on; repeatable (default: the default socket)',
-      collect(socketPath),
+      'unix:PATH for programs, tcp://HOST:PORT for nodes that join; repeatable (default: the default socket)',
+      collect(place),
     )
     .option('--memory <size>', 'of files: 64MiB, 1GiB, 512M, bytes (default: 1GiB)', parseSize)
     .option('--inodes <count>', 'how many files and directories there may be (default: 1048576)', parseCount)
@@ -92,6 +106,7 @@ export function addServe(program: Command, host: Host): void {
       'what a client may take (views=1000, keptBytes=64MiB; all in docs/security.md); repeatable',
       collect(parseLimit),
     );
+  addClusterOptions(serving);
   addRecallOptions(serving)
     .option(
       '--publish <dir:path>',
@@ -111,7 +126,7 @@ async function serve(run: Run, options: Options): Promise<void> {
   const { signal, out } = run;
   const log = createLog({ verbose: options.verbose === true });
   endOnBug(run.host, log);
-  const node = start(options, log);
+  const node = await start(options, log);
   const stopLog = options.verbose === true ? await logEvents(node, log) : undefined;
   try {
     const { publish: publications = [], settle: settleMs = 100 } = options;
@@ -130,11 +145,14 @@ async function serve(run: Run, options: Options): Promise<void> {
   out.say('clusterfs: stopped');
 }
 
-function start(options: Options, log: Log): ClusterNode {
+async function start(options: Options, log: Log): Promise<ClusterNode> {
   const { listen = [], memory = defaultMemory, inodes, store, writeBack, capacity } = options;
   const { allowUid = [], allowGid = [], limit = [] } = options;
-  const [first = resolve(defaultSocket()), ...alsoListen] = new Set(listen);
-  const node = startNode({
+  const [first = resolve(defaultSocket()), ...alsoListen] = new Set(
+    listen.filter((each) => typeof each === 'string'),
+  );
+  const forNodes = listen.filter((each) => typeof each !== 'string');
+  const node = await startAs(options, forNodes, {
     socketPath: first,
     alsoListen,
     memory,
@@ -149,15 +167,35 @@ function start(options: Options, log: Log): ClusterNode {
     onError: (error) => log.error('a request failed by a fault of the node', error),
     onNotice: (message) => log.notice(message),
   });
+  for (const address of forNodes) await node.listen(address);
   const closed = allowUid.length + allowGid.length > 0 ? closedDirectory(first) : undefined;
   if (closed !== undefined)
     log.notice(`${closed} may not be entered by all: who is allowed may not get here`);
   return node;
 }
 
+/** A node that has its own files, or one that has those of another. */
+async function startAs(
+  options: Options,
+  forNodes: readonly PeerAddress[],
+  common: NodeOptions,
+): Promise<ClusterNode> {
+  const { join } = options;
+  const refuse = (why: string): never => {
+    throw new FsError('EINVAL', 'serve', { why });
+  };
+  if (join === undefined)
+    return startNode(forNodes.length === 0 ? common : { ...common, cluster: clusterOptions(options) });
+  if (forNodes.length > 0) refuse('a node that joins another one cannot be joined itself');
+  if (options.store !== undefined) refuse('the files are stored where their home is: --store goes there');
+  if (options.publish !== undefined) refuse('publish where the home of the files is');
+  if (options.inodes !== undefined) refuse('the home says how many inodes there are');
+  return joinNode({ ...common, cluster: clusterOptions(options), join });
+}
+
 function announce(
   { out }: Run,
-  { facts, recovered, coordinator }: ClusterNode,
+  { facts, recovered, coordinator, member }: ClusterNode,
   published: readonly Published[],
 ): void {
   const { dataSize } = coordinator.segment;
@@ -182,6 +220,10 @@ function announce(
   const segment = `segment ${formatSize(dataSize)} in ${directory}`;
   out.say(`clusterfs: ready on ${listening.join(', ')} (${segment}, pid ${process.pid})`);
   const where = coordinator.writeBack?.report.path;
+  if (member !== undefined) {
+    out.say(`clusterfs: the files are those of ${member.report.home?.url}`);
+    return;
+  }
   out.say(
     where === undefined
       ? 'clusterfs: files live in memory only; when this node is stopped (Ctrl-C) they are gone'
@@ -193,9 +235,11 @@ const collect =
   <T>(parse: (text: string) => T) =>
   (text: string, before: readonly T[] = []): readonly T[] => [...before, parse(text)];
 
-function socketPath(url: string): string {
+function place(url: string): string | PeerAddress {
+  const address = peerAddressIn(url);
+  if (address !== undefined) return address;
   const path = /^unix:(?:\/\/(?=\/))?(.+)$/.exec(url)?.[1];
-  if (path === undefined) throw new InvalidArgumentError('Give unix:PATH.');
+  if (path === undefined) throw new InvalidArgumentError('Give unix:PATH or tcp://HOST:PORT.');
   return resolve(path);
 }
 

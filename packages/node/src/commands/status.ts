@@ -1,4 +1,5 @@
 import type { Command } from 'commander';
+import type { ClusterReport } from '../coordinator/elsewhere.ts';
 import type { StatusReport } from '../coordinator/report.ts';
 import { type Output, printable } from './output.ts';
 import { count, formatDuration, formatSize } from './size.ts';
@@ -29,6 +30,7 @@ function show(out: Output, s: StatusReport, ownSession: number): void {
       ['segment', `${formatSize(s.totalBytes)}, id ${s.segment}`],
       ['memory', memoryText(s)],
       ['store', storeText(s)],
+      ...(s.cluster === null ? [] : [['cluster', clusterText(s.cluster)]]),
       ['inodes', `${(s.inodes - s.freeInodes).toLocaleString('en')} of ${s.inodes.toLocaleString('en')}`],
       ['activity', `${s.commits.toLocaleString('en')} commits, ${s.events.toLocaleString('en')} events`],
       ['process', `${formatSize(s.rssBytes)} resident`],
@@ -99,6 +101,19 @@ function storeText({ store }: StatusReport): string {
       `DAMAGED: ${formatSize(bytes)} of ${name === undefined ? `inode ${ino}` : printable(name)}`,
   );
   return [path, waiting, ...absent, ...failed, ...damaged].join('; ');
+}
+
+function clusterText(cluster: ClusterReport): string {
+  const { role, home, nodes, sequence, cachedBytes, lentBlocks, lostBlocks } = cluster;
+  const lost = lostBlocks === 0 ? [] : [`LOST: ${count(lostBlocks, 'block')} that ended with a node`];
+  const change = `at change ${sequence.toLocaleString('en')}`;
+  if (role === 'member') {
+    const where = `the files of ${home?.url}${home?.isConnected === true ? '' : ' (NOT CONNECTED)'}`;
+    return [where, change, `${formatSize(cachedBytes)} here`, ...lost].join('; ');
+  }
+  const names = nodes.map(({ name, url }) => `${printable(name)} (${url ?? 'NOT CONNECTED'})`);
+  const joined = names.length === 0 ? 'no other node' : `joined by ${names.join(', ')}`;
+  return [joined, change, `${count(lentBlocks, 'block')} with others`, ...lost].join('; ');
 }
 
 function memoryText(s: StatusReport): string {

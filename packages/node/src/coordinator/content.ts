@@ -127,7 +127,7 @@ export function attachPages(
     throw new FsError('EINVAL', 'write', { why: 'not whole pages' });
   }
   assertFits(c, offset + length, 'write', handle.path);
-  return c.exclusive(handle.ino, () =>
+  return c.alone(handle.ino, () =>
     c.journal.mutate(() => {
       const inode = c.inode(handle.ino);
       const from = offset / pageSize;
@@ -216,11 +216,31 @@ export async function writeBegin(
   await makeRoom(c, pagesFor(length) + 1);
   for (let extending = extendsFile(c, handle.ino, offset, length); ; extending = true) {
     const hold = await c.gate.acquire(handle.ino, extending ? 'exclusive' : 'shared', onBreak);
+    try {
+      await ownBlocks(c, handle.ino, offset, length);
+    } catch (error) {
+      c.gate.release(hold);
+      throw error;
+    }
     // Somebody may have truncated the file while this waited.
     if (extending || !extendsFile(c, handle.ino, offset, length)) {
       return beginHeld(c, session, { handle, grantId, offset, length, hold });
     }
     c.gate.release(hold);
+  }
+}
+
+/** Waits until no other node has what a write is about to change. */
+async function ownBlocks(c: Coordinator, ino: number, offset: number | undefined, length: number) {
+  const { blocks } = c;
+  if (blocks === undefined) return;
+  for (;;) {
+    const { size } = c.inode(ino);
+    const at = offset ?? size;
+    const from = Math.floor(Math.min(at, size) / pageSize);
+    const range = { from, count: pagesFor(at + length) - from };
+    if (blocks.holds(ino, range, 'write')) return;
+    await blocks.acquire(ino, range, 'write');
   }
 }
 
@@ -314,7 +334,7 @@ export async function writeEnd(
         else c.writer.touchInode(grant.ino).size = size;
       }
       touchModified(c, grant.ino, grant.path);
-      return { size };
+      return { size, offset: grant.offset };
     });
   } finally {
     endGrant(c, grant);
@@ -372,6 +392,7 @@ export function endGrant(c: Coordinator, grant: Grant): void {
   c.brokenGrants.delete(grant);
   if (grant.hold !== undefined) c.gate.release(grant.hold);
   c.quarantine.grantLetGo(grant);
+  if (c.blocks !== undefined) c.answers.notify();
 }
 
 /** No file is larger than the segment; page numbers are 32 bits. */

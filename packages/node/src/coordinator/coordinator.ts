@@ -21,8 +21,9 @@ import type { Limits } from '../limits.ts';
 import type { MetadataStore } from '../metadata/store.ts';
 import type { Evictor } from '../store/evictor.ts';
 import type { Pager } from '../store/pager.ts';
-import type { Range } from '../store/stored.ts';
+import { type Range, wholeFile } from '../store/stored.ts';
 import type { WriteBack } from '../store/write-back.ts';
+import type { Access, Blocks, HomeNode } from './elsewhere.ts';
 import type { EventHub } from './event-hub.ts';
 import type { LayoutGate } from './gate.ts';
 import type { Journal } from './journal.ts';
@@ -73,6 +74,10 @@ export class Coordinator {
   /** Set once, before anybody is served; undefined when no page is ever absent. */
   pager: Pager | undefined;
   evictor: Evictor | undefined;
+  /** The node that decides, when this one joined it. */
+  home: HomeNode | undefined;
+  /** The blocks of files that other nodes have, or that are theirs; undefined on a node alone. */
+  blocks: Blocks | undefined;
   readonly slots = new DirectorySlots();
   readonly quarantine: Quarantine;
   /** Changes that wait for clients to let go of the file. */
@@ -153,6 +158,17 @@ export class Coordinator {
    */
   exclusive<T>(ino: number, change: () => T | Promise<T>): Promise<T> {
     return this.keeping(ino, () => this.gate.exclusive(ino, change));
+  }
+
+  /** As `exclusive`, and no other node has any of the file. */
+  alone<T>(ino: number, change: () => T | Promise<T>): Promise<T> {
+    return this.exclusive(ino, () => this.holding(ino, 'write', change));
+  }
+
+  /** Runs `work` while the processes here may do that with all of the file, and nobody takes it from them. */
+  holding<T>(ino: number, access: Access, work: () => T | Promise<T>): T | Promise<T> {
+    const { blocks } = this;
+    return blocks === undefined ? work() : holdAll(blocks, ino, access, work);
   }
 
   /** Runs `work` with the inode kept alive, also without a name. */
@@ -260,5 +276,20 @@ export class Coordinator {
         if (confined.heldId !== undefined) this.journal.change({ type: 'unhold', id: confined.heldId });
       })
       .catch((error: unknown) => this.hub.report(error));
+  }
+}
+
+async function holdAll<T>(
+  blocks: Blocks,
+  ino: number,
+  access: Access,
+  work: () => T | Promise<T>,
+): Promise<T> {
+  blocks.hold(ino);
+  try {
+    while (!blocks.holds(ino, wholeFile, access)) await blocks.acquire(ino, wholeFile, access);
+    return await work();
+  } finally {
+    blocks.release(ino);
   }
 }

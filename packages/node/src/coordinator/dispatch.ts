@@ -39,6 +39,8 @@ export function dispatch(
   request: AnyRequest,
   context: DispatchContext,
 ): AnyReply | Promise<AnyReply> {
+  const elsewhere = c.home?.answer(session, request);
+  if (elsewhere !== undefined) return elsewhere;
   const { name } = request;
   switch (name) {
     case 'hello':
@@ -180,6 +182,11 @@ async function pin(
 
 /** Without a store nothing is durable, and nobody is kept waiting for it. */
 async function sync(c: Coordinator, ino: number | undefined): Promise<Reply<'sync'>> {
+  // What other nodes have stored and not sent yet is here from now on, and outlives them.
+  const shared = [...(c.blocks?.sharedFiles() ?? [])].filter((each) => ino === undefined || each === ino);
+  await Promise.all(
+    shared.map((each) => c.keeping(each, async () => c.holding(each, 'read', () => undefined))),
+  );
   if (c.writeBack === undefined) return { durable: false, pages: 0 };
   const { pages } = await c.writeBack.sync(ino === undefined ? undefined : [ino]);
   return { durable: true, pages };
@@ -190,6 +197,7 @@ export function dispatchEvent(c: Coordinator, session: Session, event: AnyEvent)
   switch (event.name) {
     case 'close':
       close(c, session, event.fields.handle);
+      c.home?.handleClosed(session, event.fields.handle);
       return;
     case 'ack':
       acknowledge(c, session, event.fields);

@@ -15,7 +15,26 @@ export type EventKind =
   | 'session-close'
   | 'recall'
   | 'recalled'
-  | 'publish';
+  | 'publish'
+  | 'node-join'
+  | 'node-leave'
+  | 'home-lost'
+  | 'home-back'
+  | 'lost';
+
+/** What happens to files, and so on every node. */
+const ofFiles: ReadonlySet<EventKind> = new Set([
+  'create',
+  'modify',
+  'attributes',
+  'remove',
+  'rename',
+  'replace',
+  'move',
+  'defrag',
+  'publish',
+  'lost',
+]);
 
 export class EventHub {
   readonly #now: () => number;
@@ -23,6 +42,11 @@ export class EventHub {
   readonly #onError: (error: unknown) => void;
   #subscriptions = 0;
   #emitted = 0;
+
+  /** Tells other nodes, too. */
+  relay:
+    | ((kind: EventKind, path: string | undefined, detail: Readonly<Record<string, unknown>>) => void)
+    | undefined;
 
   constructor({
     now,
@@ -56,6 +80,7 @@ export class EventHub {
   /** Requires: what is told has been committed. */
   emit(kind: EventKind, path: string | undefined, detail: Readonly<Record<string, unknown>>): void {
     this.#emitted++;
+    if (ofFiles.has(kind)) this.relay?.(kind, path, detail);
     if (this.#subscriptions === 0) return;
     const timeMs = this.#now();
     const place = path === undefined ? undefined : posix.normalize(`/${path}`);

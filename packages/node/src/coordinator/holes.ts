@@ -49,7 +49,7 @@ export function fill(missing: readonly Gap[], runs: readonly Run[]): Extent[] {
 }
 
 export const isMappedToWrite = (c: Coordinator, ino: number): boolean =>
-  [...c.viewsOf(ino)].some((view) => view.mode === 'rw');
+  [...c.viewsOf(ino)].some((view) => view.mode === 'rw') || c.blocks?.isWritten(ino) === true;
 
 /** As `fillHoles` for the whole file when somebody maps it to write. Requires: inside mutate. */
 export function fillUnderWriters(

@@ -8,7 +8,7 @@
  * All mutations of one turn of the event loop share one SQLite transaction, whoever asked for them. Nothing
  * is answered, pushed or punched before that transaction is committed and published; when it fails, every
  * mutation in it fails and is undone.
- * Order: commit, then publish, then effects (punch, remap events), then replies.
+ * Order: commit, then publish, then effects (punch, remap events), then replies, when other nodes see it too.
  */
 import { FsError } from '@cluster-fs/transport';
 import {
@@ -39,6 +39,11 @@ export class Journal {
   #scheduled = false;
   #commits = 0;
   #closed = false;
+  /**
+   * Told of each commit when it is published here; what it returns is when others see it too, and until then
+   * nobody is answered.
+   */
+  replicate: ((changes: readonly Change[]) => Promise<void> | undefined) | undefined;
   readonly #flushWaiters: (() => void)[] = [];
 
   constructor(
@@ -134,8 +139,13 @@ export class Journal {
       return;
     }
     this.writer.publish(this.published);
+    const everywhere = changes.length > 0 ? this.replicate?.(changes) : undefined;
     for (const effect of effects) this.#run(effect);
-    for (const { resolve } of pending) resolve();
+    const answer = (): void => {
+      for (const { resolve } of pending) resolve();
+    };
+    if (everywhere === undefined) answer();
+    else everywhere.then(answer, this.#onError);
   }
 
   /** What happens after a commit cannot undo it: a failure is told, and what others wait for goes on. */

@@ -179,7 +179,7 @@ export function movePiece(
   c: Coordinator,
   { ino, path, filePage, target, limit }: Piece,
 ): Promise<MovedPiece> {
-  return c.exclusive(ino, async () => {
+  return c.alone(ino, async () => {
     const awaited = isStoredInto(c, ino);
     const most = awaited ? piecePages : idlePiecePages;
     const source = nextPiece(c, ino, filePage, Math.min(limit, most));

@@ -224,6 +224,17 @@ function sendRemap(
   });
 }
 
+/** Shows a view pages that its file has got behind what it shows. Requires: they are there. */
+export function showGrown(
+  c: Coordinator,
+  view: View,
+  { from, count }: { from: number; count: number },
+): void {
+  const change: Change = { cause: 'grow', from, count };
+  const { size, layoutVersion: version } = c.inode(view.ino);
+  sendRemap(c, { view, next: clip(c.extents(view.ino), view.from, view.pages) }, { change, version, size });
+}
+
 function tellChanged(
   c: Coordinator,
   view: View,

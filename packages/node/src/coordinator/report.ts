@@ -7,6 +7,7 @@ import type { EvictorReport } from '../store/evictor.ts';
 import type { PagerReport } from '../store/pager.ts';
 import type { StoreReport } from '../store/write-back.ts';
 import type { Coordinator } from './coordinator.ts';
+import type { ClusterReport } from './elsewhere.ts';
 import type { OnConflict } from './recall.ts';
 import { reservedRuns } from './reserve.ts';
 import { pageCountOf } from './runs.ts';
@@ -40,6 +41,8 @@ export interface StatusReport {
   readonly persistent: boolean;
   /** Null when everything lives in tmpfs alone. */
   readonly store: (StoreReport & PagerReport & EvictorReport) | null;
+  /** Null on a node alone. */
+  readonly cluster: ClusterReport | null;
   readonly rssBytes: number;
   /** Connections of users who may not connect, and of those who took more than they may. */
   readonly refused: number;
@@ -81,14 +84,16 @@ export interface RecallReport {
 export interface NodeFacts {
   readonly version: string;
   readonly startedMs: number;
-  readonly listening: readonly string[];
+  /** Grows by where other nodes may join. */
+  readonly listening: string[];
   readonly persistent: boolean;
   readonly admission: Admission;
+  readonly cluster: () => ClusterReport | null;
 }
 
 export function status(
   c: Coordinator,
-  { version, startedMs, listening, persistent, admission }: NodeFacts,
+  { version, startedMs, listening, persistent, admission, cluster }: NodeFacts,
 ): StatusReport {
   const s = c.segment;
   const runs = [...c.writer.pages.freeRuns()];
@@ -121,6 +126,7 @@ export function status(
     listening,
     persistent,
     store: storeReport(c),
+    cluster: cluster(),
     rssBytes: process.memoryUsage.rss(),
     ...admission.report,
   };

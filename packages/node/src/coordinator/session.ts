@@ -81,7 +81,8 @@ export interface Session {
   readonly label: string;
   readonly access: 'r' | 'rw';
   readonly credentials: Credentials;
-  readonly control: Connection;
+  /** Of a client of another node there is none: it hears of nothing here. */
+  readonly control: Pick<Connection, 'event' | 'close'>;
   readonly requests: Set<Connection>;
   /** The client's userfaultfd; undefined for a pinned client. */
   readonly userfault: number | undefined;

@@ -17,7 +17,7 @@ export const answerMs = 1000;
 export function changeLayout<T>(c: Coordinator, asker: Asker, ino: number, change: () => T): Promise<T> {
   return recalling(c, ino, asker, (attempt) =>
     attempt(() =>
-      c.exclusive(ino, () => {
+      c.alone(ino, () => {
         const leftMs = longestWait(c, ino);
         return leftMs > 0 ? afterAnswers(c, ino, leftMs, change) : c.journal.mutate(change);
       }),

@@ -43,14 +43,23 @@ export async function lease(
   if (!mayAccess(c.segment, ino, session.credentials, mode === 'rw' ? 6 : 4)) throw fail('EACCES');
   // What was looked at here must be what is mapped in the end, and not the next user of its number.
   return c.keeping(ino, async () => {
+    await c.blocks?.open({ ino, generation: c.inode(ino).generation }, request, session);
     // Who cannot wait for pages gets none that are absent, nor does anybody in a file whose holes are filled.
     if (session.userfault === undefined || (mode === 'rw' && hasHoles(c, ino)))
       await c.pager?.fetch(ino, wholeFile);
     if (mode === 'rw') await makeRoom(c, pagesFor(c.inode(ino).size) - c.inode(ino).pages);
     const open = () => c.journal.mutate(() => grant(c, session, ino, request));
     const mayBlock = mode === 'rw' && session.userfault === undefined;
-    return mayBlock ? afterRecalls(c, ino, session, open) : c.exclusive(ino, open);
+    if (mayBlock) return afterRecalls(c, ino, session, open);
+    return mode === 'rw' && hasHoles(c, ino) ? c.alone(ino, open) : c.exclusive(ino, open);
   });
+}
+
+/** Gives a file that other nodes are going to store into pages for all its holes. */
+export async function fillForWriters(c: Coordinator, ino: number): Promise<void> {
+  if (!hasHoles(c, ino)) return;
+  await makeRoom(c, pagesFor(c.inode(ino).size) - c.inode(ino).pages);
+  await c.alone(ino, () => c.journal.mutate(() => fillForWriter(c, ino, c.inode(ino).size)));
 }
 
 const hasHoles = (c: Coordinator, ino: number): boolean => {

@@ -249,6 +249,8 @@ export class Evictor {
   #mustStay(ino: number, range: Range): boolean {
     // A client of before a crash may still store through a view that it has not presented yet.
     if (this.#c.unresolved.size > 0) return true;
+    // What is absent there is not what the store says.
+    if (this.#c.blocks?.isShared(ino) === true) return true;
     // What the store has of it is not what was read for it.
     if (this.#writeBack.isUnderWay(ino)) return true;
     if (this.#pins.has(ino) || unsettledView(this.#c, ino, range) !== undefined) return true;

@@ -74,7 +74,8 @@ export interface PagerReport {
 
 interface PagerParts {
   readonly store: MetadataStore;
-  readonly file: StoreFile;
+  /** Undefined when what is absent is with other nodes, and nowhere else. */
+  readonly file: StoreFile | undefined;
   readonly spinner: Spinner;
 }
 
@@ -82,7 +83,7 @@ export class Pager {
   readonly #c: Coordinator;
   readonly #published: Segment;
   readonly #store: MetadataStore;
-  readonly #file: StoreFile;
+  readonly #file: StoreFile | undefined;
   readonly #spinner: Spinner;
   readonly #polls = new Map<Session, native.DescriptorPoll>();
   readonly #streams = new Map<number, Stream>();
@@ -160,8 +161,9 @@ export class Pager {
    * ENOSPC when tmpfs is full.
    */
   fetchNow(ino: number, { from, count }: Range): void {
-    const absent = this.absentOf(clip(this.#c.extents(ino), from, count));
-    if (absent.length === 0) return;
+    const file = this.#file;
+    const absent = file === undefined ? [] : this.#inStore(ino, clip(this.#c.extents(ino), from, count));
+    if (file === undefined || absent.length === 0) return;
     const bad: number[] = [];
     const first = (absent[0] as Extent).filePage;
     const last = absent.at(-1) as Extent;
@@ -170,14 +172,27 @@ export class Pager {
     for (const e of absent) {
       for (let skip = 0; skip < e.count; skip += turnPages) {
         const part = { filePage: e.filePage + skip, page: e.page + skip };
-        bad.push(...this.#fill({ ...part, count: Math.min(turnPages, e.count - skip) }, stored));
+        const run = { ...part, count: Math.min(turnPages, e.count - skip) };
+        bad.push(...this.#fill(file, run, stored));
       }
     }
-    if (bad.length > 0) throw this.#damaged(ino, bad);
+    if (bad.length > 0) throw this.#damaged(file, ino, bad);
+  }
+
+  /** The absent ones, but for those that are with other nodes. */
+  #inStore(ino: number, extents: readonly Extent[]): Extent[] {
+    const absent = this.absentOf(extents);
+    const { blocks } = this.#c;
+    if (blocks?.isShared(ino) !== true) return absent;
+    return absent
+      .flatMap(onePageEach)
+      .filter(({ filePage }) => blocks.holds(ino, { from: filePage, count: 1 }, 'read'));
   }
 
   /** As `fetchNow`, with turns for others in between. */
   async fetch(ino: number, range: Range): Promise<void> {
+    await this.#c.blocks?.acquire(ino, range, 'read');
+    if (this.#file === undefined) return;
     const inode = new InodeCopy();
     const end = range.from + range.count;
     for (let from = range.from; from < end; from += turnPages) {
@@ -199,9 +214,10 @@ export class Pager {
   /** A view is mapped: its touches of absent pages must wait from here on. */
   watch(view: View): void {
     if (view.session.userfault === undefined) return;
-    if (this.absentOf(view.extents).length === 0) return;
     const range = addressRange(view, view.from, view.pages);
-    if (range !== undefined) arm(this.#c, view, range, { writeProtect: false });
+    const isWhole = this.absentOf(view.extents).length === 0;
+    if (!isWhole && range !== undefined) arm(this.#c, view, range, { writeProtect: false });
+    this.#c.blocks?.watch(view);
   }
 
   /** Takes the faults of a session's views. */
@@ -222,12 +238,15 @@ export class Pager {
 
   #onFaults(session: Session, userfault: number): void {
     for (const event of native.readUserfaultEvents(userfault)) {
-      // A store into a page that is being moved waits for the move.
-      if (event.type !== 'fault' || event.writeProtect) continue;
+      if (event.type !== 'fault') continue;
       for (const view of session.views.values()) {
         if (view.address === undefined || event.address < view.address) continue;
         const filePage = view.from + Math.floor((event.address - view.address) / pageSize);
-        if (filePage < view.from + view.pages) this.#onFault(view, filePage);
+        if (filePage >= view.from + view.pages) continue;
+        const access = event.write || event.writeProtect ? 'write' : 'read';
+        if (this.#c.blocks?.fault(view, filePage, access) === true) continue;
+        // A store into a page that is being moved waits for the move.
+        if (!event.writeProtect) this.#onFault(view, filePage);
       }
     }
   }
@@ -287,7 +306,7 @@ export class Pager {
   }
 
   /** Fills absent pages; the file pages that cannot be. */
-  #fill({ filePage, page, count }: Extent, stored: readonly StoredExtent[]): number[] {
+  #fill(file: StoreFile, { filePage, page, count }: Extent, stored: readonly StoredExtent[]): number[] {
     const bad: number[] = [];
     let next = filePage;
     const upTo = (end: number): Buffer => {
@@ -297,7 +316,7 @@ export class Pager {
     };
     for (const part of partsWithin(stored, { from: filePage, count })) {
       upTo(part.filePage).fill(0);
-      const damaged = this.#file.readNow(part, upTo(part.filePage + part.count));
+      const damaged = file.readNow(part, upTo(part.filePage + part.count));
       bad.push(...damaged.map((index) => part.filePage + index));
     }
     upTo(filePage + count).fill(0);
@@ -311,13 +330,13 @@ export class Pager {
     return bad;
   }
 
-  #damaged(ino: number, bad: readonly number[]): FsError {
+  #damaged(file: StoreFile, ino: number, bad: readonly number[]): FsError {
     const known = this.#damage.get(ino) ?? new Set();
     for (const filePage of bad) known.add(filePage);
     this.#damage.set(ino, known);
     const offset = Math.min(...bad) * pageSize;
     const path = pathOf(this.#store, ino) ?? `inode ${ino}`;
-    const why = `byte ${offset} is not in ${this.#file.path} as it was written`;
+    const why = `byte ${offset} is not in ${file.path} as it was written`;
     return new FsError('EIO', 'read', { path, why });
   }
 }
@@ -362,6 +381,9 @@ function putZeros(view: View, hole: Range): void {
   }
   wake(view, hole);
 }
+
+const onePageEach = ({ filePage, page, count }: Extent): Extent[] =>
+  Array.from({ length: count }, (_, i) => ({ filePage: filePage + i, page: page + i, count: 1 }));
 
 /** A range without some of its pages. */
 function runsWithout({ from, count }: Range, without: readonly number[]): Range[] {

@@ -78,7 +78,9 @@ async function snapshotOf(c: Coordinator, writeBack: WriteBack, ino: number): Pr
   try {
     for (let times = 0; ; times++) {
       const mayHold = times > patience;
-      const part = await c.exclusive(ino, () => readPart(c, writeBack, { ino, mayHold }));
+      const part = await c.exclusive(ino, () =>
+        c.holding(ino, 'read', () => readPart(c, writeBack, { ino, mayHold })),
+      );
       if (part === undefined) {
         file.release(placesOf(written));
         return undefined;

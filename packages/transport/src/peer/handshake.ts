@@ -16,9 +16,12 @@ interface Claim {
   readonly url: string;
 }
 
+/** Whether a node does not know yet which cluster it will be of: it joins one for the first time. */
+const isUnknown = ({ clusterId }: PeerIdentity): boolean => clusterId.every((byte) => byte === 0);
+
 /** @throws FsError EACCES when the other node is none of this cluster, or not who it says. */
 export function checkIdentity({ mine, theirs, certified, url }: Claim): void {
-  if (Buffer.compare(mine.clusterId, theirs.clusterId) !== 0) {
+  if (!isUnknown(mine) && !isUnknown(theirs) && Buffer.compare(mine.clusterId, theirs.clusterId) !== 0) {
     throw new FsError('EACCES', 'hello', {
       path: url,
       why:

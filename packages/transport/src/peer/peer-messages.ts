@@ -5,7 +5,23 @@
  * and gets exactly one reply; an event has no id and no reply. A row says whether the message, or its reply,
  * comes with a *payload*: raw bytes beside the msgpack body. Ids are never reused.
  */
-import { bytes, type Codec, optional, type RecordOf, text, u32, u53 } from '../codec.ts';
+import {
+  bool,
+  bytes,
+  type Codec,
+  f64,
+  list,
+  oneOf,
+  optional,
+  type RecordOf,
+  record,
+  report,
+  text,
+  u32,
+  u53,
+  values,
+} from '../codec.ts';
+import { hole, maxPathLength, run } from '../messages.ts';
 
 export const peerProtocolVersion = 1;
 
@@ -26,6 +42,38 @@ interface RequestEntry extends Entry {
 const node = { clusterId: bytes(16), nodeId: u53, name: text(256), incarnation: u53 };
 export type PeerIdentity = RecordOf<typeof node>;
 
+/** File pages that are no hole. Where they lie is each node's own affair. */
+const pages = list(record('pages', hole), 65_536);
+/** What an inode is at its home, but for where its pages lie. */
+const inode = {
+  ino: u32,
+  generation: u32,
+  mode: u32,
+  uid: u32,
+  gid: u32,
+  nlink: u32,
+  parent: u32,
+  size: u53,
+  layoutVersion: u53,
+  atimeMs: f64,
+  mtimeMs: f64,
+  ctimeMs: f64,
+  birthtimeMs: f64,
+  target: optional(text(maxPathLength)),
+  pages,
+};
+export type PeerInode = RecordOf<typeof inode>;
+
+/** A name in a directory; inode 0 when it is gone. */
+const name = { parent: u32, name: text(255), ino: u32 };
+export type PeerName = RecordOf<typeof name>;
+
+const runs = list(record('run', run), 65_536);
+
+/** How far the peer has received, of the messages of a session of blocks. */
+const received = u53;
+const stag = bytes(16);
+
 /** What either node asks of the other. Each gets a reply or an error with the same request id. */
 export const peerRequests = {
   hello: {
@@ -41,6 +89,57 @@ export const peerRequests = {
     payload: 'any bytes',
     reply: { serial: u53 },
     replyPayload: 'any bytes',
+  },
+  describe: {
+    id: 18,
+    doc: 'What a node must know before it makes a segment of its own.',
+    fields: {},
+    reply: { dataBytes: u53, inodeCount: u32 },
+  },
+  follow: {
+    id: 19,
+    doc: 'Asks for all `changes` after `sequence` of that feed; for everything, when they are not kept.',
+    fields: { feed: optional(bytes(16)), sequence: u53 },
+    reply: { feed: bytes(16), whole: bool },
+  },
+  guestOpen: {
+    id: 20,
+    doc: 'A client of the asking node: in its name requests are forwarded from here on.',
+    fields: {
+      guest: u53,
+      uid: u32,
+      gids: list(u32, 65_536),
+      pid: u32,
+      label: text(256),
+      access: oneOf('r', 'rw'),
+    },
+    reply: {},
+  },
+  forward: {
+    id: 21,
+    doc: 'A request of a guest, by its id in the table of clients, with its values; the reply likewise.',
+    fields: { guest: u53, type: u32, values },
+    reply: { values },
+  },
+  write: {
+    id: 22,
+    doc: 'A guest writes into an open file, at its end without an offset.',
+    fields: { guest: u53, handle: u53, offset: optional(u53) },
+    payload: 'the bytes',
+    reply: { offset: u53, size: u53 },
+  },
+  fill: {
+    id: 23,
+    doc: 'A guest fills pages that it has reserved, from `page` on.',
+    fields: { guest: u53, page: u32 },
+    payload: 'the bytes',
+    reply: {},
+  },
+  tagOpen: {
+    id: 24,
+    doc: 'Asks for an STag: the right to the blocks of a file. ESTALE when that inode is gone.',
+    fields: { ino: u32, generation: u32, mode: oneOf('r', 'rw') },
+    reply: { stag },
   },
 } as const satisfies Record<string, RequestEntry>;
 
@@ -63,6 +162,62 @@ export const peerEvents = {
     doc: 'Measures a link: bytes go there.',
     fields: { serial: u53, what: optional(text(256)) },
     payload: 'any bytes',
+  },
+  changes: {
+    id: 133,
+    doc: 'A commit, or a part of everything there is; what `isLast` ends takes effect as one.',
+    fields: {
+      sequence: u53,
+      isWhole: bool,
+      isLast: bool,
+      inodes: list(record('inode', inode), 65_536),
+      gone: list(u32, 65_536),
+      names: list(record('name', name), 65_536),
+    },
+  },
+  applied: {
+    id: 134,
+    doc: 'Whoever looks at the asking node sees everything up to that sequence.',
+    fields: { sequence: u53 },
+  },
+  guestClose: { id: 135, doc: 'The guest is gone, with all it had open.', fields: { guest: u53 } },
+  handleClose: { id: 136, doc: 'A guest is done with a handle.', fields: { guest: u53, handle: u53 } },
+  unreserve: { id: 144, doc: 'A guest gives reserved pages back.', fields: { guest: u53, runs } },
+  happened: {
+    id: 145,
+    doc: 'Something happened at the home, for who watches at other nodes.',
+    fields: { kind: text(32), path: optional(text(maxPathLength)), detail: report },
+  },
+  tagClose: { id: 137, doc: 'The STag is given back; no copy of a block is left.', fields: { stag } },
+  tagClosed: { id: 146, doc: 'Answers `tagClose`: nothing more is sent for it.', fields: { stag } },
+  tagGone: { id: 147, doc: 'Answers `tagClosed`: nothing more is said of it.', fields: { stag } },
+  blockHello: {
+    id: 138,
+    doc: 'Opens a session of blocks, or goes on with one over a new link.',
+    fields: { hello: u53, session: optional(u53), received },
+  },
+  blockWelcome: { id: 139, doc: 'Answers it.', fields: { hello: u53, session: u53, received } },
+  blockPing: {
+    id: 140,
+    doc: 'Asks for a longer lease. `sentMs` is on the clock of who asks.',
+    fields: { session: u53, sentMs: f64, received },
+  },
+  blockPong: {
+    id: 141,
+    doc: 'The lease lasts from `sentMs` on.',
+    fields: { session: u53, sentMs: f64, received },
+  },
+  toHome: {
+    id: 142,
+    doc: 'A message of docs/coherence.md to the directory of block `index` of the file.',
+    fields: { number: u53, received, stag, index: u32, message: text(32) },
+    payload: 'the bytes of the block',
+  },
+  toHolder: {
+    id: 143,
+    doc: 'A message of docs/coherence.md to the cache of block `index` of the file.',
+    fields: { number: u53, received, stag, index: u32, message: text(32) },
+    payload: 'the bytes of the block',
   },
 } as const satisfies Record<string, Entry>;
 

@@ -1,8 +1,8 @@
 import { randomBytes } from 'node:crypto';
 import { describe, expect, test, vi } from 'vitest';
 import { FsError } from '../../src/errors.ts';
-import { type AnyPeerRequest, type PeerLink, peerLimits } from '../../src/peer/index.ts';
-import { identityOf, newToken, none, pair } from './peers.ts';
+import { type ArrivedRequest, type PeerLink, peerLimits } from '../../src/peer/index.ts';
+import { identityOf, newToken, none, noted, pair, probed } from './peers.ts';
 
 describe.each([
   ['none', none],
@@ -17,7 +17,9 @@ describe.each([
   test('either end asks, and bytes come and go as they are', async () => {
     const { client, server } = await pair({ security });
     client.setHandlers({
-      onRequest: (request) => request.reply({ serial: 77 }, { payload: Buffer.from('from the client') }),
+      onRequest: probed((request) =>
+        request.reply({ serial: 77 }, { payload: Buffer.from('from the client') }),
+      ),
     });
     for (const length of [0, 1, 4096, 65_536, 65_537, 300_000, peerLimits.payloadBytes]) {
       const payload = randomBytes(length);
@@ -82,8 +84,8 @@ describe('a request', () => {
 
   test('that its caller gives up is rejected at once, and the other end hears of it', async () => {
     const { client, server } = await pair();
-    const arrived: AnyPeerRequest[] = [];
-    server.setHandlers({ onRequest: (request) => arrived.push(request) });
+    const arrived: ArrivedRequest<'probe'>[] = [];
+    server.setHandlers({ onRequest: probed((request) => arrived.push(request)) });
     const controller = new AbortController();
     const asked = client.request('probe', { serial: 1 }, { signal: controller.signal });
     const [request] = await vi.waitFor(() => {
@@ -97,7 +99,7 @@ describe('a request', () => {
     expect(request?.signal.reason).toMatchObject({ code: 'ECANCELED' });
     // The answer that comes all the same hurts nobody.
     request?.reply({ serial: 1 });
-    server.setHandlers({ onRequest: (next) => next.reply({ serial: 2 }) });
+    server.setHandlers({ onRequest: probed((next) => next.reply({ serial: 2 })) });
     await expect(client.request('probe', { serial: 2 })).resolves.toMatchObject({ reply: { serial: 2 } });
     expect(client.pendingRequests).toBe(0);
     const never = client.request('probe', { serial: 3 }, { signal: controller.signal });
@@ -119,10 +121,10 @@ describe('a request', () => {
     const { client, server } = await pair();
     const again = vi.fn();
     server.setHandlers({
-      onRequest: (request) => {
+      onRequest: probed((request) => {
         request.reply({ serial: 1 });
         again(() => request.reply({ serial: 2 }));
-      },
+      }),
     });
     await client.request('probe', { serial: 1 });
     expect(again.mock.calls[0]?.[0]).toThrow('a second answer to probe');
@@ -140,11 +142,11 @@ describe('a request', () => {
 
   test('with bytes waits while too many have no answer, and the rest of the link goes on', async () => {
     const { client, server } = await pair();
-    const arrived: AnyPeerRequest[] = [];
+    const arrived: ArrivedRequest<'probe'>[] = [];
     const notes: number[] = [];
     server.setHandlers({
-      onRequest: (request) => arrived.push(request),
-      onEvent: ({ fields }) => notes.push(fields.serial),
+      onRequest: probed((request) => arrived.push(request)),
+      onEvent: noted(({ serial }) => notes.push(serial)),
     });
     const count = peerLimits.bulkRequests * 3;
     const payload = Buffer.alloc(100, 1);
@@ -162,24 +164,23 @@ describe('a request', () => {
     // Who waits for its turn may give up, too.
     controller.abort(new Error('too long'));
     await expect(asked.pop()).rejects.toThrow('too long');
-    server.setHandlers({ onRequest: (request) => request.reply({ serial: serialOf(request) }) });
-    for (const request of arrived) request.reply({ serial: serialOf(request) });
+    server.setHandlers({ onRequest: probed((request) => request.reply({ serial: request.fields.serial })) });
+    for (const request of arrived) request.reply({ serial: request.fields.serial });
     const answers = await Promise.all(asked);
     expect(answers.map(({ reply }) => reply.serial)).toEqual(asked.map((_, serial) => serial));
   });
 });
 
-const serialOf = (request: AnyPeerRequest): number => (request.fields as { serial: number }).serial;
-
 /** What arrives, in order: serials, and the bytes with them. */
 function recordAll(link: PeerLink): string[] {
   const heard: string[] = [];
   link.setHandlers({
-    onEvent: ({ fields, payload }) => heard.push(`note ${fields.serial} ${hexOf(payload)}`),
-    onRequest: (request) => {
-      heard.push(`probe ${serialOf(request)} ${hexOf(request.payload)}`);
-      request.reply({ serial: serialOf(request) }, { payload: request.payload ?? Buffer.alloc(0) });
-    },
+    onEvent: noted(({ serial }, payload) => heard.push(`note ${serial} ${hexOf(payload)}`)),
+    onRequest: probed((request) => {
+      const { serial } = request.fields;
+      heard.push(`probe ${serial} ${hexOf(request.payload)}`);
+      request.reply({ serial }, { payload: request.payload ?? Buffer.alloc(0) });
+    }),
   });
   return heard;
 }

@@ -4,11 +4,14 @@ import { once } from 'node:events';
 import { connect, type Socket } from 'node:net';
 import { onTestFinished, vi } from 'vitest';
 import {
+  type AnyPeerEvent,
   type AnyPeerRequest,
+  type ArrivedRequest,
   type ConnectPeerOptions,
   connectPeer,
   type ListenPeersOptions,
   listenPeers,
+  type PeerEvent,
   type PeerIdentity,
   type PeerLink,
   type PeerListener,
@@ -102,9 +105,25 @@ export async function pair(
 /** Sends back what came. */
 export function answerProbes(link: PeerLink): void {
   link.setHandlers({
-    onRequest: (request: AnyPeerRequest) => {
-      const { fields, payload } = request as Extract<AnyPeerRequest, { name: 'probe' }>;
+    onRequest: probed((request) => {
+      const { fields, payload } = request;
       request.reply({ serial: fields.serial }, payload === undefined ? {} : { payload });
-    },
+    }),
   });
 }
+
+/** What answers probes, and is asked nothing else. */
+export const probed =
+  (answer: (request: ArrivedRequest<'probe'>) => void) =>
+  (request: AnyPeerRequest): void => {
+    if (request.name !== 'probe') throw new Error(`a request ${request.name}`);
+    answer(request);
+  };
+
+/** What hears notes, and is told nothing else. */
+export const noted =
+  (hear: (fields: PeerEvent<'note'>, payload: Uint8Array | undefined) => void) =>
+  (event: AnyPeerEvent): void => {
+    if (event.name !== 'note') throw new Error(`an event ${event.name}`);
+    hear(event.fields, event.payload);
+  };

@@ -1,0 +1,222 @@
+/**
+ * The memory of this node's processes, as coherence.md wants it: blocks are put in, protected and taken away
+ * under live views.
+ *
+ * INVARIANT: when a block is gone, its pages are absent, and every view of it is registered: who touches it
+ * waits. When it may only be read, every view that could store into it is protected there.
+ * INVARIANT: nothing is begun under a write in place of a client, nor while a view owes an answer to a remap:
+ * what it is about to map is not registered.
+ */
+import { readSync, writeSync } from 'node:fs';
+import { FsError, native } from '@cluster-fs/transport';
+import type { Memory } from 'cluster-fs/coherence';
+import { countEviction, InodeCopy, pageSize, readInode } from 'cluster-fs/segment';
+import type { Coordinator } from '../coordinator/coordinator.ts';
+import { addressRange, arm, unsettledView } from '../coordinator/remap.ts';
+import { clip, pageCountOf } from '../coordinator/runs.ts';
+import type { View } from '../coordinator/session.ts';
+import { revokeSession } from '../coordinator/sessions.ts';
+import { answerMs } from '../coordinator/settled.ts';
+import { inoOf, rangeOf } from './blocks.ts';
+
+/** What the owner of the blocks does when something has happened to one. */
+export interface BlockEvents {
+  /** `drop` or `protect` is done. */
+  done(block: number, bytes: Buffer): void;
+  /** The bytes are taken from `data` in a moment, and are nowhere else here. */
+  dropping?(block: number, bytes: Buffer): void;
+  dropped(block: number, pages: number): void;
+  installed(block: number, pages: number): void;
+  /** Pages that the store alone has must be there before they are read. */
+  bringIn?(block: number): void;
+  lost(block: number): void;
+}
+
+export class BlockMemory implements Memory<Buffer> {
+  readonly #c: Coordinator;
+  readonly #events: BlockEvents;
+  readonly #jobs = new Map<number, 'drop' | 'protect'>();
+  readonly #waiters = new Map<number, Set<(error?: FsError) => void>>();
+  #closed = false;
+
+  constructor(c: Coordinator, events: BlockEvents) {
+    this.#c = c;
+    this.#events = events;
+  }
+
+  close(): void {
+    this.#closed = true;
+    const stopped = new FsError('ECONNRESET', 'stop', { why: 'the node stopped' });
+    for (const waiters of this.#waiters.values()) for (const end of waiters) end(stopped);
+    this.#waiters.clear();
+  }
+
+  drop(block: number): void {
+    this.#begin(block, 'drop');
+  }
+
+  protect(block: number): void {
+    this.#begin(block, 'protect');
+  }
+
+  #begin(block: number, kind: 'drop' | 'protect'): void {
+    const isUnderWay = this.#jobs.has(block);
+    this.#jobs.set(block, kind);
+    if (!isUnderWay) queueMicrotask(() => this.#attempt(block, performance.now() + answerMs));
+  }
+
+  #attempt(block: number, deadlineMs: number): void {
+    if (this.#closed) return;
+    const late = this.#obstacle(block);
+    if (late === undefined) {
+      this.#perform(block);
+      return;
+    }
+    const leftMs = deadlineMs - performance.now();
+    if (leftMs <= 0 && late !== 'write') {
+      const { path } = late;
+      revokeSession(this.#c, late.session, `another node waits for ${path}, and the client does not answer`);
+    }
+    void this.#c.answers.next(Math.max(leftMs, 20)).then(() => this.#attempt(block, deadlineMs));
+  }
+
+  /** What is in the way: a write in place, or a view that owes an answer. */
+  #obstacle(block: number): View | 'write' | undefined {
+    const ino = inoOf(block);
+    const range = rangeOf(block);
+    const begin = range.from * pageSize;
+    const end = begin + range.count * pageSize;
+    for (const { grants } of this.#c.sessions.values())
+      for (const { ino: written, offset, length } of grants.values())
+        if (written === ino && offset < end && begin < offset + length) return 'write';
+    for (const grant of this.#c.brokenGrants) if (grant.ino === ino) return 'write';
+    return unsettledView(this.#c, ino, range);
+  }
+
+  #perform(block: number): void {
+    const kind = this.#jobs.get(block);
+    this.#jobs.delete(block);
+    this.#events.bringIn?.(block);
+    for (const view of this.#viewsOf(block)) this.#guard(view, block);
+    const bytes = this.read(block);
+    if (kind === 'drop') {
+      this.#events.dropping?.(block, bytes);
+      const extents = this.#extents(block);
+      this.#c.pager?.setAbsent(extents);
+      countEviction(this.#c.journal.published);
+      this.#c.data.punch(extents);
+      this.#events.dropped(block, pageCountOf(extents));
+    }
+    this.#events.done(block, bytes);
+  }
+
+  /** Whoever stores into the block waits, and so does who touches what is absent. */
+  #guard(view: View, block: number): void {
+    const { from, count } = rangeOf(block);
+    const range = addressRange(view, from, count);
+    if (range !== undefined) arm(this.#c, view, range, { writeProtect: view.mode === 'rw' });
+  }
+
+  /** A view is new: what it may not store into is protected. */
+  guard(view: View, blocks: Iterable<number>): void {
+    for (const block of blocks) this.#guard(view, block);
+  }
+
+  install(block: number, bytes: Buffer, access: 'read' | 'write'): void {
+    const views = this.#viewsOf(block);
+    if (access === 'read') for (const view of views) this.#guard(view, block);
+    const extents = this.#extents(block);
+    const { from } = rangeOf(block);
+    for (const { filePage, page, count } of extents) {
+      const at = (filePage - from) * pageSize;
+      const length = Math.min(count * pageSize, Math.max(0, bytes.length - at));
+      if (length > 0) writeSync(this.#c.data.fd, bytes, at, length, page * pageSize);
+      // What the sender left out is zeros.
+      if (length < count * pageSize) this.#c.data.zero(page * pageSize + length, count * pageSize - length);
+    }
+    this.#c.pager?.forget(extents);
+    if (access === 'write') for (const view of views) this.#letStore(view, block);
+    this.#events.installed(block, pageCountOf(extents));
+  }
+
+  allow(block: number): void {
+    for (const view of this.#viewsOf(block)) this.#letStore(view, block);
+  }
+
+  #letStore(view: View, block: number): void {
+    if (view.mode !== 'rw') return;
+    this.#tell(view, block, (fd, address, length) =>
+      native.writeProtectUserfault(fd, address, length, false),
+    );
+  }
+
+  read(block: number): Buffer {
+    const { from } = rangeOf(block);
+    const extents = this.#extents(block);
+    const last = extents.at(-1);
+    const pages = last === undefined ? 0 : last.filePage + last.count - from;
+    const bytes =
+      pageCountOf(extents) === pages
+        ? Buffer.allocUnsafeSlow(pages * pageSize)
+        : Buffer.alloc(pages * pageSize);
+    for (const { filePage, page, count } of extents)
+      readSync(this.#c.data.fd, bytes, (filePage - from) * pageSize, count * pageSize, page * pageSize);
+    return bytes;
+  }
+
+  wake(block: number): void {
+    for (const view of this.#viewsOf(block)) this.#tell(view, block, native.wakeUserfault);
+    this.#settle(block);
+  }
+
+  fail(block: number): void {
+    for (const view of this.#viewsOf(block)) this.#tell(view, block, native.poisonUserfault);
+    this.#settle(block, new FsError('EIO', 'read', { why: 'the home of the file cannot give it' }));
+  }
+
+  lose(block: number): void {
+    this.#events.lost(block);
+  }
+
+  /** Resolves when something has become of who waits for the block. */
+  changed(block: number): Promise<void> {
+    return new Promise((resolve, reject) => {
+      const waiters = this.#waiters.get(block) ?? new Set();
+      this.#waiters.set(block, waiters);
+      waiters.add((error) => (error === undefined ? resolve() : reject(error)));
+    });
+  }
+
+  #settle(block: number, error?: FsError): void {
+    const waiters = this.#waiters.get(block);
+    this.#waiters.delete(block);
+    for (const end of waiters ?? []) end(error);
+  }
+
+  #viewsOf(block: number): View[] {
+    const { from, count } = rangeOf(block);
+    return [...this.#c.viewsOf(inoOf(block))].filter(
+      (view) => view.from < from + count && from < view.from + view.pages,
+    );
+  }
+
+  #extents(block: number) {
+    const ino = inoOf(block);
+    if (!readInode(this.#c.segment, ino, new InodeCopy())) return [];
+    const { from, count } = rangeOf(block);
+    return clip(this.#c.extents(ino), from, count);
+  }
+
+  #tell(view: View, block: number, what: (fd: number, address: number, length: number) => unknown): void {
+    const { userfault, ended } = view.session;
+    const { from, count } = rangeOf(block);
+    const range = addressRange(view, from, count);
+    if (range === undefined || userfault === undefined || ended) return;
+    try {
+      what(userfault, range.address, range.length);
+    } catch (error) {
+      // Nothing is registered there, or it is unmapped, or its process is gone: nobody waits.
+      if (!(error instanceof FsError)) throw error;
+    }
+  }
+}

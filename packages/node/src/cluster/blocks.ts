@@ -1,0 +1,22 @@
+/** Blocks of files: the unit that nodes share. */
+import type { Range } from '../store/stored.ts';
+
+/** 64 KiB. */
+export const blockPages = 16;
+/** Page numbers have 32 bits. */
+const blocksOfFile = 2 ** 28;
+
+/** A block of a file as one number, for as long as the inode lives. */
+export const blockOf = (ino: number, index: number): number => ino * blocksOfFile + index;
+export const inoOf = (block: number): number => Math.floor(block / blocksOfFile);
+export const indexOf = (block: number): number => block % blocksOfFile;
+
+export const rangeOf = (block: number): Range => ({ from: indexOf(block) * blockPages, count: blockPages });
+
+/** The blocks that a range of file pages is in, in order. */
+export function blocksIn(ino: number, { from, count }: Range): number[] {
+  if (count === 0) return [];
+  const first = Math.floor(from / blockPages);
+  const end = Math.ceil((from + count) / blockPages);
+  return Array.from({ length: end - first }, (_, i) => blockOf(ino, first + i));
+}

@@ -1,0 +1,183 @@
+/**
+ * The stream of changes at the home: every commit has a number, and every node gets every one, in order.
+ *
+ *   committed ──▶ sent to all ──applied by all──▶ whoever waits for the commit goes on
+ *
+ * A node whose link broke asks for what came after the last one that it has; when that is not kept, or the
+ * feed is of another life of the home, it gets everything: rows as they are when they are sent, and the
+ * commits that happen meanwhile in between. A row is the whole state of an inode or a name, so it does not
+ * matter which of the two comes first.
+ *
+ * INVARIANT: a commit is answered when every node that follows has applied it, or follows no more.
+ */
+import { randomBytes } from 'node:crypto';
+import { FsError } from '@cluster-fs/transport';
+import type { PeerLink, PeerReply, PeerRequest } from '@cluster-fs/transport/peer';
+import { isDirectory, listDirectory, type Segment } from 'cluster-fs/segment';
+import { inodeRow } from '../coordinator/journal.ts';
+import { type NetChanges, toPeerInode } from './rows.ts';
+
+/** Rows that are kept for nodes whose link broke. */
+const keptRows = 65_536;
+/** Rows in one message. */
+const batchRows = 512;
+/** While more waits for the node that gets everything, no more is read for it. */
+const queuedBytes = 4 * 2 ** 20;
+
+interface Commit extends NetChanges {
+  readonly sequence: number;
+  readonly rows: number;
+}
+
+/** A node that follows. It stays one while its link is broken. */
+export class Follower {
+  readonly name: string;
+  link: PeerLink | undefined;
+  appliedSequence = 0;
+  /** What it asks for last counts: an earlier answer ends. */
+  turn = 0;
+
+  constructor(name: string) {
+    this.name = name;
+  }
+}
+
+interface Waiting {
+  readonly sequence: number;
+  resolve(): void;
+}
+
+export class ChangeFeed {
+  readonly id = randomBytes(16);
+  readonly #published: Segment;
+  readonly #inodeLimit: () => number;
+  readonly #kept: Commit[] = [];
+  #keptRows = 0;
+  #sequence = 0;
+  readonly #followers = new Set<Follower>();
+  #waiting: Waiting[] = [];
+
+  constructor(published: Segment, inodeLimit: () => number) {
+    this.#published = published;
+    this.#inodeLimit = inodeLimit;
+  }
+
+  get sequence(): number {
+    return this.#sequence;
+  }
+
+  get followers(): ReadonlySet<Follower> {
+    return this.#followers;
+  }
+
+  /** A commit is published here. Resolves when it is everywhere; undefined when nobody follows. */
+  committed(changes: NetChanges): Promise<void> | undefined {
+    this.#keep(changes);
+    if (this.#followers.size === 0) return undefined;
+    const sequence = this.#sequence;
+    const message = { ...changes, sequence, isWhole: false, isLast: true };
+    for (const { link } of this.#followers) link?.event('changes', message);
+    return new Promise((resolve) => this.#waiting.push({ sequence, resolve }));
+  }
+
+  #keep(changes: NetChanges): void {
+    const rows = changes.inodes.length + changes.gone.length + changes.names.length;
+    this.#kept.push({ ...changes, sequence: ++this.#sequence, rows });
+    this.#keptRows += rows;
+    while (this.#keptRows > keptRows) this.#keptRows -= this.#kept.shift()?.rows ?? 0;
+  }
+
+  /** A node asks for changes; they go out behind the reply. */
+  follow(follower: Follower, link: PeerLink, asked: PeerRequest<'follow'>): PeerReply<'follow'> {
+    this.#followers.add(follower);
+    const turn = ++follower.turn;
+    const first = (this.#kept[0]?.sequence ?? this.#sequence + 1) - 1;
+    const isSame = asked.feed !== undefined && this.id.equals(asked.feed);
+    const isKept = isSame && asked.sequence >= first && asked.sequence <= this.#sequence;
+    follower.appliedSequence = isKept ? asked.sequence : 0;
+    setImmediate(() => {
+      if (follower.turn !== turn) return;
+      // What is committed before this is kept, or will be read.
+      follower.link = link;
+      if (isKept) this.#sendKept(link, asked.sequence);
+      else
+        this.#sendEverything(link, () => follower.turn === turn).catch((cause) =>
+          link.close(new FsError('EIO', 'follow', { why: 'the tree cannot be read', cause })),
+        );
+    });
+    return { feed: this.id, whole: !isKept };
+  }
+
+  #sendKept(link: PeerLink, after: number): void {
+    for (const { sequence, inodes, gone, names } of this.#kept)
+      if (sequence > after)
+        link.event('changes', { sequence, inodes, gone, names, isWhole: false, isLast: true });
+  }
+
+  async #sendEverything(link: PeerLink, isWanted: () => boolean): Promise<void> {
+    const s = this.#published;
+    const directories: number[] = [];
+    const part = { sequence: 0, isWhole: true, isLast: false, inodes: [], gone: [], names: [] };
+    for (let from = 1; from < this.#inodeLimit(); from += batchRows) {
+      const end = Math.min(from + batchRows, this.#inodeLimit());
+      const inodes = [];
+      for (let ino = from; ino < end; ino++) {
+        const row = inodeRow(s, ino);
+        if (row === undefined) continue;
+        if (isDirectory(row.mode)) directories.push(ino);
+        inodes.push(toPeerInode(row));
+      }
+      if (inodes.length > 0) link.event('changes', { ...part, inodes });
+      if (!(await turn(link)) || !isWanted()) return;
+    }
+    for (const parent of directories) {
+      const names = namesIn(s, parent);
+      for (let from = 0; from < names.length; from += batchRows)
+        link.event('changes', { ...part, names: names.slice(from, from + batchRows) });
+      if (!(await turn(link)) || !isWanted()) return;
+    }
+    link.event('changes', { ...part, sequence: this.#sequence, isLast: true });
+  }
+
+  applied(follower: Follower, sequence: number): void {
+    follower.appliedSequence = Math.max(follower.appliedSequence, sequence);
+    this.#wake();
+  }
+
+  /** The link of a node is gone, and it may come back. */
+  linkDown(follower: Follower): void {
+    follower.link = undefined;
+    follower.turn++;
+  }
+
+  /** The lease of a node is over, or it has left: nobody waits for it. */
+  drop(follower: Follower): void {
+    this.linkDown(follower);
+    this.#followers.delete(follower);
+    this.#wake();
+  }
+
+  #wake(): void {
+    let applied = Number.POSITIVE_INFINITY;
+    for (const { appliedSequence } of this.#followers) applied = Math.min(applied, appliedSequence);
+    const done = this.#waiting.findIndex(({ sequence }) => sequence > applied);
+    for (const { resolve } of this.#waiting.splice(0, done === -1 ? this.#waiting.length : done)) resolve();
+  }
+}
+
+/** Names of a directory; none when it went meanwhile: a change says so. */
+function namesIn(s: Segment, parent: number) {
+  try {
+    return listDirectory(s, parent).map(({ name, ino }) => ({ parent, name, ino }));
+  } catch (error) {
+    if (error instanceof FsError && error.code === 'ENOENT') return [];
+    throw error;
+  }
+}
+
+/** Lets others have a turn, and the link send; false when it is gone. */
+async function turn(link: PeerLink): Promise<boolean> {
+  do await new Promise((goOn) => setImmediate(goOn));
+  while (link.closed === undefined && link.queuedBytes > queuedBytes);
+  return link.closed === undefined;
+}

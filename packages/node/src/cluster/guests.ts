@@ -1,0 +1,158 @@
+/**
+ * Clients of another node, as the home knows them: sessions without memory of their own. What they ask is
+ * forwarded by their node, which vouches for who they are.
+ */
+import { writeSync } from 'node:fs';
+import {
+  type AnyRequest,
+  FsError,
+  fromValues,
+  type RequestName,
+  type Run,
+  requestNameOf,
+  requests,
+  toValues,
+} from '@cluster-fs/transport';
+import type { PeerRequest } from '@cluster-fs/transport/peer';
+import { pageSize } from 'cluster-fs/segment';
+import { unreserve, writeBegin, writeEnd } from '../coordinator/content.ts';
+import type { Coordinator } from '../coordinator/coordinator.ts';
+import { dispatch } from '../coordinator/dispatch.ts';
+import { close } from '../coordinator/open.ts';
+import type { NodeFacts } from '../coordinator/report.ts';
+import { reservedRuns } from '../coordinator/reserve.ts';
+import type { Session } from '../coordinator/session.ts';
+import { endSession } from '../coordinator/sessions.ts';
+import { piecesOf } from './pieces.ts';
+
+/** What a node may ask in the name of a client; everything else is its own affair. */
+const forwarded: ReadonlySet<RequestName> = new Set([
+  'open',
+  'reserve',
+  'put',
+  'attachPages',
+  'mkdir',
+  'rmdir',
+  'unlink',
+  'rename',
+  'link',
+  'symlink',
+  'setAttributes',
+  'remove',
+  'fallocate',
+  'move',
+  'defrag',
+  'sync',
+] satisfies RequestName[]);
+
+export class Guests {
+  readonly #c: Coordinator;
+  readonly #facts: () => NodeFacts;
+  readonly #node: string;
+  readonly #sessions = new Map<number, Session>();
+
+  /** `node`: the name of theirs. */
+  constructor(c: Coordinator, node: string, facts: () => NodeFacts) {
+    this.#c = c;
+    this.#node = node;
+    this.#facts = facts;
+  }
+
+  open({ guest, uid, gids, pid, label, access }: PeerRequest<'guestOpen'>): void {
+    if (this.#sessions.has(guest))
+      throw new FsError('EEXIST', 'guestOpen', { why: `guest ${guest} is there` });
+    const c = this.#c;
+    const session: Session = {
+      id: c.nextId(),
+      token: new Uint8Array(0),
+      pid,
+      label: `${label}@${this.#node}`,
+      access,
+      credentials: { uid, gids },
+      control: { event: () => undefined, close: () => undefined },
+      requests: new Set(),
+      userfault: undefined,
+      kernelFaults: false,
+      sinceMs: c.now(),
+      handles: new Map(),
+      views: new Map(),
+      grants: new Map(),
+      reservations: new Set(),
+      subscriptions: new Map(),
+      recorded: 'yes',
+      ended: false,
+    };
+    c.sessions.set(session.id, session);
+    this.#sessions.set(guest, session);
+  }
+
+  async forward({ guest, type, values }: PeerRequest<'forward'>, signal: AbortSignal): Promise<unknown[]> {
+    const name = requestNameOf(type);
+    if (name === undefined || !forwarded.has(name))
+      throw new FsError('EPROTO', 'forward', { why: `request ${type} is not for others` });
+    const fields = fromValues(requests[name].fields, values, name);
+    const request = { name, fields } as AnyRequest;
+    const reply = await dispatch(this.#c, this.#of(guest), request, {
+      facts: this.#facts(),
+      long: { signal },
+    });
+    return toValues(requests[name].reply, reply as never);
+  }
+
+  async write(
+    { guest, handle, offset }: PeerRequest<'write'>,
+    bytes: Uint8Array,
+  ): Promise<{ offset: number; size: number }> {
+    const c = this.#c;
+    const session = this.#of(guest);
+    const begun = await writeBegin(c, session, { handle, offset, length: bytes.length });
+    try {
+      for (const { at, from, length } of piecesOf(begun.extents, begun.offset, bytes.length))
+        writeSync(c.data.fd, bytes, at, length, from);
+    } catch (error) {
+      await writeEnd(c, session, { grant: begun.grant, written: 0 });
+      throw error;
+    }
+    const { size } = await writeEnd(c, session, { grant: begun.grant, written: bytes.length });
+    return { offset: begun.offset, size };
+  }
+
+  fill({ guest, page }: PeerRequest<'fill'>, bytes: Uint8Array): void {
+    const end = page + Math.ceil(bytes.length / pageSize);
+    const isReserved = reservedRuns(this.#of(guest)).some(
+      (run) => run.page <= page && end <= run.page + run.count,
+    );
+    if (!isReserved) throw new FsError('EINVAL', 'write', { why: 'the pages are not reserved' });
+    writeSync(this.#c.data.fd, bytes, 0, bytes.length, page * pageSize);
+  }
+
+  unreserve(guest: number, runs: readonly Run[]): void {
+    const session = this.#sessions.get(guest);
+    if (session !== undefined) unreserve(this.#c, session, { runs });
+  }
+
+  closeHandle(guest: number, handle: number): void {
+    const session = this.#sessions.get(guest);
+    if (session !== undefined) close(this.#c, session, handle);
+  }
+
+  close(guest: number): void {
+    const session = this.#sessions.get(guest);
+    this.#sessions.delete(guest);
+    if (session !== undefined) endSession(this.#c, session, left(this.#node));
+  }
+
+  /** Their node is gone. */
+  closeAll(): void {
+    for (const guest of [...this.#sessions.keys()]) this.close(guest);
+  }
+
+  #of(guest: number): Session {
+    const session = this.#sessions.get(guest);
+    if (session === undefined) throw new FsError('ESTALE', 'forward', { why: `no guest ${guest}` });
+    return session;
+  }
+}
+
+const left = (node: string): FsError =>
+  new FsError('ECONNRESET', 'close', { why: `the client at ${node} has left` });

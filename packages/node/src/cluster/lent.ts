@@ -1,0 +1,378 @@
+/**
+ * Blocks of this node's files that other nodes use: the directories (coherence.md), bound to the memory of
+ * this node's processes, its sessions to links, files to STags.
+ *
+ * A block that only processes here use is in state E and in no table. What another node may store into is
+ * absent here, and the home's copy of it is in `shadow`.
+ */
+import { FsError } from '@cluster-fs/transport';
+import type { AnyPeerEvent, PeerLink, PeerRequest } from '@cluster-fs/transport/peer';
+import {
+  type CacheState,
+  carriesBytes,
+  defaultLease,
+  Home,
+  type HomeFrame,
+  type ToDirectory,
+  toDirectory,
+} from 'cluster-fs/coherence';
+import { InodeCopy, isFile, pageSize, readInode } from 'cluster-fs/segment';
+import type { Coordinator } from '../coordinator/coordinator.ts';
+import type { Access, Blocks, FileId } from '../coordinator/elsewhere.ts';
+import { clip } from '../coordinator/runs.ts';
+import type { Session, View } from '../coordinator/session.ts';
+import { fillForWriters } from '../coordinator/views.ts';
+import { type Range, wholeFile } from '../store/stored.ts';
+import { BlockMemory } from './block-memory.ts';
+import { blockOf, blockPages, blocksIn, indexOf, inoOf, rangeOf } from './blocks.ts';
+import { Shadow } from './shadow.ts';
+import { type Tag, Tags } from './tags.ts';
+
+interface Listeners {
+  /** A node has opened a session of blocks. */
+  opened(link: PeerLink, session: number): void;
+  ended(session: number): void;
+}
+
+const tickMs = 100;
+const readable: ReadonlySet<CacheState> = new Set(['S', 'SE', 'E']);
+
+export class Lent implements Blocks {
+  readonly #c: Coordinator;
+  readonly #listeners: Listeners;
+  readonly #memory: BlockMemory;
+  readonly #shadow: Shadow;
+  readonly #home: Home<Buffer>;
+  readonly #tags = new Tags();
+  readonly #links = new Map<number, PeerLink>();
+  readonly #linkIds = new WeakMap<PeerLink, number>();
+  /** Blocks that are not processes' of this node alone, by file. */
+  readonly #shared = new Map<number, Set<number>>();
+  /** Files that are being changed, and how often. */
+  readonly #held = new Map<number, number>();
+  readonly #timer: NodeJS.Timeout;
+  #nextLink = 1;
+  #lostBlocks = 0;
+
+  constructor(c: Coordinator, listeners: Listeners, { mayHaveLent }: { mayHaveLent: boolean }) {
+    this.#c = c;
+    this.#listeners = listeners;
+    this.#shadow = new Shadow(c.data);
+    this.#memory = new BlockMemory(c, {
+      done: (block, bytes) => {
+        this.#home.done(block, bytes);
+        this.#unshare(block);
+      },
+      bringIn: (block) => c.pager?.fetchNow(inoOf(block), rangeOf(block)),
+      dropping: (block, bytes) => this.#shadow.write(this.#extents(block), rangeOf(block).from, bytes),
+      dropped: () => undefined,
+      installed: (block) => this.#installed(block),
+      lost: () => undefined,
+    });
+    this.#home = new Home(
+      {
+        nowMs: () => performance.now(),
+        send: (link, frame) => this.#send(link, frame),
+        memory: this.#memory,
+        load: (block) => this.#load(block),
+        store: (block, bytes, from) => this.#store(block, bytes, from),
+        reverted: (block) => this.#reverted(block),
+        cleared: () => undefined,
+        ended: (session) => this.#ended(session),
+        isHeld: (block) => this.#held.has(inoOf(block)),
+      },
+      { times: defaultLease, firstSession: c.epoch * 2 ** 20 + 1, mayHaveGranted: mayHaveLent },
+    );
+    this.#timer = setInterval(() => this.#home.tick(), tickMs);
+    this.#timer.unref();
+  }
+
+  get report() {
+    let lentBlocks = 0;
+    for (const blocks of this.#shared.values()) lentBlocks += blocks.size;
+    return { lentBlocks, lostBlocks: this.#lostBlocks, stags: this.#tags.count };
+  }
+
+  close(): void {
+    clearInterval(this.#timer);
+    this.#memory.close();
+    this.#shadow.close();
+  }
+
+  linkDown(link: PeerLink): void {
+    const id = this.#linkIds.get(link);
+    if (id === undefined) return;
+    this.#links.delete(id);
+    this.#home.linkDown(id);
+  }
+
+  /** Gives a node the right to a file. */
+  async tag(link: PeerLink, { ino, generation, mode }: PeerRequest<'tagOpen'>): Promise<Uint8Array> {
+    const c = this.#c;
+    const session = this.#sessionOf(link);
+    if (session === undefined) throw new FsError('EPROTO', 'stag', { why: 'no session of blocks' });
+    const inode = new InodeCopy();
+    if (!readInode(c.segment, ino, inode) || inode.generation !== generation || !isFile(inode.mode))
+      throw new FsError('ESTALE', 'stag', { why: `inode ${ino} is gone` });
+    for (const view of c.viewsOf(ino)) {
+      if (view.session.userfault !== undefined || (mode === 'r' && view.mode === 'r')) continue;
+      throw new FsError('EBUSY', 'map', { path: view.path, why: `pid ${view.session.pid} has it pinned` });
+    }
+    c.refer(ino);
+    const tag = this.#tags.give(ino, mode, session);
+    try {
+      // Who may store anywhere must have pages everywhere.
+      if (mode === 'rw') await fillForWriters(c, ino);
+    } catch (error) {
+      this.#closeTag(tag);
+      throw error;
+    }
+    return tag.stag;
+  }
+
+  /** What is on its way to the holder is still answered; nothing more is sent. */
+  #giveBack(link: PeerLink, tag: Tag): void {
+    tag.isClosing = true;
+    if (this.#tags.of(tag.ino, tag.session)?.isClosing !== false)
+      for (const block of [...(this.#shared.get(tag.ino) ?? [])]) {
+        this.#home.forget(block, tag.session);
+        this.#unshare(block);
+      }
+    link.event('tagClosed', { stag: tag.stag });
+  }
+
+  #closeTag(tag: Tag): void {
+    this.#tags.delete(tag);
+    this.#c.unrefer(tag.ino);
+  }
+
+  #sessionOf(link: PeerLink): number | undefined {
+    const id = this.#linkIds.get(link);
+    return id === undefined ? undefined : this.#home.sessionOf(id);
+  }
+
+  receive(link: PeerLink, event: AnyPeerEvent): void {
+    try {
+      this.#receive(link, event);
+    } catch (error) {
+      // What breaks the protocol, or names what it may not, ends the link.
+      const reason = error instanceof FsError ? error : new FsError('EPROTO', 'blocks', { why: `${error}` });
+      link.close(reason);
+    }
+  }
+
+  #receive(link: PeerLink, event: AnyPeerEvent): void {
+    switch (event.name) {
+      case 'blockHello': {
+        const id = this.#linkIds.get(link) ?? this.#nextLink++;
+        this.#linkIds.set(link, id);
+        this.#links.set(id, link);
+        this.#home.receive(id, { kind: 'hello', ...event.fields });
+        const session = this.#home.sessionOf(id);
+        if (session !== undefined) this.#listeners.opened(link, session);
+        return;
+      }
+      case 'blockPing':
+        this.#home.receive(this.#idOf(link), { kind: 'ping', ...event.fields });
+        return;
+      case 'toHome': {
+        const { number, received, stag, index, message } = event.fields;
+        const tag = this.#tags.resolve(stag, this.#sessionOf(link));
+        assertMay(tag, message);
+        const block = blockOf(tag.ino, index);
+        const bytes = event.payload === undefined ? nothing : asBuffer(event.payload);
+        const name = message as ToDirectory;
+        const said = { block, name, ...(carriesBytes.has(name) ? { bytes } : {}) };
+        this.#share(block);
+        this.#home.receive(this.#idOf(link), {
+          kind: 'message',
+          envelope: { number, received, message: said },
+        });
+        this.#unshare(block);
+        return;
+      }
+      case 'tagClose':
+        this.#giveBack(link, this.#tags.resolve(event.fields.stag, this.#sessionOf(link)));
+        return;
+      case 'tagGone':
+        this.#closeTag(this.#tags.resolve(event.fields.stag, this.#sessionOf(link)));
+        return;
+      default:
+        throw new FsError('EPROTO', event.name, { why: 'not for a home' });
+    }
+  }
+
+  #idOf(link: PeerLink): number {
+    const id = this.#linkIds.get(link);
+    if (id === undefined) throw new FsError('EPROTO', 'blocks', { why: 'no session of blocks' });
+    return id;
+  }
+
+  #send(id: number, frame: HomeFrame<Buffer>): void {
+    const link = this.#links.get(id);
+    if (link === undefined) return;
+    if (frame.kind === 'welcome') link.event('blockWelcome', frame);
+    else if (frame.kind === 'pong') link.event('blockPong', frame);
+    else {
+      const { number, received, message } = frame.envelope;
+      const { block, name, bytes } = message;
+      const tag = this.#tags.of(inoOf(block), this.#home.sessionOf(id) ?? 0);
+      if (tag === undefined) throw new Error(`a block of inode ${inoOf(block)} without an STag`);
+      const fields = { number, received, stag: tag.stag, index: indexOf(block), message: name };
+      link.event('toHolder', fields, bytes === undefined ? {} : { payload: bytes });
+    }
+  }
+
+  #share(block: number): void {
+    const ino = inoOf(block);
+    this.#shared.set(ino, (this.#shared.get(ino) ?? new Set()).add(block));
+  }
+
+  /** Nobody else has it any more. */
+  #unshare(block: number): void {
+    const isOwn = !this.#home.entries.has(block) && this.#home.cache.state(block) === 'E';
+    if (!isOwn) return;
+    const blocks = this.#shared.get(inoOf(block));
+    blocks?.delete(block);
+    if (blocks?.size === 0) this.#shared.delete(inoOf(block));
+  }
+
+  #extents(block: number) {
+    const { from, count } = rangeOf(block);
+    const isThere = readInode(this.#c.segment, inoOf(block), new InodeCopy());
+    return isThere ? clip(this.#c.extents(inoOf(block)), from, count) : [];
+  }
+
+  /** Whether processes here have a copy, so that it is in `data`. */
+  #isHere(block: number): boolean {
+    return readable.has(this.#home.cache.state(block));
+  }
+
+  #load(block: number): Buffer {
+    return this.#isHere(block)
+      ? this.#memory.read(block)
+      : this.#shadow.read(this.#extents(block), rangeOf(block).from);
+  }
+
+  #store(block: number, bytes: Buffer, from: number): void {
+    // Of our own processes they are here already: in `data`, or in the shadow since they were taken away.
+    if (from !== 0) this.#shadow.write(this.#extents(block), rangeOf(block).from, bytes);
+  }
+
+  #installed(block: number): void {
+    this.#shadow.forget(this.#extents(block));
+    if (this.#c.writeBack === undefined) return;
+    const { from, count } = rangeOf(block);
+    this.#c.journal
+      .mutate(() => this.#c.contentChanges(inoOf(block), { from, count }))
+      .catch((error: unknown) => this.#c.hub.report(error));
+  }
+
+  #reverted(block: number): void {
+    this.#lostBlocks++;
+    this.#c.hub.emit('lost', undefined, { ino: inoOf(block), offset: rangeOf(block).from * pageSize });
+  }
+
+  #ended(session: number): void {
+    for (const tag of this.#tags.ofSession(session)) this.#closeTag(tag);
+    this.#listeners.ended(session);
+    for (const blocks of [...this.#shared.values()]) for (const block of [...blocks]) this.#unshare(block);
+  }
+
+  async open({ ino }: FileId, { mode }: { mode: 'r' | 'rw' }, session: Session): Promise<void> {
+    if (session.userfault !== undefined) return;
+    for (const tag of this.#tags.on(ino)) {
+      if (mode === 'r' && tag.mode === 'r') continue;
+      throw new FsError('EBUSY', 'map', { why: 'another node uses the file, and this client has it pinned' });
+    }
+    await this.acquire(ino, wholeFile, 'read');
+  }
+
+  watch(view: View): void {
+    const blocks = this.#shared.get(view.ino);
+    if (blocks === undefined) return;
+    this.#memory.guard(
+      view,
+      [...blocks].filter((block) => this.#home.cache.state(block) !== 'E'),
+    );
+  }
+
+  holds(ino: number, range: Range, access: Access): boolean {
+    return this.#lacking(ino, range, access).length === 0;
+  }
+
+  #lacking(ino: number, range: Range, access: Access): number[] {
+    const blocks = this.#shared.get(ino);
+    if (blocks === undefined) return [];
+    const first = Math.floor(range.from / blockPages);
+    const count = Math.ceil((range.from + range.count) / blockPages) - first;
+    const isIn = (block: number): boolean => indexOf(block) >= first && indexOf(block) < first + count;
+    const within =
+      count < blocks.size ? blocksIn(ino, range).filter((b) => blocks.has(b)) : [...blocks].filter(isIn);
+    return within.filter((block) => !this.#may(block, access));
+  }
+
+  #may(block: number, access: Access): boolean {
+    const state = this.#home.cache.state(block);
+    return access === 'write' ? state === 'E' : readable.has(state);
+  }
+
+  async acquire(ino: number, range: Range, access: Access): Promise<void> {
+    for (;;) {
+      const lacking = this.#lacking(ino, range, access);
+      if (lacking.length === 0) return;
+      await Promise.all(
+        lacking.map((block) => {
+          const changed = this.#memory.changed(block);
+          this.#home.fault(block, access);
+          this.#unshare(block);
+          return changed;
+        }),
+      );
+    }
+  }
+
+  fault(view: View, filePage: number, access: Access): boolean {
+    const [block = 0] = blocksIn(view.ino, { from: filePage, count: 1 });
+    if (this.#shared.get(view.ino)?.has(block) !== true) return false;
+    if (this.#may(block, access)) {
+      this.#memory.wake(block);
+      return access === 'write';
+    }
+    this.#home.fault(block, access);
+    return true;
+  }
+
+  hold(ino: number): void {
+    this.#held.set(ino, (this.#held.get(ino) ?? 0) + 1);
+  }
+
+  release(ino: number): void {
+    const left = (this.#held.get(ino) ?? 1) - 1;
+    if (left > 0) this.#held.set(ino, left);
+    else if (this.#held.delete(ino)) this.#home.release();
+  }
+
+  isShared(ino: number): boolean {
+    return this.#shared.has(ino);
+  }
+
+  sharedFiles(): Iterable<number> {
+    return this.#shared.keys();
+  }
+
+  isWritten(ino: number): boolean {
+    for (const { mode } of this.#tags.on(ino)) if (mode === 'rw') return true;
+    return false;
+  }
+}
+
+function assertMay({ mode }: Tag, message: string): void {
+  if (!Object.hasOwn(toDirectory, message))
+    throw new FsError('EPROTO', 'blocks', { why: `message ${message}` });
+  if (mode === 'r' && (message === 'getExclusive' || message === 'upgrade'))
+    throw new FsError('EACCES', 'stag', { why: 'the STag is for reading' });
+}
+
+const nothing = Buffer.alloc(0);
+const asBuffer = (bytes: Uint8Array): Buffer => Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);

@@ -1,0 +1,203 @@
+/**
+ * Content that clients of a node that joined write by API: into pages of this segment that nobody else sees,
+ * from there to the home, and only then it is answered.
+ *
+ *   whole file   pages at the home are reserved, filled, and given to the file in one commit
+ *   in place     writeBegin: pages here ──client stores──▶ writeEnd: the bytes are written at the home
+ */
+import { read } from 'node:fs';
+import { promisify } from 'node:util';
+import {
+  type Extent,
+  FsError,
+  type Reply,
+  type Request,
+  type RequestName,
+  type Run,
+} from '@cluster-fs/transport';
+import { type PeerLink, peerLimits } from '@cluster-fs/transport/peer';
+import { InodeCopy, pageSize, readInode } from 'cluster-fs/segment';
+import { handleOf, pagesFor } from '../coordinator/content.ts';
+import type { Coordinator } from '../coordinator/coordinator.ts';
+import { giveBack, takePages } from '../coordinator/reserve.ts';
+import { makeRoom } from '../coordinator/room.ts';
+import { layOut, pageCountOf } from '../coordinator/runs.ts';
+import type { Session } from '../coordinator/session.ts';
+import { piecesOf } from './pieces.ts';
+
+const readAt = promisify(read);
+const fillPages = peerLimits.payloadBytes / pageSize;
+/** Messages with bytes that are under way for one write. */
+const atOnce = 8;
+
+/** A write whose bytes the client is putting into our memory. */
+interface PendingWrite {
+  readonly session: Session;
+  readonly handle: number;
+  /** At the end of the file, wherever that is by then. */
+  readonly isAppend: boolean;
+  readonly offset: number;
+  readonly length: number;
+  readonly extents: readonly Extent[];
+  readonly runs: readonly Run[];
+}
+
+/** How the home is asked. */
+export interface HomeLine {
+  ask<N extends RequestName>(session: Session, name: N, fields: Request<N>): Promise<Reply<N>>;
+  link(): Promise<PeerLink>;
+  guestOf(session: Session): number;
+}
+
+export class RemoteContent {
+  readonly #c: Coordinator;
+  readonly #home: HomeLine;
+  readonly #pending = new Map<number, PendingWrite>();
+
+  constructor(c: Coordinator, home: HomeLine) {
+    this.#c = c;
+    this.#home = home;
+  }
+
+  async put(session: Session, request: Request<'put'>): Promise<Reply<'put'>> {
+    return this.#withPages(session, request.runs, (runs) =>
+      this.#home.ask(session, 'put', { ...request, runs }),
+    );
+  }
+
+  async attachPages(session: Session, request: Request<'attachPages'>): Promise<Reply<'attachPages'>> {
+    return this.#withPages(session, request.runs, (runs) =>
+      this.#home.ask(session, 'attachPages', { ...request, runs }),
+    );
+  }
+
+  /** Copies pages of a client to pages of the home's, and has them used. */
+  async #withPages<T>(
+    session: Session,
+    own: readonly Run[],
+    use: (runs: readonly Run[]) => Promise<T>,
+  ): Promise<T> {
+    const pages = pageCountOf(own);
+    const done = await (pages === 0 ? use([]) : this.#copied(session, own, use));
+    // As long as it fails they are the client's.
+    this.#giveBack(session, own);
+    return done;
+  }
+
+  async #copied<T>(
+    session: Session,
+    own: readonly Run[],
+    use: (runs: readonly Run[]) => Promise<T>,
+  ): Promise<T> {
+    const { runs } = await this.#home.ask(session, 'reserve', { pages: pageCountOf(own) });
+    try {
+      await this.#fill(session, own, runs);
+      return await use(runs);
+    } catch (error) {
+      // Who does not know whether they were used does not give them back: they go with the guest.
+      if (error instanceof FsError && error.code !== 'ECONNRESET')
+        (await this.#home.link()).event('unreserve', { guest: this.#home.guestOf(session), runs });
+      throw error;
+    }
+  }
+
+  async #fill(session: Session, own: readonly Run[], theirs: readonly Run[]): Promise<void> {
+    const source = layOut(own, 0);
+    const parts = layOut(theirs, 0).flatMap(({ filePage, page, count }) =>
+      Array.from({ length: Math.ceil(count / fillPages) }, (_, i) => ({
+        filePage: filePage + i * fillPages,
+        page: page + i * fillPages,
+        count: Math.min(fillPages, count - i * fillPages),
+      })),
+    );
+    await inParallel(parts, async ({ filePage, page, count }) => {
+      const bytes = await this.#read(source, filePage * pageSize, count * pageSize);
+      const link = await this.#home.link();
+      await link.request('fill', { guest: this.#home.guestOf(session), page }, { payload: bytes });
+    });
+  }
+
+  async writeBegin(session: Session, request: Request<'writeBegin'>): Promise<Reply<'writeBegin'>> {
+    const { handle: id, offset, length } = request;
+    const handle = handleOf(session, id, 'write');
+    if (!handle.writable) throw new FsError('EBADF', 'write');
+    if (length === 0) throw new FsError('EINVAL', 'write', { why: 'nothing to write' });
+    const inode = new InodeCopy();
+    const at = offset ?? (readInode(this.#c.segment, handle.ino, inode) ? inode.size : 0);
+    const from = Math.floor(at / pageSize);
+    const pages = pagesFor(at + length) - from;
+    await makeRoom(this.#c, pages);
+    return this.#c.journal.mutate(() => {
+      if (session.ended) throw new FsError('ECONNRESET', 'write');
+      const { left } = takePages(this.#c, pages, session.reservations);
+      const runs = left.map((run) => ({ ...run }));
+      const extents = layOut(runs, from);
+      const grant = this.#c.nextId();
+      const isAppend = offset === undefined;
+      this.#pending.set(grant, { session, handle: id, isAppend, offset: at, length, extents, runs });
+      this.#c.writer.onRollback(() => this.#pending.delete(grant));
+      return { grant, offset: at, extents };
+    });
+  }
+
+  async writeEnd(session: Session, { grant, written }: Request<'writeEnd'>): Promise<Reply<'writeEnd'>> {
+    const pending = this.#pending.get(grant);
+    if (pending === undefined || pending.session !== session)
+      throw new FsError('EBADF', 'write', { why: 'no such grant' });
+    this.#pending.delete(grant);
+    try {
+      return await this.#send(pending, Math.min(written, pending.length));
+    } finally {
+      this.#giveBack(session, pending.runs);
+    }
+  }
+
+  /** The writes of a session that has ended; its pages go with it. */
+  forget(session: Session): void {
+    for (const [grant, pending] of this.#pending)
+      if (pending.session === session) this.#pending.delete(grant);
+  }
+
+  async #send(pending: PendingWrite, length: number): Promise<Reply<'writeEnd'>> {
+    const { session, handle, isAppend, offset, extents } = pending;
+    let begin = offset;
+    let size = 0;
+    for (let done = 0; done < length || done === 0; done += peerLimits.payloadBytes) {
+      const bytes = await this.#read(
+        extents,
+        offset + done,
+        Math.min(length - done, peerLimits.payloadBytes),
+      );
+      const at = isAppend && done === 0 ? undefined : begin + done;
+      const link = await this.#home.link();
+      const guest = this.#home.guestOf(session);
+      const { reply } = await link.request('write', { guest, handle, offset: at }, { payload: bytes });
+      if (done === 0) begin = reply.offset;
+      size = reply.size;
+    }
+    return { size, offset: begin };
+  }
+
+  async #read(extents: readonly Extent[], offset: number, length: number): Promise<Buffer> {
+    const bytes = Buffer.allocUnsafe(length);
+    for (const { at, from, length: part } of piecesOf(extents, offset, length))
+      await readAt(this.#c.data.fd, bytes, at, part, from);
+    return bytes;
+  }
+
+  #giveBack(session: Session, runs: readonly Run[]): void {
+    // What a session had set aside that has ended is given back already.
+    if (runs.length === 0 || session.ended) return;
+    this.#c.journal
+      .mutate(() => giveBack(this.#c, runs, session.reservations))
+      .catch((error: unknown) => this.#c.hub.report(error));
+  }
+}
+
+async function inParallel<T>(items: readonly T[], work: (item: T) => Promise<void>): Promise<void> {
+  let next = 0;
+  const worker = async (): Promise<void> => {
+    for (let i = next++; i < items.length; i = next++) await work(items[i] as T);
+  };
+  await Promise.all(Array.from({ length: Math.min(atOnce, items.length) }, worker));
+}

@@ -1,0 +1,68 @@
+/**
+ * STags at the home: capabilities of other nodes, each for an inode, a mode and a session. Unforgeable, since
+ * they are random; resolved when a message arrives, wherever the file lies then.
+ */
+import { randomBytes } from 'node:crypto';
+import { FsError } from '@cluster-fs/transport';
+
+export interface Tag {
+  readonly stag: Buffer;
+  readonly ino: number;
+  readonly mode: 'r' | 'rw';
+  /** The session of blocks that it was given to. */
+  readonly session: number;
+  /** It is being given back. */
+  isClosing: boolean;
+}
+
+export class Tags {
+  readonly #byTag = new Map<string, Tag>();
+  readonly #byFile = new Map<number, Set<Tag>>();
+
+  give(ino: number, mode: 'r' | 'rw', session: number): Tag {
+    const tag: Tag = { stag: randomBytes(16), ino, mode, session, isClosing: false };
+    this.#byTag.set(keyOf(tag.stag), tag);
+    this.#byFile.set(ino, (this.#byFile.get(ino) ?? new Set()).add(tag));
+    return tag;
+  }
+
+  /** ESTALE when it was not given to that session, or is over. */
+  resolve(stag: Uint8Array, session: number | undefined): Tag {
+    const tag = this.#byTag.get(keyOf(stag));
+    if (tag === undefined || tag.session !== session)
+      throw new FsError('ESTALE', 'stag', { why: 'the STag was not given to this session, or is over' });
+    return tag;
+  }
+
+  /** One by which that session knows the file. */
+  of(ino: number, session: number): Tag | undefined {
+    let closing: Tag | undefined;
+    for (const tag of this.on(ino)) {
+      if (tag.session !== session) continue;
+      if (!tag.isClosing) return tag;
+      closing = tag;
+    }
+    return closing;
+  }
+
+  on(ino: number): Iterable<Tag> {
+    return this.#byFile.get(ino) ?? [];
+  }
+
+  delete(tag: Tag): void {
+    this.#byTag.delete(keyOf(tag.stag));
+    const onFile = this.#byFile.get(tag.ino);
+    onFile?.delete(tag);
+    if (onFile?.size === 0) this.#byFile.delete(tag.ino);
+  }
+
+  get count(): number {
+    return this.#byTag.size;
+  }
+
+  ofSession(session: number): Tag[] {
+    return [...this.#byTag.values()].filter((tag) => tag.session === session);
+  }
+}
+
+const keyOf = (stag: Uint8Array): string => Buffer.from(stag).toString('latin1');

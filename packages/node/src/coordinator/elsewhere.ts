@@ -1,0 +1,73 @@
+/** What the coordinator of one node asks of the rest of the cluster. On a node alone there is neither. */
+import type { AnyRequest, Reply, Request, RequestName } from '@cluster-fs/transport';
+import type { Range } from '../store/stored.ts';
+import type { Session, View } from './session.ts';
+
+/** The home of the files, for a node that joined it: all changes are decided there. */
+export interface HomeNode {
+  /** The answer of the home; undefined to a request that is answered here. */
+  answer(session: Session, request: AnyRequest): Promise<Reply<RequestName>> | undefined;
+  handleClosed(session: Session, handle: number): void;
+  sessionEnded(session: Session): void;
+}
+
+/** What a node says of its cluster. */
+export interface ClusterReport {
+  readonly role: 'home' | 'member';
+  /** Commits of the home that changed the tree; of a member: those that it has. */
+  readonly sequence: number;
+  /** Those that joined, at the home. */
+  readonly nodes: readonly NodeReport[];
+  /** The home, for a member. */
+  readonly home: { readonly url: string; readonly isConnected: boolean } | null;
+  /** Blocks that other nodes have, or have had until somebody touches them here. */
+  readonly lentBlocks: number;
+  /** Bytes of the home's files in the memory of a member. */
+  readonly cachedBytes: number;
+  readonly fetchedBlocks: number;
+  readonly faults: number;
+  /** Blocks whose stores were lost with a node, or with its lease. */
+  readonly lostBlocks: number;
+  readonly stags: number;
+}
+
+export interface NodeReport {
+  readonly name: string;
+  /** Null while it is not connected, and its lease lasts. */
+  readonly url: string | null;
+  /** Commits that it does not have yet. */
+  readonly behind: number;
+}
+
+export type Access = 'read' | 'write';
+
+export interface FileId {
+  readonly ino: number;
+  readonly generation: number;
+}
+
+/**
+ * Blocks of files that several nodes use (docs/coherence.md), as the processes of this node are concerned.
+ * File pages that these processes may not even read are absent from `data`.
+ */
+export interface Blocks {
+  /** A view is about to be given on a file; resolves when it may be. ESTALE when the home has it no more. */
+  open(file: FileId, lease: Pick<Request<'lease'>, 'mode' | 'follow'>, session: Session): Promise<void>;
+  /** A view is mapped: what it may not store into is protected. */
+  watch(view: View): void;
+  /** Whether processes here may do that with all pages of the range just now. */
+  holds(ino: number, range: Range, access: Access): boolean;
+  /** Resolves when they may; the next moment they may not again. EIO when the home cannot give it. */
+  acquire(ino: number, range: Range, access: Access): Promise<void>;
+  /** A process waits for a page; false when what it waits for is none of the cluster's concern. */
+  fault(view: View, filePage: number, access: Access): boolean;
+  /** From here on, until `release`, other nodes get nothing of the file that they do not have. */
+  hold(ino: number): void;
+  release(ino: number): void;
+  /** Whether another node has, or had, some of the file: it must stay as it lies. */
+  isShared(ino: number): boolean;
+  /** Whether another node may store into the file. */
+  isWritten(ino: number): boolean;
+  /** The files of which `isShared` is true, at their home. */
+  sharedFiles(): Iterable<number>;
+}

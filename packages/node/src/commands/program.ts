@@ -2,6 +2,7 @@
 import { Command, type CommanderError, Help, type Option } from 'commander';
 import { version } from '../version.ts';
 import { addCat } from './cat.ts';
+import { addCert } from './cert.ts';
 import { addCheck } from './check.ts';
 import { addDefrag } from './defrag.ts';
 import { addDf } from './df.ts';
@@ -25,7 +26,7 @@ import { addServe } from './serve.ts';
 import { addStat } from './stat.ts';
 import { addStatus } from './status.ts';
 import { addSync } from './sync.ts';
-import { type Host, isCommonOption } from './verb.ts';
+import { fullName, type Host, isCommonOption } from './verb.ts';
 
 /** In the order in which they are listed; each adds itself. */
 const verbs: readonly ((program: Command, host: Host) => void)[] = [
@@ -53,6 +54,7 @@ const verbs: readonly ((program: Command, host: Host) => void)[] = [
   addEvents,
   addCheck,
   addFsck,
+  addCert,
 ];
 
 const tour = `
@@ -121,14 +123,19 @@ export async function runCommandLine(argv: readonly string[], host: Host): Promi
     if (error.exitCode === 0) return;
     process.exitCode = exitCodes.misuse;
     if (error.code === 'commander.help') return;
-    const name = program.commands.find((command) => command.name() === argv[0])?.name();
-    const where = name === undefined ? 'clusterfs' : `clusterfs ${name}`;
+    const where = fullName(commandOf(program, argv));
     const text = error.message
       .replace(/^error: /, '')
       .replace(/\.$/, '')
       .replace(/\s*\n\s*/g, ' ');
     process.stderr.write(`${where}: ${text}; see ${where} --help\n`);
   }
+}
+
+/** The verb that was called, as far as it was typed right. */
+function commandOf(command: Command, [word, ...more]: readonly string[]): Command {
+  const called = command.commands.find((each) => each.name() === word);
+  return called === undefined ? command : commandOf(called, more);
 }
 
 const isCommanderError = (error: unknown): error is CommanderError =>

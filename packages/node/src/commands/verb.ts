@@ -128,6 +128,20 @@ export function asServer<O extends object>(host: Host, work: (run: Run, options:
   };
 }
 
+/** The action of a verb that works without a node, and ends by itself. */
+export function withoutNode<A extends readonly unknown[], O extends object>(
+  host: Host,
+  work: (run: Run, options: O, ...args: A) => Promise<void>,
+) {
+  return (...given: readonly unknown[]): Promise<void> => {
+    const { command, common, options, args } = split<A, O>(given);
+    const json = common.json === true;
+    return perform({ host, command, url: undefined, json, isServer: false }, (run) =>
+      work(run, options, ...args),
+    );
+  };
+}
+
 /** Commander calls an action with the arguments, then the options, then the command. */
 function split<A extends readonly unknown[], O>(given: readonly unknown[]) {
   return {
@@ -158,12 +172,16 @@ async function perform(
   } catch (error) {
     // What an aborted verb throws is about the abort; its reason is what happened.
     const { code, line } = failureOf(signal.aborted ? signal.reason : error, url);
-    if (line !== undefined) process.stderr.write(`clusterfs ${command.name()}: ${line}\n`);
+    if (line !== undefined) process.stderr.write(`${fullName(command)}: ${line}\n`);
     process.exitCode = code;
   } finally {
     removeHandlers();
   }
 }
+
+/** `clusterfs cert init`: as it was typed. */
+export const fullName = (command: Command): string =>
+  command.parent === null ? command.name() : `${fullName(command.parent)} ${command.name()}`;
 
 /** Signals and a closed stdout abort the verb; the second signal does not wait. */
 function handleEnds(

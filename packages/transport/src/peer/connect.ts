@@ -10,7 +10,7 @@ import { peerLimits } from './peer-limits.ts';
 import type { PeerIdentity } from './peer-messages.ts';
 import { formatPeerUrl, type PeerAddress } from './peer-url.ts';
 import {
-  certifiedName,
+  certifiedBy,
   type PeerSecurity,
   type PeerTls,
   prepareSecurity,
@@ -45,7 +45,7 @@ export async function connectPeer(
   const deadline = new AbortController();
   const timer = setTimeout(() => deadline.abort(), peerLimits.handshakeMs);
   const end = signal === undefined ? deadline.signal : AbortSignal.any([deadline.signal, signal]);
-  const socket = open(options, tls, url);
+  const socket = open(options, tls);
   const cutOff = (): void => void socket.destroy();
   end.addEventListener('abort', cutOff, { once: true });
   try {
@@ -65,21 +65,12 @@ export async function connectPeer(
   }
 }
 
-function open({ host, port }: PeerAddress, tls: PeerTls, url: string): Socket {
-  const socket = openSocket({ host, port }, tls, url);
+function open({ host, port }: PeerAddress, tls: PeerTls): Socket {
+  const socket = tls === undefined ? connectPlain({ host, port }) : connectTls({ host, port, ...tls.client });
   socket.setNoDelay(true);
   // Whoever waits hears of it; between two who wait there is nobody.
   socket.on('error', () => undefined);
   return socket;
-}
-
-function openSocket(address: PeerAddress, tls: PeerTls, url: string): Socket {
-  if (tls === undefined) return connectPlain(address);
-  try {
-    return connectTls({ ...address, ...tls.client });
-  } catch (cause) {
-    throw new FsError('EINVAL', 'connect', { path: url, why: 'certificate or key are not usable', cause });
-  }
 }
 
 interface Greeting {
@@ -91,7 +82,7 @@ interface Greeting {
 async function greet(socket: Socket, { options, onLink, url }: Greeting): Promise<PeerLink> {
   const { security, identity, expect = {} } = options;
   if (security.kind === 'none') requireLoopback(socket, url);
-  const certified = certifiedName(socket, security);
+  const certified = certifiedBy(socket, security);
   const link = new PeerLink(socket, { ...options, url });
   try {
     await link.greet(identity, (theirs) => {

@@ -1,5 +1,6 @@
 /** What two nodes must agree on before either trusts the other with anything; and what to say when not. */
 import { type ErrorCode, FsError } from '../errors.ts';
+import { type Certified, formatClusterId } from './certified.ts';
 import type { PeerIdentity } from './peer-messages.ts';
 
 /** Who is expected at the other end. */
@@ -11,8 +12,8 @@ export interface ExpectedPeer {
 interface Claim {
   readonly mine: PeerIdentity;
   readonly theirs: PeerIdentity;
-  /** The name in the peer's certificate, where there is one. */
-  readonly certified: string | undefined;
+  /** Whom the peer's certificate names, where there is one. */
+  readonly certified: Certified | undefined;
   readonly url: string;
 }
 
@@ -29,12 +30,26 @@ export function checkIdentity({ mine, theirs, certified, url }: Claim): void {
         'started for',
     });
   }
-  if (certified !== undefined && certified !== theirs.name) {
+  if (certified !== undefined) checkCertified(certified, theirs, url);
+}
+
+/** Requires: the cluster that they say is ours. */
+function checkCertified({ name, clusterId }: Certified, theirs: PeerIdentity, url: string): void {
+  const cluster = formatClusterId(theirs.clusterId);
+  if (clusterId !== cluster) {
     throw new FsError('EACCES', 'hello', {
       path: url,
       why:
-        `node '${theirs.name}' shows a certificate of '${certified}': start it with that name, or make it ` +
-        `one with: clusterfs cert node ${theirs.name}`,
+        `node '${theirs.name}' shows a certificate of cluster '${clusterId}' and not of ${cluster}: ` +
+        'make it one with the authority of this cluster',
+    });
+  }
+  if (name !== theirs.name) {
+    throw new FsError('EACCES', 'hello', {
+      path: url,
+      why:
+        `node '${theirs.name}' shows a certificate of '${name}': start it with that name, or make it ` +
+        `one with: clusterfs cert node DIR ${theirs.name}`,
     });
   }
 }
@@ -51,13 +66,19 @@ export function checkExpected(expect: ExpectedPeer, { nodeId, name }: PeerIdenti
   }
 }
 
-const mismatch = 'look that both nodes have the same kind of security, and the same token or authority';
+const mismatch =
+  'look that both nodes have the same kind of security, the same token or authority, and certificates ' +
+  'that are in date';
 
-/** An error of a socket whose peer is not known yet, so that it says what to do. */
-export function explainFailure(error: Error, url: string): FsError {
+/**
+ * An error of a socket whose peer is not known yet, so that it says what to do. `distrust` is why its
+ * certificate was not taken, where that is what failed: the socket itself tells of its end only.
+ */
+export function explainFailure(error: Error, url: string, distrust?: string): FsError {
   if (error instanceof FsError && error.code !== 'ECONNRESET') return error;
   const cause = causeOf(error);
-  const { code = '', message } = cause as NodeJS.ErrnoException;
+  const { code = '', message } =
+    distrust === undefined ? (cause as NodeJS.ErrnoException) : { code: distrust, message: distrust };
   const said = firstLine(message);
   if (/WRONG_VERSION_NUMBER|PACKET_LENGTH_TOO_LONG|UNEXPECTED_MESSAGE|HTTP_REQUEST/.test(code)) {
     return new FsError('EPROTO', 'connect', {
@@ -71,10 +92,11 @@ export function explainFailure(error: Error, url: string): FsError {
     return new FsError('EACCES', 'connect', { path: url, why, cause });
   }
   if (code === 'ERR_TLS_CERT_ALTNAME_INVALID') {
-    const why = `its certificate is for another host; make it one with: clusterfs cert node --host (${said})`;
+    const command = 'clusterfs cert node DIR NAME --host HOST';
+    const why = `its certificate is for another host; make it one with: ${command} (${said})`;
     return new FsError('EACCES', 'connect', { path: url, why, cause });
   }
-  if (/^ERR_(SSL|TLS)_|CERT|SIGNATURE|ISSUER|CHAIN/.test(code)) {
+  if (distrusted.test(code)) {
     return new FsError('EACCES', 'connect', { path: url, why: `${mismatch} (${said})`, cause });
   }
   if (code === 'ECONNRESET' || code === 'EPIPE' || code === '') {
@@ -83,6 +105,9 @@ export function explainFailure(error: Error, url: string): FsError {
   }
   return new FsError(code as ErrorCode, 'connect', { path: url, why: said, cause });
 }
+
+/** What node:tls and OpenSSL (X509_verify_cert_error_string(3)) call a peer that has not proved itself. */
+const distrusted = /^ERR_(SSL|TLS)_|CERT|SIGNATURE|ISSUER|CHAIN|PURPOSE|INVALID_CA|PATH_LENGTH/;
 
 /** What the socket said, below what was made of it. */
 function causeOf(error: Error): Error {

@@ -14,7 +14,8 @@ import { peerLimits } from './peer-limits.ts';
 import type { PeerIdentity } from './peer-messages.ts';
 import { formatPeerUrl, type PeerAddress } from './peer-url.ts';
 import {
-  certifiedName,
+  certifiedBy,
+  distrustOf,
   loopbackAddress,
   type PeerSecurity,
   type PeerTls,
@@ -54,7 +55,7 @@ export async function listenPeers(
   const tls = await prepareSecurity(security);
   const host = security.kind === 'none' ? await loopbackAddress(options) : options.host;
   const url = formatPeerUrl({ host, port });
-  const server = makeServer(tls, url);
+  const server = makeServer(tls);
   const door = new Door(options, onLink);
   server.on('connection', (socket: Socket) => door.arrived(socket));
   if (tls === undefined) server.on('connection', (socket: Socket) => door.secured(socket));
@@ -76,14 +77,10 @@ export async function listenPeers(
   return { address: at, url: formatPeerUrl(at), close: () => closeServer(server, door) };
 }
 
-function makeServer(tls: PeerTls, url: string): Server {
-  if (tls === undefined) return createPlainServer({ noDelay: true });
-  try {
-    return createTlsServer({ ...tls.server, noDelay: true });
-  } catch (cause) {
-    throw new FsError('EINVAL', 'listen', { path: url, why: 'certificate or key are not usable', cause });
-  }
-}
+const makeServer = (tls: PeerTls): Server =>
+  tls === undefined
+    ? createPlainServer({ noDelay: true })
+    : createTlsServer({ ...tls.server, noDelay: true });
 
 /** Does not wait for the links: they are their owners'. */
 async function closeServer(server: Server, door: Door): Promise<void> {
@@ -127,7 +124,7 @@ class Door {
     const { security, identity } = this.#options;
     const url = urlOf(socket);
     socket.on('error', () => undefined);
-    const certified = certifiedName(socket, security);
+    const certified = certifiedBy(socket, security);
     try {
       if (security.kind === 'none') requireLoopback(socket, url);
     } catch (error) {
@@ -149,7 +146,7 @@ class Door {
 
   /** The peer could not prove itself. */
   failed(error: Error, socket: Socket): void {
-    this.refuse(explainFailure(error, urlOf(socket)));
+    this.refuse(explainFailure(error, urlOf(socket), distrustOf(socket)));
     socket.destroy();
   }
 

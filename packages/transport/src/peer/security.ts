@@ -1,7 +1,8 @@
 /**
  * How two nodes know each other, and who may listen in.
  *
- * - `tls`: each shows a certificate of the cluster's authority, which names the node.
+ * - `tls`: each shows a certificate of the cluster's authority, which names the node and its cluster. Where
+ *   it names hosts, who connects looks that the node is at one of them; without it is good everywhere.
  * - `token`: each proves that it has the join token, by a pre-shared key of TLS 1.3 that is made from it. The
  *   exchange is ephemeral (ECDHE): who learns the token later cannot read what was recorded before.
  * - `none`: nobody is asked anything, so both ends must be on this machine.
@@ -11,9 +12,17 @@
 import { constants, scrypt } from 'node:crypto';
 import { lookup } from 'node:dns/promises';
 import type { Socket } from 'node:net';
-import { type ConnectionOptions, TLSSocket, type TlsOptions } from 'node:tls';
+import {
+  type ConnectionOptions,
+  checkServerIdentity,
+  createSecureContext,
+  type PeerCertificate,
+  TLSSocket,
+  type TlsOptions,
+} from 'node:tls';
 import { promisify } from 'node:util';
 import { FsError } from '../errors.ts';
+import { type Certified, certifiedIn } from './certified.ts';
 import { peerLimits } from './peer-limits.ts';
 import { formatPeerUrl, isLoopback, type PeerAddress } from './peer-url.ts';
 
@@ -53,6 +62,7 @@ export async function prepareSecurity(security: PeerSecurity): Promise<PeerTls> 
     case 'tls': {
       const { ca, cert, key } = security;
       const mine = { ...common, ca, cert, key };
+      requireUsable(mine);
       return {
         server: {
           ...mine,
@@ -60,7 +70,7 @@ export async function prepareSecurity(security: PeerSecurity): Promise<PeerTls> 
           rejectUnauthorized: true,
           handshakeTimeout: peerLimits.handshakeMs,
         },
-        client: { ...mine, rejectUnauthorized: true },
+        client: { ...mine, rejectUnauthorized: true, checkServerIdentity: checkHost },
       };
     }
     case 'token': {
@@ -83,6 +93,21 @@ export async function prepareSecurity(security: PeerSecurity): Promise<PeerTls> 
       };
     }
   }
+}
+
+function requireUsable(pem: Parameters<typeof createSecureContext>[0]): void {
+  try {
+    createSecureContext(pem);
+  } catch (cause) {
+    const why = `certificate, key or authority are not usable, or do not belong together (${String(cause)})`;
+    throw new FsError('EINVAL', 'connect', { why, cause });
+  }
+}
+
+/** Names belong to nodes, hosts are a further condition where the certificate has them. */
+function checkHost(host: string, certificate: PeerCertificate): Error | undefined {
+  const hasHosts = /(^|, )(DNS|IP Address):/.test(certificate.subjectaltname ?? '');
+  return hasHosts ? checkServerIdentity(host, certificate) : undefined;
 }
 
 /** Costs a guesser some 50 ms for each token that it tries. */
@@ -119,9 +144,15 @@ export function requireLoopback(socket: Socket, url: string): void {
   throw openAddress(url);
 }
 
-/** The node that the peer's certificate names; undefined where there are no certificates. */
-export function certifiedName(socket: Socket, { kind }: PeerSecurity): string | undefined {
+/** Whom the peer's certificate names; undefined where there are no certificates. */
+export function certifiedBy(socket: Socket, { kind }: PeerSecurity): Certified | undefined {
   if (kind !== 'tls' || !(socket instanceof TLSSocket)) return undefined;
-  const name: unknown = socket.getPeerCertificate().subject?.CN;
-  return typeof name === 'string' ? name : '';
+  return certifiedIn({ ...socket.getPeerCertificate().subject });
+}
+
+/** Why the peer's certificate was not taken, as OpenSSL names it; undefined when that is not what failed. */
+export function distrustOf(socket: Socket): string | undefined {
+  if (!(socket instanceof TLSSocket)) return undefined;
+  const reason: unknown = socket.authorizationError;
+  return typeof reason === 'string' ? reason : undefined;
 }

@@ -1,0 +1,19 @@
+/**
+ * What the certificate of a node says of it, in its subject: CN is the node's name, O is the cluster's id in
+ * hex. An authority may serve several clusters: whoever it made a certificate for is a node of one of them.
+ */
+
+export interface Certified {
+  readonly name: string;
+  /** In hex, as formatClusterId writes it. */
+  readonly clusterId: string;
+}
+
+/** A cluster's id as people and certificates have it: 32 digits. */
+export const formatClusterId = (clusterId: Uint8Array): string => Buffer.from(clusterId).toString('hex');
+
+/** Reads a subject as node:tls tells it; what is missing, or there twice, is ''. */
+export function certifiedIn(subject: Readonly<Record<string, unknown>>): Certified {
+  const textOf = (value: unknown): string => (typeof value === 'string' ? value : '');
+  return { name: textOf(subject.CN), clusterId: textOf(subject.O) };
+}

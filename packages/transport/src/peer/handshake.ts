@@ -96,7 +96,7 @@ export function explainFailure(error: Error, url: string, distrust?: string): Fs
     const why = `its certificate is for another host; make it one with: ${command} (${said})`;
     return new FsError('EACCES', 'connect', { path: url, why, cause });
   }
-  if (distrusted.test(code)) {
+  if (distrust !== undefined || distrusted.test(code)) {
     return new FsError('EACCES', 'connect', { path: url, why: `${mismatch} (${said})`, cause });
   }
   if (code === 'ECONNRESET' || code === 'EPIPE' || code === '') {
@@ -106,8 +106,8 @@ export function explainFailure(error: Error, url: string, distrust?: string): Fs
   return new FsError(code as ErrorCode, 'connect', { path: url, why: said, cause });
 }
 
-/** What node:tls and OpenSSL (X509_verify_cert_error_string(3)) call a peer that has not proved itself. */
-const distrusted = /^ERR_(SSL|TLS)_|CERT|SIGNATURE|ISSUER|CHAIN|PURPOSE|INVALID_CA|PATH_LENGTH/;
+/** What node:tls calls a peer that has not proved itself: errors of the handshake, and X509_V_ERR_*. */
+const distrusted = /^ERR_(SSL|TLS)_|CERT|SIGNATURE|ISSUER|CHAIN|PURPOSE|INVALID_CA|PATH_LENGTH|^UNSPECIFIED$/;
 
 /** What the socket said, below what was made of it. */
 function causeOf(error: Error): Error {

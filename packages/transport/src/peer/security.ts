@@ -9,7 +9,7 @@
  *
  * INVARIANT: a socket is handed on when its peer has proved itself, not before.
  */
-import { constants, scrypt } from 'node:crypto';
+import { constants, scrypt, X509Certificate } from 'node:crypto';
 import { lookup } from 'node:dns/promises';
 import type { Socket } from 'node:net';
 import {
@@ -62,7 +62,7 @@ export async function prepareSecurity(security: PeerSecurity): Promise<PeerTls> 
     case 'tls': {
       const { ca, cert, key } = security;
       const mine = { ...common, ca, cert, key };
-      requireUsable(mine);
+      requireUsable(security);
       return {
         server: {
           ...mine,
@@ -95,9 +95,11 @@ export async function prepareSecurity(security: PeerSecurity): Promise<PeerTls> 
   }
 }
 
-function requireUsable(pem: Parameters<typeof createSecureContext>[0]): void {
+function requireUsable({ ca, cert, key }: { readonly [K in 'ca' | 'cert' | 'key']: string | Buffer }): void {
   try {
-    createSecureContext(pem);
+    createSecureContext({ ca, cert, key });
+    // An authority that cannot be read is passed over there, and then nobody is trusted.
+    new X509Certificate(ca);
   } catch (cause) {
     const why = `certificate, key or authority are not usable, or do not belong together (${String(cause)})`;
     throw new FsError('EINVAL', 'connect', { why, cause });

@@ -28,6 +28,7 @@ const verbs = [
   'events',
   'check',
   'fsck',
+  'cert',
 ];
 
 test('the help has every verb, the tour, and the exit codes', async () => {

@@ -108,6 +108,9 @@ test('each end shows its certificate, and learns who the other is', async () => 
   expect(listening.refused).toEqual([]);
 });
 
+/** The log says where who was refused came from. */
+const from: unknown = expect.stringMatching(/^tcp:\/\/127\.0\.0\.1:[1-9]\d*$/);
+
 /** Of a node that is trusted, as an authority: it may sign nothing. */
 async function signedByNode(): Promise<Tls> {
   const { cert, key } = await certify('c');
@@ -133,7 +136,7 @@ describe.each(unproved)('a certificate %s', (_, theirs, why) => {
     await expect(listening.connect(await theirs)).rejects.toMatchObject({ code: 'ECONNRESET' });
     await expect
       .poll(() => listening.refused)
-      .toMatchObject([{ code: 'EACCES', why: expect.stringMatching(why) }]);
+      .toMatchObject([{ code: 'EACCES', path: from, why: expect.stringMatching(why) }]);
     expect(listening.links).toEqual([]);
     await expectLetIn(listening);
   });
@@ -237,7 +240,7 @@ test('a token opens nothing where certificates are asked for', async () => {
   const listening = await listen(await certify('a'));
   const security = { kind: 'token', token: randomBytes(32).toString('base64url') } as const;
   await expect(listening.connect(security)).rejects.toMatchObject({ code: 'EACCES' });
-  await expect.poll(() => listening.refused).toHaveLength(1);
+  await expect.poll(() => listening.refused).toMatchObject([{ path: from }]);
   expect(listening.links).toEqual([]);
 });
 

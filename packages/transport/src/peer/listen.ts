@@ -146,7 +146,7 @@ class Door {
 
   /** The peer could not prove itself. */
   failed(error: Error, socket: Socket): void {
-    this.refuse(explainFailure(error, urlOf(socket), distrustOf(socket)));
+    this.refuse(explainFailure(error, urlOf(below(socket)), distrustOf(socket)));
     socket.destroy();
   }
 
@@ -184,6 +184,13 @@ class Door {
     this.#waiting.delete(url);
   }
 }
+
+/**
+ * The TCP socket of a TLS socket: it remembers the address that it was asked for while it was open, where a
+ * TLS socket that node:tls has closed knows none. Node has no other name for it; without it the log lacks
+ * the address.
+ */
+const below = (socket: Socket & { readonly _parent?: Socket }): Socket => socket._parent ?? socket;
 
 const urlOf = ({ remoteAddress = '?', remotePort = 0 }: Socket): string =>
   formatPeerUrl({ host: remoteAddress, port: remotePort });

@@ -132,7 +132,7 @@ export function startNode(options: NodeOptions): ClusterNode {
  */
 export async function joinNode(options: JoinOptions): Promise<ClusterNode> {
   const { name = hostname(), security } = options.cluster;
-  const identity = newcomer(name);
+  const identity = newcomer(name, security);
   const connect: Connect = (signal) => connectPeer({ ...options.join, security, identity, signal });
   const link = await connectPeer({ ...options.join, security, identity });
   try {

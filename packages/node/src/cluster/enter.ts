@@ -2,7 +2,7 @@
 import { randomInt } from 'node:crypto';
 import { readdirSync, rmSync } from 'node:fs';
 import { hostname } from 'node:os';
-import type { PeerIdentity, PeerSecurity } from '@cluster-fs/transport/peer';
+import { certifiedCluster, type PeerIdentity, type PeerSecurity } from '@cluster-fs/transport/peer';
 import type { Coordinator } from '../coordinator/coordinator.ts';
 import type { NodeFacts } from '../coordinator/report.ts';
 import type { DataFile } from '../data-file.ts';
@@ -51,9 +51,9 @@ export function enterCluster(
   return { home, member: undefined };
 }
 
-/** Who a node is that joins a cluster: it learns from the home which. */
-export const newcomer = (name: string): PeerIdentity => ({
-  clusterId: new Uint8Array(16),
+/** Who a node is that joins a cluster: its certificate says which, or it learns that from the home. */
+export const newcomer = (name: string, security: PeerSecurity): PeerIdentity => ({
+  clusterId: certifiedCluster(security) ?? new Uint8Array(16),
   nodeId: randomInt(2, 2 ** 47),
   name,
   incarnation: Date.now(),

@@ -9,6 +9,7 @@ import { FsError } from '@cluster-fs/transport';
 import {
   type AnyPeerEvent,
   type AnyPeerRequest,
+  certifiedCluster,
   listenPeers,
   type PeerAddress,
   type PeerIdentity,
@@ -95,7 +96,7 @@ export class ClusterHome {
   /** Where nodes can join from here on. */
   async listen(address: PeerAddress): Promise<string> {
     const identity = {
-      clusterId: Buffer.from(this.#c.segment.id, 'hex'),
+      clusterId: certifiedCluster(this.#options.security) ?? Buffer.from(this.#c.segment.id, 'hex'),
       nodeId: 1,
       name: this.#options.name,
       incarnation: Date.now(),

@@ -15,7 +15,7 @@ export function addCert(program: Command, host: Host): void {
       'Certificates and tokens, by which nodes know each other.\n\n' +
         "Either each node has a certificate of the cluster's authority, or all of them have one join " +
         'token. Certificates are made for one node and end by themselves; a token is one secret, for small ' +
-        'set-ups. `serve` does not connect nodes yet: this prepares for it.',
+        'set-ups. `serve --cert-dir` and `serve --token-file` take them.',
     )
     .addHelpText('after', `\nExamples:\n${examples.map((line) => `  $ ${line}`).join('\n')}`);
   addInit(cert, host);

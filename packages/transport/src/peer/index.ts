@@ -1,4 +1,4 @@
-export { type Certified, certifiedIn, formatClusterId } from './certified.ts';
+export { type Certified, certifiedCluster, certifiedIn, formatClusterId } from './certified.ts';
 export { type ConnectPeerOptions, connectPeer } from './connect.ts';
 export type { ExpectedPeer } from './handshake.ts';
 export type { HeartbeatOptions } from './heartbeat.ts';

@@ -293,6 +293,7 @@ function assemble(options: NodeOptions, { limits, admission, cleanup, joining }:
     memory: options.memory,
     connect: joining?.connect,
     facts,
+    spinner,
     wentOn,
     cleanup,
     onNotice,

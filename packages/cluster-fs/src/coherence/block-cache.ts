@@ -100,7 +100,9 @@ export class BlockCache<B> {
     if (next === this.#initial) this.#states.delete(block);
     else this.#states.set(block, next);
     for (const action of actions) this.#perform(action, block, bytes);
-    if (next !== before && this.#waiting.delete(block)) this.#memory.wake(block);
+    // Who waits for an answer waits on while it is on its way.
+    const isSettled = next === 'I' || next === 'S' || next === 'E';
+    if (isSettled && next !== before && this.#waiting.delete(block)) this.#memory.wake(block);
   }
 
   #perform(action: CacheAction, block: BlockId, bytes: B | undefined): void {

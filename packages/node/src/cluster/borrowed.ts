@@ -2,7 +2,7 @@
  * Blocks of the home's files that this node has: its cache (coherence.md), bound to the memory of its
  * processes; STags; read-ahead; and what goes when memory is scarce.
  */
-import { type Extent, FsError, type Hole, type Request } from '@cluster-fs/transport';
+import { type Extent, FsError, type Hole, type Request, type Spinner } from '@cluster-fs/transport';
 import type { AnyPeerEvent, PeerLink } from '@cluster-fs/transport/peer';
 import {
   type CacheState,
@@ -56,6 +56,7 @@ interface Stream {
 export class Borrowed implements Blocks {
   readonly #c: Coordinator;
   readonly #line: Line;
+  readonly #spinner: Spinner;
   readonly #memory: BlockMemory;
   readonly #holder: Holder<Buffer>;
   readonly #tags = new Map<number, FileTags>();
@@ -73,9 +74,10 @@ export class Borrowed implements Blocks {
   #faults = 0;
   #lost = 0;
 
-  constructor(c: Coordinator, line: Line, { memory }: { memory: number }) {
+  constructor(c: Coordinator, line: Line, { memory, spinner }: { memory: number; spinner: Spinner }) {
     this.#c = c;
     this.#line = line;
+    this.#spinner = spinner;
     this.#limitPages = Math.floor(memory / pageSize);
     this.#memory = new BlockMemory(c, {
       done: (block, bytes) => this.#holder.done(block, bytes),
@@ -150,6 +152,8 @@ export class Borrowed implements Blocks {
         const name = message as ToCache;
         const said = { block: blockOf(ino, index), name, ...(carriesBytes.has(name) ? { bytes } : {}) };
         this.#holder.receive({ kind: 'message', envelope: { number, received, message: said } });
+        // Who touches one block goes on to touch others.
+        this.#spinner.expect();
         return;
       }
       default:
@@ -346,6 +350,7 @@ export class Borrowed implements Blocks {
       () => {
         this.#want(block, access);
         for (let i = 1; i < ahead; i++) this.#prefetch(block + i);
+        this.#spinner.expect();
       },
       (error: unknown) => {
         this.#c.hub.report(error);
@@ -362,6 +367,8 @@ export class Borrowed implements Blocks {
 
   #ahead(ino: number, index: number): number {
     const stream = this.#streams.get(ino) ?? { next: -1, ahead: 1 };
+    // On its way already.
+    if (index >= stream.next - stream.ahead && index < stream.next) return 1;
     stream.ahead = stream.next === index ? Math.min(maxAheadBlocks, stream.ahead * 2) : 1;
     stream.next = index + stream.ahead;
     this.#streams.set(ino, stream);

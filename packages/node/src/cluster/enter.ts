@@ -2,6 +2,7 @@
 import { randomInt } from 'node:crypto';
 import { readdirSync, rmSync } from 'node:fs';
 import { hostname } from 'node:os';
+import type { Spinner } from '@cluster-fs/transport';
 import { certifiedCluster, type PeerIdentity, type PeerSecurity } from '@cluster-fs/transport/peer';
 import type { Coordinator } from '../coordinator/coordinator.ts';
 import type { NodeFacts } from '../coordinator/report.ts';
@@ -21,6 +22,8 @@ interface Entering {
   /** Bytes that a node that joins keeps of the home's files. */
   readonly memory: number;
   readonly facts: NodeFacts;
+  /** Of this thread. */
+  readonly spinner: Spinner;
   /** A node of before was killed here. */
   readonly wentOn: boolean;
   /** How a node that joins reaches its home. */
@@ -31,10 +34,10 @@ interface Entering {
 
 export function enterCluster(
   coordinator: Coordinator,
-  { cluster, memory, facts, wentOn, connect, cleanup, onNotice }: Entering,
+  { cluster, memory, facts, spinner, wentOn, connect, cleanup, onNotice }: Entering,
 ): { home: ClusterHome | undefined; member: Member | undefined } {
   if (connect !== undefined) {
-    const member = new Member(coordinator, connect, { memory });
+    const member = new Member(coordinator, connect, { memory, spinner });
     cleanup.push(() => member.close());
     return { home: undefined, member };
   }
@@ -44,6 +47,7 @@ export function enterCluster(
     name,
     security,
     onNotice,
+    spinner,
     facts: () => facts,
     mayHaveLent: wentOn,
   });

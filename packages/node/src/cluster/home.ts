@@ -5,7 +5,7 @@
  *   link ──▶ peer with a link ──link ends──▶ peer without ──lease over──▶ gone: guests, blocks, STags
  *                    ▲──────────the same life of the node comes back──┘
  */
-import { FsError } from '@cluster-fs/transport';
+import { FsError, type Spinner } from '@cluster-fs/transport';
 import {
   type AnyPeerEvent,
   type AnyPeerRequest,
@@ -40,6 +40,8 @@ export interface HomeOptions {
   readonly security: PeerSecurity;
   readonly facts: () => NodeFacts;
   readonly onNotice: (message: string) => void;
+  /** Of this thread. */
+  readonly spinner: Spinner;
   /** Whether a node of before may have lent blocks whose leases are not over. */
   readonly mayHaveLent: boolean;
 }

@@ -5,7 +5,7 @@
  * A block that only processes here use is in state E and in no table. What another node may store into is
  * absent here, and the home's copy of it is in `shadow`.
  */
-import { FsError } from '@cluster-fs/transport';
+import { FsError, type Spinner } from '@cluster-fs/transport';
 import type { AnyPeerEvent, PeerLink, PeerRequest } from '@cluster-fs/transport/peer';
 import {
   type CacheState,
@@ -39,6 +39,7 @@ const readable: ReadonlySet<CacheState> = new Set(['S', 'SE', 'E']);
 
 export class Lent implements Blocks {
   readonly #c: Coordinator;
+  readonly #spinner: Spinner;
   readonly #listeners: Listeners;
   readonly #memory: BlockMemory;
   readonly #shadow: Shadow;
@@ -51,16 +52,25 @@ export class Lent implements Blocks {
   /** Files that are being changed, and how often. */
   readonly #held = new Map<number, number>();
   readonly #timer: NodeJS.Timeout;
+  /** What our own processes gave up, while the home decides who gets it. */
+  #taken: { readonly block: number; readonly bytes: Buffer } | undefined;
   #nextLink = 1;
   #lostBlocks = 0;
 
-  constructor(c: Coordinator, listeners: Listeners, { mayHaveLent }: { mayHaveLent: boolean }) {
+  constructor(
+    c: Coordinator,
+    listeners: Listeners,
+    { mayHaveLent, spinner }: { mayHaveLent: boolean; spinner: Spinner },
+  ) {
     this.#c = c;
+    this.#spinner = spinner;
     this.#listeners = listeners;
     this.#shadow = new Shadow(c.data);
     this.#memory = new BlockMemory(c, {
       done: (block, bytes) => {
+        this.#taken = { block, bytes };
         this.#home.done(block, bytes);
+        this.#taken = undefined;
         this.#unshare(block);
       },
       bringIn: (block) => c.pager?.fetchNow(inoOf(block), rangeOf(block)),
@@ -189,6 +199,7 @@ export class Lent implements Blocks {
           envelope: { number, received, message: said },
         });
         this.#unshare(block);
+        this.#spinner.expect();
         return;
       }
       case 'tagClose':
@@ -249,6 +260,8 @@ export class Lent implements Blocks {
   }
 
   #load(block: number): Buffer {
+    // What was read just now need not be read again.
+    if (this.#taken?.block === block) return this.#taken.bytes;
     return this.#isHere(block)
       ? this.#memory.read(block)
       : this.#shadow.read(this.#extents(block), rangeOf(block).from);
@@ -340,6 +353,7 @@ export class Lent implements Blocks {
       return access === 'write';
     }
     this.#home.fault(block, access);
+    this.#spinner.expect();
     return true;
   }
 

@@ -14,6 +14,7 @@ import {
   type Request,
   type RequestName,
   requests,
+  type Spinner,
   toValues,
 } from '@cluster-fs/transport';
 import type { AnyPeerEvent, PeerLink } from '@cluster-fs/transport/peer';
@@ -71,10 +72,10 @@ export class Member implements HomeNode, HomeLine {
   /** Resolves when the tree is here for the first time. */
   readonly ready: Promise<void>;
 
-  constructor(c: Coordinator, connect: Connect, { memory }: { memory: number }) {
+  constructor(c: Coordinator, connect: Connect, options: { memory: number; spinner: Spinner }) {
     this.#c = c;
     this.#connect = connect;
-    this.#borrowed = new Borrowed(c, { link: () => this.#link, linkUp: () => this.link() }, { memory });
+    this.#borrowed = new Borrowed(c, { link: () => this.#link, linkUp: () => this.link() }, options);
     this.#replica = new Replica(c, (relaid, extents) => this.#borrowed.relay(relaid, extents));
     this.#content = new RemoteContent(c, this);
     this.ready = new Promise((resolve) => {

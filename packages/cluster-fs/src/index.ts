@@ -1,6 +1,6 @@
 export { type ErrorCode, type Extent, FsError } from '@cluster-fs/transport';
 export { defaultSocket, defaultUrl, runDirectory, socketFor } from './address.ts';
-export type { EmbeddedOptions } from './client/embedded.ts';
+export type { EmbeddedOptions, JoinProof } from './client/embedded.ts';
 export { type RecallEvent, View, type ViewEvent, type ViewOptions } from './client/view.ts';
 export { ClusterFs, type LongOptions } from './cluster-fs.ts';
 export type { ReplaceData, ReplaceOptions } from './fs/index.ts';

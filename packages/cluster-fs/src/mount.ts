@@ -3,12 +3,16 @@
  *
  *   unix:/path/to.sock     the node that listens there
  *   /some/directory        the node that serves that directory, or one embedded in this process
+ *   tcp://host:port        that node's files, by a node of this process alone that joins it
  *   (nothing)              $CLUSTERFS_URL, or the default socket of this user
  */
+import { randomUUID } from 'node:crypto';
 import { mkdirSync, realpathSync, statSync } from 'node:fs';
+import { hostname } from 'node:os';
 import { FsError } from '@cluster-fs/transport';
+import { parsePeerUrl } from '@cluster-fs/transport/peer';
 import { defaultSocket, defaultUrl, socketFor } from './address.ts';
-import { startEmbedded } from './client/embedded.ts';
+import { type JoinProof, startEmbedded } from './client/embedded.ts';
 import { ClusterFs } from './cluster-fs.ts';
 
 export interface MountOptions {
@@ -25,7 +29,10 @@ export interface MountOptions {
   readonly reconnectMs?: number;
   /** How long a node may take to answer, in milliseconds, before it is ETIMEDOUT; default 10,000. */
   readonly timeoutMs?: number;
-  /** Bytes of the segment when a directory is mounted and no node serves it yet; default 256 MiB. */
+  /**
+   * Bytes of the segment when a directory is mounted and no node serves it yet, or of the files of another
+   * host that are kept here; default 256 MiB.
+   */
   readonly memory?: number;
   /**
    * What that node does when a client without userfaultfd maps a file to write that is to be cut, punched,
@@ -35,6 +42,8 @@ export interface MountOptions {
   readonly onConflict?: 'wait' | 'deny' | 'revoke';
   /** How long a client that is recalled may take, in milliseconds; default 2000. */
   readonly recallDeadlineMs?: number;
+  /** For `tcp:`; without it both are on one machine. */
+  readonly join?: JoinProof;
 }
 
 /**
@@ -59,10 +68,35 @@ export async function mount(url: string = defaultUrl(), options: MountOptions = 
     return ClusterFs.open({ socketPath, owner, timeoutMs, ...session }, { url, stop });
   };
   if (url.startsWith('unix:')) return open(url.slice('unix:'.length).replace(/^\/\/(?=\/)/, ''));
+  if (url.startsWith('tcp:')) return mountJoined(url, options, open);
   if (/^[a-z][a-z0-9+.-]*:/i.test(url)) {
-    throw new FsError('EINVAL', 'mount', { path: url, why: 'give unix:PATH or a directory' });
+    throw new FsError('EINVAL', 'mount', {
+      path: url,
+      why: 'give unix:PATH, tcp://HOST:PORT or a directory',
+    });
   }
   return mountDirectory(url, options, open);
+}
+
+/** Becomes a node that has the files of another one, for this mount alone. */
+async function mountJoined(
+  url: string,
+  { memory, join = {} }: MountOptions,
+  open: (socket: string, stop?: () => Promise<void>) => Promise<ClusterFs>,
+): Promise<ClusterFs> {
+  const directory = `${url}#${process.pid}-${randomUUID()}`;
+  const name = join.name ?? `${hostname()}/${process.pid}`;
+  const embedded = await startEmbedded({
+    directory,
+    join: { ...join, name, ...parsePeerUrl(url) },
+    ...(memory === undefined ? {} : { memory }),
+  });
+  try {
+    return await open(socketFor(directory), embedded?.stop);
+  } catch (error) {
+    await embedded?.stop();
+    throw error;
+  }
 }
 
 /** Attaches to the node of a directory, or becomes it. Whoever is first serves the others. */

@@ -1,15 +1,29 @@
 /**
- * A node in a thread of this process, for `mount(directory)`.
+ * A node in a thread of this process, for `mount(directory)` and `mount('tcp://...')`.
  *
  * The node's package depends on this one, so it is found when it is needed and not imported: the one place
  * where a lower layer starts a higher one.
  */
 import { Worker } from 'node:worker_threads';
 import { FsError } from '@cluster-fs/transport';
+import { fromPlain, type PlainError } from './worker-protocol.ts';
+
+/** What proves to other nodes that this one may join them. */
+export interface JoinProof {
+  /** The join token of the cluster. */
+  readonly token?: string;
+  /** Or certificates, each in PEM: the cluster's authority, and this node's certificate and key. */
+  readonly certificate?: { readonly ca: string; readonly cert: string; readonly key: string };
+  /** What the node is called in the cluster, as its certificate says; default: host and process. */
+  readonly name?: string;
+}
 
 /** Of a node that a mount starts. What is not given is as the node has it by default. */
 export interface EmbeddedOptions {
+  /** What the node is named after: the directory that is mounted, or anything that nobody else has. */
   readonly directory: string;
+  /** The node whose files it shall have; without it they are its own. */
+  readonly join?: JoinProof & { readonly host: string; readonly port: number };
   /** Bytes of the segment; default 256 MiB. */
   readonly memory?: number;
   readonly onConflict?: 'wait' | 'deny' | 'revoke';
@@ -30,7 +44,7 @@ export async function startEmbedded(options: EmbeddedOptions): Promise<Embedded 
     execArgv: [],
     trackUnmanagedFds: false,
   });
-  const answer = await new Promise<'ready' | 'taken'>((resolve, reject) => {
+  const answer = await new Promise<'ready' | 'taken' | PlainError>((resolve, reject) => {
     worker.once('error', reject);
     worker.once('message', resolve);
   });
@@ -38,6 +52,7 @@ export async function startEmbedded(options: EmbeddedOptions): Promise<Embedded 
     await worker.terminate();
     return undefined;
   }
+  if (answer !== 'ready') throw fromPlain(answer);
   worker.unref();
   const stop = async (): Promise<void> => {
     const exited = new Promise((resolve) => worker.once('exit', resolve));
@@ -53,7 +68,7 @@ function findNode(): string {
     return import.meta.resolve(nodePackage);
   } catch (cause) {
     throw new FsError('ENOTSUP', 'mount', {
-      why: 'mounting a directory needs the package @cluster-fs/node',
+      why: 'mounting a directory or tcp: needs the package @cluster-fs/node',
       cause,
     });
   }

@@ -124,8 +124,7 @@ export class BlockMemory implements Memory<Buffer> {
 
   install(block: number, bytes: Buffer, access: 'read' | 'write'): void {
     const views = this.#viewsOf(block);
-    if (access === 'read')
-      for (const view of views) if (view.mode === 'rw') this.#guard(view, block);
+    if (access === 'read') for (const view of views) if (view.mode === 'rw') this.#guard(view, block);
     const extents = this.#extents(block);
     const { from } = rangeOf(block);
     for (const { filePage, page, count } of extents) {

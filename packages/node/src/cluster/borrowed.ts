@@ -169,11 +169,18 @@ export class Borrowed implements Blocks {
     else {
       const { number, received, message } = frame.envelope;
       const { block, name, bytes } = message;
-      const stag = this.#tags.get(inoOf(block))?.stag;
+      const stag = this.#tags.get(inoOf(block))?.stag ?? this.#closingTag(inoOf(block));
       if (stag === undefined) throw new Error(`a block of inode ${inoOf(block)} without an STag`);
       const fields = { number, received, stag, index: indexOf(block), message: name };
       link.event('toHome', fields, bytes === undefined ? {} : { payload: bytes });
     }
+  }
+
+  /** What crosses the return of an STag is answered with it. */
+  #closingTag(ino: number): Uint8Array | undefined {
+    for (const key of this.#closing)
+      if (this.#inoByTag.get(key) === ino) return Buffer.from(key, 'latin1');
+    return undefined;
   }
 
   /** STags end with the session. */

@@ -178,6 +178,11 @@ export class BlockMemory implements Memory<Buffer> {
     this.#events.lost(block);
   }
 
+  /** Whoever waits for a block by a request gets an error; who touched one waits on. */
+  failRequests(error: FsError): void {
+    for (const block of [...this.#waiters.keys()]) this.#settle(block, error);
+  }
+
   /** Resolves when something has become of who waits for the block. */
   changed(block: number): Promise<void> {
     return new Promise((resolve, reject) => {

@@ -68,6 +68,9 @@ export class Borrowed implements Blocks {
   readonly #resident = new Map<number, number>();
   readonly #timers: NodeJS.Timeout[];
   readonly #limitPages: number;
+  /** Until requests fail, while there is no link. */
+  #away: NodeJS.Timeout | undefined;
+  #isAway = false;
   #residentPages = 0;
   #session: number | undefined;
   #fetched = 0;
@@ -111,16 +114,26 @@ export class Borrowed implements Blocks {
   }
 
   close(): void {
+    clearTimeout(this.#away);
     for (const timer of this.#timers) clearInterval(timer);
     this.#memory.close();
   }
 
   linkUp(): void {
+    clearTimeout(this.#away);
+    this.#away = undefined;
+    this.#isAway = false;
     this.#holder.linkUp();
   }
 
   linkDown(): void {
     this.#holder.linkDown();
+    // As long as the lease lasts the link may come back, and nothing is lost.
+    this.#away = setTimeout(() => {
+      this.#isAway = true;
+      this.#memory.failRequests(homeAway());
+    }, defaultLease.leaseMs);
+    this.#away.unref();
   }
 
   /** Throws when the home breaks the protocol. */
@@ -331,6 +344,7 @@ export class Borrowed implements Blocks {
       const blocks = blocksIn(ino, { from: range.from, count: Math.max(0, count) });
       const lacking = blocks.filter((block) => !this.#may(block, access));
       if (lacking.length === 0) return;
+      if (this.#isAway) throw homeAway();
       await this.#tag(ino, access === 'write' ? 'rw' : 'r');
       await Promise.all(
         lacking.map((block) => {
@@ -432,6 +446,9 @@ export class Borrowed implements Blocks {
     for (const view of c.viewsOf(ino)) showGrown(c, view, range);
   }
 }
+
+const homeAway = (): FsError =>
+  new FsError('ECONNRESET', 'read', { why: 'the home of the file cannot be reached' });
 
 const nothing = Buffer.alloc(0);
 const keyOf = (stag: Uint8Array): string => Buffer.from(stag).toString('latin1');

@@ -5,7 +5,10 @@ import { createServer } from 'node:net';
 const chunk = Buffer.alloc(65_536, 1);
 const requestBytes = 4;
 
+const sockets = new Set();
+
 const server = createServer({ noDelay: true }, (socket) => {
+  sockets.add(socket);
   socket.on('data', (data) => {
     if (data.length !== requestBytes) socket.write(data);
     else send(socket, data.readUInt32LE());
@@ -29,4 +32,7 @@ function send(socket, bytes) {
 }
 
 server.listen(0, '127.0.0.1', () => process.send(server.address().port));
-process.on('disconnect', () => process.exit());
+process.on('disconnect', () => {
+  server.close();
+  for (const socket of sockets) socket.destroy();
+});

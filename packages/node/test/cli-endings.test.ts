@@ -35,7 +35,8 @@ describe('called wrongly', () => {
     [['rm'], "clusterfs rm: missing required argument 'paths'; see clusterfs rm --help\n"],
     [['df', 'x'], /^clusterfs df: too many arguments.*; see clusterfs df --help\n$/],
     [['serve', '--memory', 'lots'], /^clusterfs serve: .*'lots' is invalid. Give a size such as 64MiB.*\n$/],
-    [['serve', '--listen', 'tcp://:1'], /^clusterfs serve: .* is invalid. Give unix:PATH.*\n$/],
+    [['serve', '--listen', 'tcp://:1'], /^clusterfs serve: .* is invalid. Give tcp:\/\/HOST:PORT.*\n$/],
+    [['serve', '--listen', 'http://a'], /^clusterfs serve: .* is invalid. Give unix:PATH or tcp:.*\n$/],
     [['serve', '--publish', 'here'], /^clusterfs serve: .* is invalid. Give DIR:\/path.*\n$/],
     [
       ['serve', '--on-conflict', 'give-up'],
@@ -76,6 +77,12 @@ describe('no node', () => {
     expect(stderr).toMatch(/^clusterfs df: ECONNREFUSED: no node listens on unix:.*\n$/);
   });
 
+  test('on another host', async () => {
+    const { code, stderr } = await run(['ls', '--url', 'tcp://127.0.0.1:1']);
+    expect(code).toBe(3);
+    expect(stderr).toMatch(/^clusterfs ls: ECONNREFUSED: no node listens on tcp:.*\n$/);
+  });
+
   test('in a directory that no node serves: does not become its node', async () => {
     const home = makeHome();
     const { code, stderr } = await run(['ls', '--url', home]);
@@ -86,7 +93,7 @@ describe('no node', () => {
   });
 
   test.each([
-    ['tcp://localhost:1', /EINVAL: .*give unix:PATH or a directory/],
+    ['http://localhost:1', /EINVAL: .*give unix:PATH, tcp:\/\/HOST:PORT or a directory/],
     [`unix:/tmp/${'x'.repeat(200)}`, /ENAMETOOLONG: /],
   ])('at %s', async (url, message) => {
     const { code, stderr } = await run(['ls', '--url', url]);

@@ -28,7 +28,8 @@ function parseAddress(url: string): PeerAddress {
   try {
     return parsePeerUrl(url);
   } catch (error) {
-    throw new InvalidArgumentError(error instanceof FsError ? (error.why ?? error.code) : String(error));
+    if (!(error instanceof FsError)) throw error;
+    throw new InvalidArgumentError('Give tcp://HOST:PORT, as tcp://node-1:7070 or tcp://[fd00::1]:7070.');
   }
 }
 

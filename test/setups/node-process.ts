@@ -23,14 +23,17 @@ const bin = join(dirname(packageFile), 'bin/clusterfs.js');
 export async function startNode({
   memory = '64MiB',
   options = [],
+  execArgv = [],
 }: {
   memory?: string;
   /** Further options of `serve`. */
   options?: readonly string[];
+  /** Options of node itself. */
+  execArgv?: readonly string[];
 } = {}): Promise<NodeProcess> {
   const dir = await mkdtemp(join(tmpdir(), 'clusterfs-test-'));
   const url = `unix:${dir}/node.sock`;
-  const args = [bin, 'serve', '--listen', url, '--memory', memory, ...options];
+  const args = [...execArgv, bin, 'serve', '--listen', url, '--memory', memory, ...options];
   const child = spawn(process.execPath, args, { stdio: ['ignore', 'pipe', 'pipe'] });
   const killWithUs = () => child.kill('SIGKILL');
   process.once('exit', killWithUs);

@@ -7,13 +7,25 @@ export interface TwoNodes {
   stop(): Promise<void>;
 }
 
-export async function startTwoNodes(options: { readonly memory?: string } = {}): Promise<TwoNodes> {
-  const home = await startNode({ ...options, options: ['--listen', 'tcp://127.0.0.1:0', '--name', 'a'] });
-  const join = ['--join', home.peerUrl ?? '', '--name', 'b'];
-  const member = await startNode({ ...options, options: join }).catch(async (error: unknown) => {
-    await home.stop();
-    throw error;
+interface Options {
+  readonly memory?: string;
+  /** Options of node itself, for either. */
+  readonly execArgv?: { readonly home?: readonly string[]; readonly member?: readonly string[] };
+}
+
+export async function startTwoNodes({ execArgv = {}, ...options }: Options = {}): Promise<TwoNodes> {
+  const home = await startNode({
+    ...options,
+    execArgv: execArgv.home ?? [],
+    options: ['--listen', 'tcp://127.0.0.1:0', '--name', 'a'],
   });
+  const join = ['--join', home.peerUrl ?? '', '--name', 'b'];
+  const member = await startNode({ ...options, execArgv: execArgv.member ?? [], options: join }).catch(
+    async (error: unknown) => {
+      await home.stop();
+      throw error;
+    },
+  );
   const stop = async (): Promise<void> => {
     await member.stop();
     await home.stop();

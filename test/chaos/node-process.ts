@@ -27,6 +27,10 @@ export interface NodeOptions {
   readonly env?: Readonly<Record<string, string>>;
   readonly onConflict?: 'wait' | 'deny' | 'revoke';
   readonly recallDeadlineMs?: number;
+  /** On loopback: where other nodes join it. */
+  readonly peerPort?: number;
+  /** On loopback: where the node is whose files it shall have. */
+  readonly joinPort?: number;
 }
 
 interface Message {

@@ -1,9 +1,25 @@
 /** A node in a process of its own: options as JSON in argv, then `ready` or `refused` as a message. */
 import { rmSync } from 'node:fs';
 import { dirname } from 'node:path';
-import { startNode } from '@cluster-fs/node';
+import { joinNode, startNode } from '@cluster-fs/node';
 
-const options = JSON.parse(process.argv[2] ?? '{}');
+const { peerPort, joinPort, ...options } = JSON.parse(process.argv[2] ?? '{}');
+const host = '127.0.0.1';
+
+/** On a port for other nodes, or with the files of the node there, or alone. */
+async function start() {
+  const common = {
+    ...options,
+    onError: (/** @type {unknown} */ error) => tell('error', error),
+    onNotice: (/** @type {string} */ text) => tell('notice', text),
+  };
+  if (peerPort === undefined && joinPort === undefined) return startNode(common);
+  const cluster = { security: { kind: 'none' }, name: joinPort === undefined ? 'home' : 'member' };
+  if (joinPort !== undefined) return joinNode({ ...common, cluster, join: { host, port: joinPort } });
+  const node = startNode({ ...common, cluster });
+  await node.listen({ host, port: peerPort });
+  return node;
+}
 
 /** @param {string} kind @param {unknown} detail */
 function tell(kind, detail) {
@@ -20,11 +36,7 @@ function orphaned() {
 }
 
 try {
-  const node = startNode({
-    ...options,
-    onError: (error) => tell('error', error),
-    onNotice: (text) => tell('notice', text),
-  });
+  const node = await start();
   process.on('disconnect', orphaned);
   process.on('message', () => {
     process.off('disconnect', orphaned);

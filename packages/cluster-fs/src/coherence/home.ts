@@ -53,6 +53,8 @@ export interface HomeWorld<B> {
   cleared(block: BlockId): void;
   /** The lease of a session is over. */
   ended(session: CacheId): void;
+  /** From here on, until it is in `entries` no more, the block is not for the home's processes alone. */
+  entered?(block: BlockId): void;
   /** Whether nobody but the home gets the block for now; until `release`. */
   isHeld?(block: BlockId): boolean;
 }
@@ -272,6 +274,7 @@ export class Home<B> {
     }
     const known = this.#entries.get(block) ?? ownedBy(ownCache);
     const { entry, effects } = stepDirectory(known, { event, from }, this.#options.directoryTable);
+    if (!this.#entries.has(block)) this.#world.entered?.(block);
     this.#entries.set(block, entry);
     for (const effect of effects) this.#carryOut(effect, { block, event, from, bytes });
     this.#forgetWhenOwn(block);

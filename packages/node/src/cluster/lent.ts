@@ -89,6 +89,7 @@ export class Lent implements Blocks {
         reverted: (block) => this.#reverted(block),
         cleared: () => undefined,
         ended: (session) => this.#ended(session),
+        entered: (block) => this.#share(block),
         isHeld: (block) => this.#held.has(inoOf(block)),
       },
       { times: defaultLease, firstSession: c.epoch * 2 ** 20 + 1, mayHaveGranted: mayHaveLent },
@@ -193,7 +194,6 @@ export class Lent implements Blocks {
         const bytes = event.payload === undefined ? nothing : asBuffer(event.payload);
         const name = message as ToDirectory;
         const said = { block, name, ...(carriesBytes.has(name) ? { bytes } : {}) };
-        this.#share(block);
         this.#home.receive(this.#idOf(link), {
           kind: 'message',
           envelope: { number, received, message: said },

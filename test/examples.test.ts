@@ -1,13 +1,13 @@
 /**
- * Every example runs to its end, by the one line its reader types, leaves with success, and leaves nothing.
+ * Every example runs to its end, by the one line its reader types, leaves with success, and leaves nothing;
+ * nor does one that is interrupted.
  */
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
+import { existsSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
-import { text } from 'node:stream/consumers';
 import { fileURLToPath } from 'node:url';
 import { describe, expect, onTestFinished, test } from 'vitest';
 
@@ -16,8 +16,30 @@ const limitMs = 120_000;
 const graceMs = 5000;
 const names = readdirSync(join(root, 'examples')).filter((name) => /^\d\d-/.test(name));
 
+/** Where ip-netns(8) has them. */
+const namespaces = '/run/netns';
+
 describe('examples', () => {
-  test.each(names)('%s', run, limitMs + 2 * graceMs);
+  test.each(names)('%s', (name) => succeeds(name), limitMs + 2 * graceMs);
+
+  test(
+    '05-two-hosts without network namespaces',
+    () => succeeds('05-two-hosts', '--loopback'),
+    limitMs + 2 * graceMs,
+  );
+
+  test.each(['SIGINT', 'SIGTERM'] as const)(
+    '05-two-hosts leaves nothing after %s',
+    async (signal) => {
+      const example = start('05-two-hosts');
+      await expect.poll(example.output, { timeout: limitMs }).toMatch(/^b\$ .*\n.*ready on/m);
+      example.signalAll(signal);
+      const { code, output } = await example.ended;
+      expect(code, output).not.toBe(0);
+      expect(output).not.toContain('what was stored on one host');
+    },
+    limitMs + 2 * graceMs,
+  );
 
   test('numbers are used once', () => {
     const numbers = names.map((name) => name.slice(0, 2));
@@ -25,10 +47,24 @@ describe('examples', () => {
   });
 });
 
-async function run(name: string): Promise<void> {
+async function succeeds(name: string, ...args: readonly string[]): Promise<void> {
+  const { code, output } = await start(name, args).ended;
+  expect(code, output).toBe(0);
+}
+
+interface Example {
+  /** What it has said so far. */
+  output(): string;
+  /** To it and to what it started, as a terminal does. */
+  signalAll(signal: NodeJS.Signals): void;
+  /** It and everything that writes to its output is gone, and nothing is left. */
+  readonly ended: Promise<{ readonly code: number | null; readonly output: string }>;
+}
+
+function start(name: string, args: readonly string[] = []): Example {
   const temporary = mkdtempSync(join(tmpdir(), 'examples-test-'));
   onTestFinished(() => rmSync(temporary, { recursive: true }));
-  const example = spawn('node_modules/.bin/tsx', [`examples/${name}/main.ts`], {
+  const example = spawn('node_modules/.bin/tsx', [`examples/${name}/main.ts`, ...args], {
     cwd: root,
     env: { ...process.env, TMPDIR: temporary },
     stdio: ['ignore', 'pipe', 'pipe'],
@@ -42,11 +78,26 @@ async function run(name: string): Promise<void> {
   AbortSignal.timeout(limitMs + graceMs).addEventListener('abort', () => {
     if (example.exitCode === null && example.signalCode === null) process.kill(-pid, 'SIGKILL');
   });
-  const [output, errors, [code]] = await Promise.all([
-    text(example.stdout),
-    text(example.stderr),
-    once(example, 'exit'),
-  ]);
-  expect(code, `${output}\n${errors}`).toBe(0);
+  let output = '';
+  for (const stream of [example.stdout, example.stderr])
+    stream.setEncoding('utf8').on('data', (text: string) => {
+      output += text;
+    });
+  const ended = once(example, 'close').then(([code]) => {
+    expectNothingLeft(temporary, output);
+    return { code, output };
+  });
+  return { output: () => output, signalAll: (signal) => process.kill(-pid, signal), ended };
+}
+
+function expectNothingLeft(temporary: string, output: string): void {
   expect(readdirSync(temporary).filter((entry) => entry.startsWith('cluster-fs'))).toEqual([]);
+  const segments = [...output.matchAll(/\(segment .* in (.*), pid \d+\)/g)].map(([, path = '']) => path);
+  expect(segments.filter((path) => existsSync(path))).toEqual([]);
+  if (!existsSync(namespaces)) return;
+  const left = readdirSync(namespaces).filter((entry) => {
+    const pid = /^cluster-fs-example-(\d+)-/.exec(entry)?.[1];
+    return pid !== undefined && !existsSync(`/proc/${pid}`);
+  });
+  expect(left).toEqual([]);
 }

@@ -191,8 +191,7 @@ export class Borrowed implements Blocks {
 
   /** What crosses the return of an STag is answered with it. */
   #closingTag(ino: number): Uint8Array | undefined {
-    for (const key of this.#closing)
-      if (this.#inoByTag.get(key) === ino) return Buffer.from(key, 'latin1');
+    for (const key of this.#closing) if (this.#inoByTag.get(key) === ino) return Buffer.from(key, 'latin1');
     return undefined;
   }
 

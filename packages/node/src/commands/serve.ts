@@ -167,7 +167,12 @@ async function start(options: Options, log: Log): Promise<ClusterNode> {
     onError: (error) => log.error('a request failed by a fault of the node', error),
     onNotice: (message) => log.notice(message),
   });
-  for (const address of forNodes) await node.listen(address);
+  try {
+    for (const address of forNodes) await node.listen(address);
+  } catch (error) {
+    await node.stop();
+    throw error;
+  }
   const closed = allowUid.length + allowGid.length > 0 ? closedDirectory(first) : undefined;
   if (closed !== undefined)
     log.notice(`${closed} may not be entered by all: who is allowed may not get here`);

@@ -1,0 +1,189 @@
+/** Nodes of a cluster by the command line: who joins, who is not let in, what `status` and `events` tell. */
+import { existsSync, readdirSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { runDirectory } from 'cluster-fs';
+import { beforeAll, describe, expect, test } from 'vitest';
+import { makeHome, run, type Served, serve } from './cli-process.ts';
+
+const directory = makeHome();
+const at = (name: string): string => join(directory, name);
+const loopback = ['--listen', 'tcp://127.0.0.1:0'];
+/** Who left without a word is gone when its lease is over, after 5 s. */
+const goneMs = 30_000;
+
+/** Where others join a node. */
+const peerUrl = ({ stdout }: Served): string => /tcp:[^ ,"]+/.exec(stdout())?.[0] ?? '';
+
+async function cert(...args: readonly string[]): Promise<string> {
+  const { code, stdout, stderr } = await run(['cert', ...args]);
+  expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
+  return stdout;
+}
+
+const token = ['--token-file', at('token')];
+const certificates = ['--cert-dir', at('pki')];
+
+beforeAll(async () => {
+  for (const name of ['token', 'other-token']) writeFileSync(at(name), await cert('token'), { mode: 0o600 });
+  for (const pki of ['pki', 'other-pki']) {
+    await cert('init', at(pki));
+    for (const name of ['a', 'b']) await cert('node', at(pki), name);
+  }
+});
+
+describe.each([
+  ['a token', token],
+  ['certificates', certificates],
+  ['nothing, on loopback', []],
+])('with %s', (_, proof) => {
+  test('a node joins, has the files, and leaves nothing', async () => {
+    const home = await serve([...loopback, '--name', 'a', ...proof]);
+    const member = await serve(['--join', peerUrl(home), '--name', 'b', ...proof]);
+    await member.says(new RegExp(`clusterfs: the files are those of ${peerUrl(home)}\n`));
+    writeFileSync(at('content'), 'from b');
+    await member.text('put', at('content'), '/file');
+    expect(await home.text('cat', '/file')).toBe('from b');
+    expect(await home.json('status')).toMatchObject({ cluster: { nodes: [{ name: 'b' }] } });
+    expect(await member.stop()).toMatchObject({ code: 0, stderr: '' });
+    expect(await home.stop()).toMatchObject({ code: 0, stderr: '' });
+  });
+});
+
+test('with --json a node says where others join it', async () => {
+  const home = await serve([...loopback, '--json']);
+  const { listening } = JSON.parse(home.stdout());
+  expect(listening).toEqual([home.url, expect.stringMatching(/^tcp:\/\/127\.0\.0\.1:[1-9]\d*$/)]);
+  await home.stop();
+});
+
+describe('is not let in', () => {
+  let byToken: Served;
+  let byCertificate: Served;
+
+  beforeAll(async () => {
+    byToken = await serve([...loopback, '--name', 'a', ...token]);
+    byCertificate = await serve([...loopback, '--name', 'a', ...certificates]);
+  });
+
+  /** How often the two have said that somebody was not let in. */
+  const refusals = (): number =>
+    `${byToken.stderr()}${byCertificate.stderr()}`.split('clusterfs: not let in: ').length - 1;
+  const toToken = () => ['--join', peerUrl(byToken)];
+  const toCertificate = () => ['--join', peerUrl(byCertificate)];
+
+  test.each([
+    ['another token', () => [...toToken(), '--token-file', at('other-token')], /EACCES: .*same token/],
+    ['nothing, for a token', toToken, /(EPROTO|ECONNRESET): .*same kind of security/],
+    [
+      'a certificate of another authority',
+      () => [...toCertificate(), '--cert-dir', at('other-pki')],
+      /EACCES: .*authority/,
+    ],
+    ['nothing, for a certificate', toCertificate, /(EPROTO|ECONNRESET): .*same kind of security/],
+    ['a token, for a certificate', () => [...toCertificate(), ...token], /EACCES: .*kind of security/],
+  ])('%s', async (_, args, message) => {
+    const before = refusals();
+    await expectRefused(['--name', 'b', ...args()], message);
+    await expect.poll(refusals).toBe(before + 1);
+    for (const home of [byToken, byCertificate])
+      expect(await home.json('status')).toMatchObject({ cluster: { role: 'home', nodes: [] } });
+  });
+});
+
+describe('does not start', () => {
+  /** Of the port that is meant for nobody: tcpmux. */
+  const nobody = ['--join', 'tcp://127.0.0.1:1'];
+
+  test.each([
+    ['where nobody listens', nobody, /ECONNREFUSED: .*tcp:\/\/127\.0\.0\.1:1'/],
+    ['to join with a store', [...nobody, '--store', 'files'], /EINVAL: .*--store goes there/],
+    ['to join and publish', [...nobody, '--publish', '.:/x'], /EINVAL: .*publish where the home/],
+    ['to join and be joined', [...nobody, ...loopback], /EINVAL: .*cannot be joined itself/],
+    ['to join with inodes', [...nobody, '--inodes', '100'], /EINVAL: .*how many inodes/],
+    ['without its token', [...nobody, '--token-file', 'none'], /ENOENT: .*'none'/],
+    ['without its certificate', [...nobody, '--cert-dir', '.'], /ENOENT: .*'\.\/ca\.crt'/],
+    ['with a token and certificates', [...nobody, ...token, ...certificates], /EINVAL: .*not both/],
+    ['for all without a proof', ['--listen', 'tcp://0.0.0.0:0'], /EACCES: .*loopback addresses only/],
+  ])('%s', (_, args, message) => expectRefused(args, message));
+
+  test('where somebody listens already', async () => {
+    const home = await serve(loopback);
+    await expectRefused(['--listen', peerUrl(home)], /EADDRINUSE: /);
+    await home.stop();
+  });
+
+  test.each(['unix:node.sock', 'tcp://127.0.0.1', '127.0.0.1:7070'])('to join %s', async (url) => {
+    const { code, stdout, stderr } = await run(['serve', '--join', url], { cwd: makeHome() });
+    expect({ code, stdout }).toEqual({ code: 2, stdout: '' });
+    expect(stderr).toMatch(/^clusterfs serve: [^\n]*tcp:\/\/HOST:PORT[^\n]*\n$/);
+  });
+});
+
+/** A node that is started like this ends with one line, and leaves nothing. */
+async function expectRefused(args: readonly string[], message: RegExp): Promise<void> {
+  const home = makeHome();
+  const options = ['--listen', 'unix:node.sock', '--memory', '1MiB', ...args];
+  const { code, stdout, stderr } = await run(['serve', ...options], { cwd: home });
+  expect({ code, stdout }).toEqual({ code: 1, stdout: '' });
+  expect(stderr).toMatch(/^clusterfs serve: [^\n]+\n$/);
+  expect(stderr).toMatch(message);
+  expect(readdirSync(home)).toEqual([]);
+  expect(existsSync(runDirectory(join(home, 'node.sock')))).toBe(false);
+}
+
+describe('two nodes', () => {
+  test('status tells each of the other', { timeout: 2 * goneMs }, async () => {
+    const home = await serve([...loopback, '--name', 'a']);
+    expect(await home.text('status')).toMatch(/^cluster +no other node; /m);
+    const member = await serve(['--join', peerUrl(home), '--name', 'b']);
+    const url = expect.stringMatching(/^tcp:\/\/127\.0\.0\.1:[1-9]\d*$/);
+    expect((await home.json('status')).cluster).toMatchObject({
+      role: 'home',
+      home: null,
+      nodes: [{ name: 'b', url, behind: 0 }],
+    });
+    expect((await member.json('status')).cluster).toMatchObject({
+      role: 'member',
+      home: { url: peerUrl(home), isConnected: true },
+      nodes: [],
+    });
+    expect(await home.text('status')).toMatch(/^cluster +joined by b \(tcp:\/\/127\.0\.0\.1:\d+\); /m);
+    expect(await member.text('status')).toMatch(
+      new RegExp(`^cluster +the files of ${peerUrl(home)}; at change \\d+; 0 B here$`, 'm'),
+    );
+    home.process.kill('SIGKILL');
+    await home.ended;
+    await expect.poll(() => member.text('status'), { timeout: goneMs }).toMatch(/ \(NOT CONNECTED\); /);
+    expect((await member.json('status')).cluster.home).toEqual({ url: peerUrl(home), isConnected: false });
+    await member.stop();
+  });
+
+  test('events tell who joins, and who leaves', { timeout: 2 * goneMs }, async () => {
+    const home = await serve([...loopback, '--name', 'a']);
+    const people = home.start('events');
+    const programs = home.start('events', '--json');
+    const subscribed = async (): Promise<boolean> => {
+      await home.text('mkdir', '-p', '/seen');
+      await home.text('rm', '-r', '/seen');
+      return [people, programs].every(({ stdout }) => stdout().includes('/seen'));
+    };
+    await expect.poll(subscribed, { timeout: goneMs }).toBe(true);
+    const member = await serve(['--join', peerUrl(home), '--name', 'b']);
+    await people.says(/ node-join +node=b url=tcp:\/\/127\.0\.0\.1:\d+\n/);
+    await programs.says(/"kind":"node-join"[^\n]*\n/);
+    await member.text('ls');
+    await member.stop();
+    await expect.poll(people.stdout, { timeout: goneMs }).toMatch(/ node-leave +node=b\n/);
+    await programs.says(/"kind":"node-leave"[^\n]*\n/);
+    const told = programs.stdout().trim().split('\n');
+    expect(told.map((line) => JSON.parse(line)).filter(({ kind }) => kind.startsWith('node-'))).toMatchObject(
+      [
+        { kind: 'node-join', detail: { node: 'b', url: expect.stringMatching(/^tcp:/) } },
+        { kind: 'node-leave', detail: { node: 'b' } },
+      ],
+    );
+    expect(await home.json('status')).toMatchObject({ cluster: { nodes: [] } });
+    await Promise.all([people.interrupt(), programs.interrupt()]);
+    await home.stop();
+  });
+});

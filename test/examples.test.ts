@@ -16,11 +16,24 @@ const limitMs = 120_000;
 const graceMs = 5000;
 const names = readdirSync(join(root, 'examples')).filter((name) => /^\d\d-/.test(name));
 
+/** Whether a machine without network namespaces is a failure. */
+const isDemanded = process.env.CLUSTERFS_DEMAND?.split(',').includes('netns') === true;
+
 /** Where ip-netns(8) has them. */
 const namespaces = '/run/netns';
 
 describe('examples', () => {
   test.each(names)('%s', (name) => succeeds(name), limitMs + 2 * graceMs);
+
+  // Elsewhere the example says why there are none, and uses two ports.
+  test.runIf(isDemanded)(
+    '05-two-hosts has network namespaces here',
+    async () => {
+      const { output } = await start('05-two-hosts').ended;
+      expect(output).toContain('two network namespaces');
+    },
+    limitMs + 2 * graceMs,
+  );
 
   test(
     '05-two-hosts without network namespaces',

@@ -68,16 +68,27 @@ export class BlockMemory implements Memory<Buffer> {
   #attempt(block: number, deadlineMs: number): void {
     if (this.#closed) return;
     const late = this.#obstacle(block);
-    if (late === undefined) {
+    if (late === undefined && this.#isWhole(block)) {
       this.#perform(block);
       return;
     }
     const leftMs = deadlineMs - performance.now();
-    if (leftMs <= 0 && late !== 'write') {
+    if (leftMs <= 0 && late !== undefined && late !== 'write') {
       const { path } = late;
       revokeSession(this.#c, late.session, `another node waits for ${path}, and the client does not answer`);
     }
     void this.#c.answers.next(Math.max(leftMs, 20)).then(() => this.#attempt(block, deadlineMs));
+  }
+
+  /** Brings in what the store alone has; false when it cannot be read there: nobody gets wrong bytes. */
+  #isWhole(block: number): boolean {
+    try {
+      this.#events.bringIn?.(block);
+      return true;
+    } catch (error) {
+      this.#c.hub.report(error);
+      return false;
+    }
   }
 
   /** What is in the way: a write in place, or a view that owes an answer. */
@@ -96,7 +107,6 @@ export class BlockMemory implements Memory<Buffer> {
   #perform(block: number): void {
     const kind = this.#jobs.get(block);
     this.#jobs.delete(block);
-    this.#events.bringIn?.(block);
     for (const view of this.#viewsOf(block)) this.#guard(view, block);
     const bytes = this.read(block);
     if (kind === 'drop') {
@@ -183,12 +193,18 @@ export class BlockMemory implements Memory<Buffer> {
     for (const block of [...this.#waiters.keys()]) this.#settle(block, error);
   }
 
-  /** Resolves when something has become of who waits for the block. */
-  changed(block: number): Promise<void> {
+  /** Resolves when something has become of who waits for the block; ETIMEDOUT after `limitMs`. */
+  changed(block: number, limitMs?: number): Promise<void> {
     return new Promise((resolve, reject) => {
+      const timer = limitMs === undefined ? undefined : setTimeout(() => settle(notGiven()), limitMs);
+      const settle = (error?: FsError): void => {
+        clearTimeout(timer);
+        if (error === undefined) resolve();
+        else reject(error);
+      };
       const waiters = this.#waiters.get(block) ?? new Set();
       this.#waiters.set(block, waiters);
-      waiters.add((error) => (error === undefined ? resolve() : reject(error)));
+      waiters.add(settle);
     });
   }
 
@@ -225,3 +241,6 @@ export class BlockMemory implements Memory<Buffer> {
     }
   }
 }
+
+const notGiven = (): FsError =>
+  new FsError('ETIMEDOUT', 'read', { why: 'the home of the file does not give the block' });

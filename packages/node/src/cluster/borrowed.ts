@@ -28,6 +28,8 @@ import type { Relaid } from './replica.ts';
 /** A sequential reader is ahead of its touches by up to this many blocks. */
 const maxAheadBlocks = 64;
 const tickMs = 50;
+/** How long a request waits for a block. Who touches one waits on. */
+const requestMs = 30_000;
 /** How often files that nobody uses any more are looked for. */
 const sweepMs = 1000;
 
@@ -347,7 +349,7 @@ export class Borrowed implements Blocks {
       await this.#tag(ino, access === 'write' ? 'rw' : 'r');
       await Promise.all(
         lacking.map((block) => {
-          const changed = this.#memory.changed(block);
+          const changed = this.#memory.changed(block, requestMs);
           this.#want(block, access);
           return changed;
         }),

@@ -54,6 +54,8 @@ export class Lent implements Blocks {
   readonly #timer: NodeJS.Timeout;
   /** What our own processes gave up, while the home decides who gets it. */
   #taken: { readonly block: number; readonly bytes: Buffer } | undefined;
+  /** A block that processes here give up, and whose bytes are being read. */
+  #reading: number | undefined;
   #nextLink = 1;
   #lostBlocks = 0;
 
@@ -73,7 +75,7 @@ export class Lent implements Blocks {
         this.#taken = undefined;
         this.#unshare(block);
       },
-      bringIn: (block) => c.pager?.fetchNow(inoOf(block), rangeOf(block)),
+      bringIn: (block) => this.#bringIn(block),
       dropping: (block, bytes) => this.#shadow.write(this.#extents(block), rangeOf(block).from, bytes),
       dropped: () => undefined,
       installed: (block) => this.#installed(block),
@@ -259,6 +261,16 @@ export class Lent implements Blocks {
     return readable.has(this.#home.cache.state(block));
   }
 
+  /** What the store alone has of a block that is about to be read here. */
+  #bringIn(block: number): void {
+    this.#reading = block;
+    try {
+      this.#c.pager?.fetchNow(inoOf(block), rangeOf(block));
+    } finally {
+      this.#reading = undefined;
+    }
+  }
+
   #load(block: number): Buffer {
     // What was read just now need not be read again.
     if (this.#taken?.block === block) return this.#taken.bytes;
@@ -326,6 +338,8 @@ export class Lent implements Blocks {
   }
 
   #may(block: number, access: Access): boolean {
+    // It is on its way out, and still here.
+    if (block === this.#reading) return true;
     const state = this.#home.cache.state(block);
     return access === 'write' ? state === 'E' : readable.has(state);
   }

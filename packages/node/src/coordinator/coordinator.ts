@@ -165,10 +165,15 @@ export class Coordinator {
     return this.exclusive(ino, () => this.holding(ino, 'write', change));
   }
 
-  /** Runs `work` while the processes here may do that with all of the file, and nobody takes it from them. */
-  holding<T>(ino: number, access: Access, work: () => T | Promise<T>): T | Promise<T> {
+  /** Runs `work` while the processes here may do that with the range, and nobody takes it from them. */
+  holding<T>(
+    ino: number,
+    access: Access,
+    work: () => T | Promise<T>,
+    range: Range = wholeFile,
+  ): T | Promise<T> {
     const { blocks } = this;
-    return blocks === undefined ? work() : holdAll(blocks, ino, access, work);
+    return blocks === undefined ? work() : hold(blocks, { ino, access, range }, work);
   }
 
   /** Runs `work` with the inode kept alive, also without a name. */
@@ -279,15 +284,14 @@ export class Coordinator {
   }
 }
 
-async function holdAll<T>(
+async function hold<T>(
   blocks: Blocks,
-  ino: number,
-  access: Access,
+  { ino, access, range }: { ino: number; access: Access; range: Range },
   work: () => T | Promise<T>,
 ): Promise<T> {
   blocks.hold(ino);
   try {
-    while (!blocks.holds(ino, wholeFile, access)) await blocks.acquire(ino, wholeFile, access);
+    while (!blocks.holds(ino, range, access)) await blocks.acquire(ino, range, access);
     return await work();
   } finally {
     blocks.release(ino);

@@ -215,42 +215,45 @@ export class Evictor {
 
   /** How many pages went. */
   #evict(ino: number, range: Range): Promise<number> {
-    return this.#c.exclusive(ino, async () => {
-      const inode = new InodeCopy();
-      const isThere = readInode(this.#c.segment, ino, inode) && isFile(inode.mode);
-      const extents = isThere ? clip(this.#c.extents(ino), range.from, range.count) : [];
-      const present = this.#pager.presentOf(extents);
-      const key = keyOf(ino, Math.floor(range.from / chunkPages));
-      if (present.length === 0) this.#line.gone(key);
-      if (present.length === 0 || this.#mustStay(ino, range)) return 0;
-      const views = [...this.#c.viewsOf(ino)].filter((view) => overlap(view.extents, present));
-      const stores = views.some(({ mode }) => mode === 'rw');
-      if (!stores && this.#writeBack.dirty.has(ino)) return 0;
-      const armed = views.flatMap((view) => {
-        const place = addressRange(view, range.from, range.count);
-        if (place === undefined) return [];
-        arm(this.#c, view, place, { writeProtect: view.mode === 'rw' });
-        return [{ view, place }];
-      });
-      let evicted = 0;
-      try {
-        const unchanged = stores ? await this.#unchanged(ino, present) : present;
-        this.#drop(unchanged);
-        evicted = pageCountOf(unchanged);
-      } finally {
-        for (const { view, place } of armed) if (view.mode === 'rw') letStore(view.session, place);
-      }
-      if (this.#pager.presentOf(extents).length === 0) this.#line.evicted(key, pageCountOf(present));
-      return evicted;
+    // What other nodes have of it goes first: of what is absent here, the store has the bytes.
+    return this.#c.exclusive(ino, () =>
+      this.#c.holding(ino, 'write', () => this.#evictHeld(ino, range), range),
+    );
+  }
+
+  async #evictHeld(ino: number, range: Range): Promise<number> {
+    const inode = new InodeCopy();
+    const isThere = readInode(this.#c.segment, ino, inode) && isFile(inode.mode);
+    const extents = isThere ? clip(this.#c.extents(ino), range.from, range.count) : [];
+    const present = this.#pager.presentOf(extents);
+    const key = keyOf(ino, Math.floor(range.from / chunkPages));
+    if (present.length === 0) this.#line.gone(key);
+    if (present.length === 0 || this.#mustStay(ino, range)) return 0;
+    const views = [...this.#c.viewsOf(ino)].filter((view) => overlap(view.extents, present));
+    const stores = views.some(({ mode }) => mode === 'rw');
+    if (!stores && this.#writeBack.dirty.has(ino)) return 0;
+    const armed = views.flatMap((view) => {
+      const place = addressRange(view, range.from, range.count);
+      if (place === undefined) return [];
+      arm(this.#c, view, place, { writeProtect: view.mode === 'rw' });
+      return [{ view, place }];
     });
+    let evicted = 0;
+    try {
+      const unchanged = stores ? await this.#unchanged(ino, present) : present;
+      this.#drop(unchanged);
+      evicted = pageCountOf(unchanged);
+    } finally {
+      for (const { view, place } of armed) if (view.mode === 'rw') letStore(view.session, place);
+    }
+    if (this.#pager.presentOf(extents).length === 0) this.#line.evicted(key, pageCountOf(present));
+    return evicted;
   }
 
   /** What somebody needs in memory, or may be about to map or store into. */
   #mustStay(ino: number, range: Range): boolean {
     // A client of before a crash may still store through a view that it has not presented yet.
     if (this.#c.unresolved.size > 0) return true;
-    // What is absent there is not what the store says.
-    if (this.#c.blocks?.isShared(ino) === true) return true;
     // What the store has of it is not what was read for it.
     if (this.#writeBack.isUnderWay(ino)) return true;
     if (this.#pins.has(ino) || unsettledView(this.#c, ino, range) !== undefined) return true;

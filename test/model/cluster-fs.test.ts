@@ -2,23 +2,14 @@
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { type ClusterFs, mount, type SparseHandle, type View } from 'cluster-fs';
+import { type ClusterFs, mount, type View } from 'cluster-fs';
 import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest';
-import type { SparseCalls } from './command.ts';
 import { filledSequence, sparseSequence } from './commands.ts';
 import { compare, modelSubject, realSubject, type Subject } from './compare.ts';
 import { counterexamples } from './counterexamples.ts';
+import { ownSparse } from './own-sparse.ts';
 import { agree, limitMs, linuxSubject, parameters } from './property.ts';
-
-const own = (handle: object): SparseHandle => handle as SparseHandle;
-const ownSparse: SparseCalls = {
-  punchHole: (handle, offset, length) => own(handle).punchHole(offset, length),
-  zeroRange: (handle, offset, length) => own(handle).zeroRange(offset, length),
-  allocate: (handle, offset, length) => own(handle).allocate(offset, length),
-  seek: (handle, offset, what) =>
-    what === 'data' ? own(handle).seekData(offset) : own(handle).seekHole(offset),
-};
 
 /** After each operation a live view of the one file shows what the file is. */
 function underView(subject: Subject, fs: ClusterFs, mode: 'r' | 'rw'): Subject {

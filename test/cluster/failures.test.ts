@@ -71,6 +71,18 @@ test('what a dead node had stored and not sent is lost, counted, and nothing els
   expect(nodes.home.errors).toEqual([]);
 });
 
+test('a node that is stopped takes nothing with it, and nobody waits for it', { timeout }, async () => {
+  const nodes = await start();
+  const { theirs, ours } = await mapBoth(nodes);
+  for (let block = 0; block < size; block += 65_536) ours[block] = 1;
+  const isTold = hears(nodes.there, 'node-leave');
+  await nodes.member.stop();
+  expect(await isTold).toBe(true);
+  expect(await clusterOf(nodes.there)).toMatchObject({ lostBlocks: 0, nodes: [] });
+  for (let block = 0; block < size; block += 65_536) expect(theirs[block]).toBe(1);
+  expect([nodes.home.errors, nodes.member.errors]).toEqual([[], []]);
+});
+
 test('a home that is killed and started again has its files, and the others go on', { timeout }, async () => {
   const nodes = await start();
   const { theirs, ours } = await mapBoth(nodes);

@@ -317,6 +317,7 @@ function assemble(options: NodeOptions, { limits, admission, cleanup, joining }:
     for (const server of servers) server.close(nodeStopped());
     await writeBack?.close();
     await home?.close();
+    await member?.leave();
     member?.close();
   };
   return { coordinator, home, member, socketPath, facts, recovered: wentOn, removeFiles, leave, serve };

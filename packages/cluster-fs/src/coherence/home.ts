@@ -161,6 +161,14 @@ export class Home<B> {
     this.#work();
   }
 
+  /** A session is over before its lease is: its holder says that it has nothing. */
+  leave(id: CacheId): void {
+    const session = this.#sessions.get(id);
+    if (session === undefined) return;
+    this.#end(session);
+    this.#work();
+  }
+
   /** A session has no copy of the block left, and does not say so by itself: it only read. */
   forget(block: BlockId, session: CacheId): void {
     const entry = this.#entries.get(block);

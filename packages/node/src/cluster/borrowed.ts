@@ -30,6 +30,7 @@ const maxAheadBlocks = 64;
 const tickMs = 50;
 /** How long a request waits for a block. Who touches one waits on. */
 const requestMs = 30_000;
+const giveUpPollMs = 5;
 /** How often files that nobody uses any more are looked for. */
 const sweepMs = 1000;
 
@@ -267,6 +268,15 @@ export class Borrowed implements Blocks {
   evict(ino: number): void {
     for (const block of [...this.#holder.cache.blocks.keys()])
       if (inoOf(block) === ino) this.#holder.evict(block);
+  }
+
+  /** Gives everything up; resolves when it is at home, or when that takes too long. */
+  async giveUp(): Promise<void> {
+    const { blocks } = this.#holder.cache;
+    for (const block of [...blocks.keys()]) this.#holder.evict(block);
+    const endMs = performance.now() + defaultLease.leaseMs;
+    while (blocks.size > 0 && performance.now() < endMs)
+      await new Promise((goOn) => setTimeout(goOn, giveUpPollMs));
   }
 
   #arrived(block: number, pages: number): void {

@@ -207,6 +207,11 @@ export class Lent implements Blocks {
       case 'tagClose':
         this.#giveBack(link, this.#tags.resolve(event.fields.stag, this.#sessionOf(link)));
         return;
+      case 'leaving': {
+        const session = this.#sessionOf(link);
+        if (session !== undefined) this.#home.leave(session);
+        return;
+      }
       case 'tagGone':
         this.#closeTag(this.#tags.resolve(event.fields.stag, this.#sessionOf(link)));
         return;

@@ -90,6 +90,16 @@ export class Member implements HomeNode, HomeLine {
     this.#use(link);
   }
 
+  /** Before the end: what clients have stored goes home, so that nobody waits for a lease. */
+  async leave(): Promise<void> {
+    const link = this.#link;
+    if (link === undefined) return;
+    await this.#borrowed.giveUp();
+    link.event('leaving', {});
+    // Answered, or cut off, when the home has heard that.
+    await link.request('describe', {}).catch(() => undefined);
+  }
+
   /** Safe to call twice. */
   close(): void {
     if (this.#stop.signal.aborted) return;

@@ -183,6 +183,11 @@ export const peerEvents = {
   guestClose: { id: 135, doc: 'The guest is gone, with all it had open.', fields: { guest: u53 } },
   handleClose: { id: 136, doc: 'A guest is done with a handle.', fields: { guest: u53, handle: u53 } },
   unreserve: { id: 144, doc: 'A guest gives reserved pages back.', fields: { guest: u53, runs } },
+  leaving: {
+    id: 148,
+    doc: 'The node stops, and has given up all blocks: its lease need not be waited for.',
+    fields: {},
+  },
   happened: {
     id: 145,
     doc: 'Something happened at the home, for who watches at other nodes.',

@@ -12,11 +12,11 @@ import { FsError, native } from '@cluster-fs/transport';
 import type { Memory } from 'cluster-fs/coherence';
 import { countEviction, InodeCopy, pageSize, readInode } from 'cluster-fs/segment';
 import type { Coordinator } from '../coordinator/coordinator.ts';
-import { addressRange, arm, unsettledView } from '../coordinator/remap.ts';
+import { addressRange, arm } from '../coordinator/remap.ts';
 import { clip, pageCountOf } from '../coordinator/runs.ts';
 import type { View } from '../coordinator/session.ts';
 import { revokeSession } from '../coordinator/sessions.ts';
-import { answerMs } from '../coordinator/settled.ts';
+import type { Range } from '../store/stored.ts';
 import { inoOf, rangeOf } from './blocks.ts';
 
 /** What the owner of the blocks does when something has happened to one. */
@@ -31,6 +31,9 @@ export interface BlockEvents {
   bringIn?(block: number): void;
   lost(block: number): void;
 }
+
+/** A client that has not answered a remap for so long is stopped, and holds no other node up. */
+const answerMs = 3000;
 
 export class BlockMemory implements Memory<Buffer> {
   readonly #c: Coordinator;
@@ -101,7 +104,10 @@ export class BlockMemory implements Memory<Buffer> {
       for (const { ino: written, offset, length } of grants.values())
         if (written === ino && offset < end && begin < offset + length) return 'write';
     for (const grant of this.#c.brokenGrants) if (grant.ino === ino) return 'write';
-    return unsettledView(this.#c, ino, range);
+    // One that is not mapped yet is registered when it is.
+    for (const view of this.#viewsOf(block))
+      if (!view.session.ended && view.unanswered.some((r) => overlaps(r, range))) return view;
+    return undefined;
   }
 
   #perform(block: number): void {
@@ -241,6 +247,8 @@ export class BlockMemory implements Memory<Buffer> {
     }
   }
 }
+
+const overlaps = (a: Range, b: Range): boolean => a.from < b.from + b.count && b.from < a.from + a.count;
 
 const notGiven = (): FsError =>
   new FsError('ETIMEDOUT', 'read', { why: 'the home of the file does not give the block' });

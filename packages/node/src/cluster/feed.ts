@@ -73,7 +73,12 @@ export class ChangeFeed {
   /** A commit is published here. Resolves when it is everywhere; undefined when nobody follows. */
   committed(changes: NetChanges): Promise<void> | undefined {
     this.#keep(changes);
-    if (this.#followers.size === 0) return undefined;
+    // Who comes from now on gets everything.
+    if (this.#followers.size === 0) {
+      this.#kept.length = 0;
+      this.#keptRows = 0;
+      return undefined;
+    }
     const sequence = this.#sequence;
     const message = { ...changes, sequence, isWhole: false, isLast: true };
     for (const { link } of this.#followers) link?.event('changes', message);

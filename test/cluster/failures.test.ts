@@ -93,6 +93,11 @@ test('a home that is killed and started again has its files, and the others go o
   ours[65_537] = 3;
   await nodes.home.kill();
   await nodes.home.start();
+  // Nobody is let in, nor goes on, before the leases are over that the node of before gave.
+  const started = performance.now();
+  theirs[200] = 1;
+  await nodes.there.promises.mkdir('/again');
+  expect(performance.now() - started).toBeGreaterThan(leaseMs - 1000);
   expect([theirs[100], theirs[65_536], theirs[65_537]]).toEqual([1, 2, 7]);
   await expect
     .poll(async () => (await clusterOf(nodes.here)).home?.isConnected, { timeout: 20_000 })

@@ -1,25 +1,26 @@
 /**
  * Loads and stores of several hosts are in one order: the litmus tests of memory models, through views on
- * different nodes. Each has outcomes that no such order gives.
+ * three nodes. Each has outcomes that no such order gives.
  */
 import { fileURLToPath } from 'node:url';
 import { mount } from 'cluster-fs';
 import { describe, expect, onTestFinished, test } from 'vitest';
 import { type Child, startChild } from '../chaos/children.ts';
-import { startTwoNodes } from '../setups/two-nodes.ts';
+import { startThreeNodes } from '../setups/two-nodes.ts';
 
 const rounds = Number(process.env.CLUSTERFS_LITMUS_ROUNDS ?? 300);
 const timeout = 60_000 + rounds * 50;
 
+type Node = 'home' | 'member' | 'other';
 type Read = readonly number[];
 interface Litmus {
   /** What each thread does, on which node. */
-  readonly threads: readonly (readonly [role: string, node: 'home' | 'member'])[];
+  readonly threads: readonly (readonly [role: string, node: Node])[];
   /** What the threads read in one round, in their order, that no order of all accesses gives. */
   isForbidden(...read: readonly Read[]): boolean;
 }
 
-const messagePassing = (writer: 'home' | 'member', reader: 'home' | 'member'): Litmus => ({
+const messagePassing = (writer: Node, reader: Node): Litmus => ({
   threads: [
     ['store x, store y', writer],
     ['load y, load x', reader],
@@ -30,6 +31,7 @@ const messagePassing = (writer: 'home' | 'member', reader: 'home' | 'member'): L
 const tests: Readonly<Record<string, Litmus>> = {
   'message passing, home to member': messagePassing('home', 'member'),
   'message passing, member to home': messagePassing('member', 'home'),
+  'message passing, member to member': messagePassing('member', 'other'),
   'store buffering': {
     threads: [
       ['store x, load y', 'home'],
@@ -48,8 +50,8 @@ const tests: Readonly<Record<string, Litmus>> = {
     threads: [
       ['store x', 'home'],
       ['store y', 'member'],
-      ['load x, load y', 'home'],
-      ['load y, load x', 'member'],
+      ['load x, load y', 'member'],
+      ['load y, load x', 'other'],
     ],
     isForbidden: (_, __, [x1, y1], [y2, x2]) => x1 === 1 && y1 === 0 && y2 === 1 && x2 === 0,
   },
@@ -86,7 +88,7 @@ async function run(
   place: 'apart' | 'in one block',
   execArgv: { readonly member?: readonly string[] } = {},
 ): Promise<Read[][]> {
-  const nodes = await startTwoNodes({ execArgv });
+  const nodes = await startThreeNodes({ execArgv });
   onTestFinished(() => nodes.stop());
   const fs = await mount(nodes.home.url);
   const size = rounds * 4;

@@ -1,10 +1,15 @@
-/** Two nodes of a cluster, as processes on one machine: the home of the files, and a node that joined it. */
+/** Nodes of a cluster, as processes on one machine: the home of the files, and one or two that joined it. */
 import { type NodeProcess, startNode } from './node-process.ts';
 
 export interface TwoNodes {
   readonly home: NodeProcess;
   readonly member: NodeProcess;
   stop(): Promise<void>;
+}
+
+export interface ThreeNodes extends TwoNodes {
+  /** Another one that joined. */
+  readonly other: NodeProcess;
 }
 
 interface Options {
@@ -19,16 +24,34 @@ export async function startTwoNodes({ execArgv = {}, ...options }: Options = {})
     execArgv: execArgv.home ?? [],
     options: ['--listen', 'tcp://127.0.0.1:0', '--name', 'a'],
   });
-  const join = ['--join', home.peerUrl ?? '', '--name', 'b'];
-  const member = await startNode({ ...options, execArgv: execArgv.member ?? [], options: join }).catch(
-    async (error: unknown) => {
-      await home.stop();
-      throw error;
-    },
-  );
+  const member = await join(home, 'b', { ...options, execArgv: execArgv.member ?? [] });
   const stop = async (): Promise<void> => {
     await member.stop();
     await home.stop();
   };
   return { home, member, stop };
+}
+
+export async function startThreeNodes(options: Options = {}): Promise<ThreeNodes> {
+  const nodes = await startTwoNodes(options);
+  const other = await join(nodes.home, 'c', options.memory === undefined ? {} : { memory: options.memory });
+  const stop = async (): Promise<void> => {
+    await other.stop();
+    await nodes.stop();
+  };
+  return { ...nodes, other, stop };
+}
+
+/** A node that cannot join ends its home, too: nothing is left of the cluster. */
+async function join(
+  home: NodeProcess,
+  name: string,
+  options: { readonly memory?: string; readonly execArgv?: readonly string[] },
+): Promise<NodeProcess> {
+  try {
+    return await startNode({ ...options, options: ['--join', home.peerUrl ?? '', '--name', name] });
+  } catch (error) {
+    await home.stop();
+    throw error;
+  }
 }

@@ -310,6 +310,7 @@ export class Server {
   ): Promise<unknown> {
     const { coordinator } = this.#options;
     client.state = 'opening';
+    await coordinator.blocks?.opening;
     let opened: Awaited<ReturnType<typeof hello>>;
     try {
       opened = await hello(coordinator, client.connection, client.peer, fields, descriptors);

@@ -57,6 +57,7 @@ interface Stream {
 }
 
 export class Borrowed implements Blocks {
+  readonly opening = undefined;
   readonly #c: Coordinator;
   readonly #line: Line;
   readonly #spinner: Spinner;

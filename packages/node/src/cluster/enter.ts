@@ -8,6 +8,7 @@ import type { Coordinator } from '../coordinator/coordinator.ts';
 import type { NodeFacts } from '../coordinator/report.ts';
 import type { DataFile } from '../data-file.ts';
 import { ClusterHome } from './home.ts';
+import { hasLent } from './lent.ts';
 import { type Connect, Member } from './member.ts';
 import { Shadow } from './shadow.ts';
 
@@ -49,7 +50,7 @@ export function enterCluster(
     onNotice,
     spinner,
     facts: () => facts,
-    mayHaveLent: wentOn,
+    mayHaveLent: wentOn && hasLent(coordinator.data),
   });
   cleanup.push(() => void home.close());
   return { home, member: undefined };

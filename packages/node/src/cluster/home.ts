@@ -193,19 +193,29 @@ export class ClusterHome {
         guests.open(request.fields);
         return request.reply({});
       case 'forward':
-        return guests.forward(request.fields, request.signal).then((values) => request.reply({ values }));
+        return this.#whenOpen(async () => {
+          request.reply({ values: await guests.forward(request.fields, request.signal) });
+        });
       case 'write':
-        return guests
-          .write(request.fields, request.payload ?? new Uint8Array(0))
-          .then((reply) => request.reply(reply));
+        return this.#whenOpen(async () => {
+          request.reply(await guests.write(request.fields, request.payload ?? new Uint8Array(0)));
+        });
       case 'fill':
         guests.fill(request.fields, request.payload ?? new Uint8Array(0));
         return request.reply({});
       case 'tagOpen':
-        return this.#lent.tag(link, request.fields).then((stag) => request.reply({ stag }));
+        return this.#whenOpen(async () => {
+          request.reply({ stag: await this.#lent.tag(link, request.fields) });
+        });
       default:
         throw new FsError('ENOTSUP', request.name);
     }
+  }
+
+  /** Nothing is changed and nothing lent while leases of a node of before may last. */
+  async #whenOpen(answer: () => Promise<void>): Promise<void> {
+    await this.#lent.opening;
+    await answer();
   }
 
   #onEvent({ guests, follower }: Peer, link: PeerLink, event: AnyPeerEvent): void {

@@ -5,6 +5,7 @@
  * A block that only processes here use is in state E and in no table. What another node may store into is
  * absent here, and the home's copy of it is in `shadow`.
  */
+import { existsSync, writeFileSync } from 'node:fs';
 import { FsError, type Spinner } from '@cluster-fs/transport';
 import type { AnyPeerEvent, PeerLink, PeerRequest } from '@cluster-fs/transport/peer';
 import {
@@ -22,6 +23,7 @@ import type { Access, Blocks, FileId } from '../coordinator/elsewhere.ts';
 import { clip } from '../coordinator/runs.ts';
 import type { Session, View } from '../coordinator/session.ts';
 import { fillForWriters } from '../coordinator/views.ts';
+import type { DataFile } from '../data-file.ts';
 import { type Range, wholeFile } from '../store/stored.ts';
 import { BlockMemory } from './block-memory.ts';
 import { blockOf, blockPages, blocksIn, indexOf, inoOf, rangeOf } from './blocks.ts';
@@ -36,6 +38,10 @@ interface Listeners {
 
 const tickMs = 100;
 const readable: ReadonlySet<CacheState> = new Set(['S', 'SE', 'E']);
+
+/** Whether a node of before has lent anything from there. */
+export const hasLent = (data: DataFile): boolean => existsSync(markIn(data));
+const markIn = ({ directory }: DataFile): string => `${directory}/lent`;
 
 export class Lent implements Blocks {
   readonly #c: Coordinator;
@@ -52,12 +58,17 @@ export class Lent implements Blocks {
   /** Files that are being changed, and how often. */
   readonly #held = new Map<number, number>();
   readonly #timer: NodeJS.Timeout;
+  opening: Promise<void> | undefined;
+  /** Says to the node that comes after this one that leases may last. */
+  readonly #mark: string;
+  #isMarked = false;
   /** What our own processes gave up, while the home decides who gets it. */
   #taken: { readonly block: number; readonly bytes: Buffer } | undefined;
   /** A block that processes here give up, and whose bytes are being read. */
   #reading: number | undefined;
   #nextLink = 1;
   #lostBlocks = 0;
+  #opened: (() => void) | undefined;
 
   constructor(
     c: Coordinator,
@@ -96,8 +107,21 @@ export class Lent implements Blocks {
       },
       { times: defaultLease, firstSession: c.epoch * 2 ** 20 + 1, mayHaveGranted: mayHaveLent },
     );
-    this.#timer = setInterval(() => this.#home.tick(), tickMs);
+    this.#mark = markIn(c.data);
+    if (mayHaveLent)
+      this.opening = new Promise((resolve) => {
+        this.#opened = resolve;
+      });
+    this.#timer = setInterval(() => this.#tick(), tickMs);
     this.#timer.unref();
+  }
+
+  #tick(): void {
+    this.#home.tick();
+    if (this.#opened === undefined || !this.#home.isOpen) return;
+    this.opening = undefined;
+    this.#opened();
+    this.#opened = undefined;
   }
 
   get report() {
@@ -131,6 +155,8 @@ export class Lent implements Blocks {
       if (view.session.userfault !== undefined || (mode === 'r' && view.mode === 'r')) continue;
       throw new FsError('EBUSY', 'map', { path: view.path, why: `pid ${view.session.pid} has it pinned` });
     }
+    if (!this.#isMarked) writeFileSync(this.#mark, '');
+    this.#isMarked = true;
     c.refer(ino);
     const tag = this.#tags.give(ino, mode, session);
     try {

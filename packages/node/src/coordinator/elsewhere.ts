@@ -51,6 +51,8 @@ export interface FileId {
  * File pages that these processes may not even read are absent from `data`.
  */
 export interface Blocks {
+  /** While leases may last that a node of before gave: nobody is let in before. Undefined when none do. */
+  readonly opening: Promise<void> | undefined;
   /** A view is about to be given on a file; resolves when it may be. ESTALE when the home has it no more. */
   open(file: FileId, lease: Pick<Request<'lease'>, 'mode' | 'follow'>, session: Session): Promise<void>;
   /** A view is mapped: what it may not store into is protected. */

@@ -82,6 +82,15 @@ export class BlockCache<B> {
     this.#waiting.add(block);
   }
 
+  /** A process wants what it may not do, or could do by now: then it tries again at once. */
+  fault(block: BlockId, access: 'read' | 'write'): void {
+    this.wait(block);
+    this.step(block, access);
+    const state = this.state(block);
+    const may = state === 'E' || (access === 'read' && (state === 'S' || state === 'SE'));
+    if (may && this.#waiting.delete(block)) this.#memory.wake(block);
+  }
+
   /** Everybody who waits tries again. */
   wakeAll(): void {
     const waiting = [...this.#waiting];

@@ -98,8 +98,8 @@ export class Holder<B> {
   /** A process may not do what it wants with a block. It tries again when it is woken. */
   fault(block: BlockId, access: 'read' | 'write'): void {
     this.tick();
-    this.#cache.wait(block);
-    if (this.isIn) this.#cache.step(block, access);
+    if (this.isIn) this.#cache.fault(block, access);
+    else this.#cache.wait(block);
   }
 
   evict(block: BlockId): void {

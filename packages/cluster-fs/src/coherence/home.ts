@@ -138,8 +138,8 @@ export class Home<B> {
 
   /** A process of the home may not do what it wants with a block. It tries again when it is woken. */
   fault(block: BlockId, access: 'read' | 'write'): void {
-    this.#own.wait(block);
-    if (this.isOpen) this.#own.step(block, access);
+    if (this.isOpen) this.#own.fault(block, access);
+    else this.#own.wait(block);
     this.#work();
   }
 

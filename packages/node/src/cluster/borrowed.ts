@@ -48,6 +48,8 @@ interface FileTags {
   rw: Promise<Uint8Array> | undefined;
   /** The strongest that has come. */
   stag: Uint8Array | undefined;
+  /** How many are asked for: they are wanted. */
+  asking: number;
 }
 
 /** Where the last touches of a file went. */
@@ -213,7 +215,7 @@ export class Borrowed implements Blocks {
     const { generation } = inode;
     let tags = this.#tags.get(ino);
     if (tags?.generation !== generation) {
-      tags = { generation, r: undefined, rw: undefined, stag: undefined };
+      tags = { generation, r: undefined, rw: undefined, stag: undefined, asking: 0 };
       this.#tags.set(ino, tags);
     }
     const isThere = tags.rw ?? (mode === 'r' ? tags.r : undefined);
@@ -223,11 +225,14 @@ export class Borrowed implements Blocks {
     }
     const asking = this.#ask(ino, tags, mode);
     tags[mode] = asking;
+    tags.asking++;
     try {
       await asking;
     } catch (error) {
       tags[mode] = undefined;
       throw error;
+    } finally {
+      tags.asking--;
     }
   }
 
@@ -246,8 +251,8 @@ export class Borrowed implements Blocks {
     const used = new Set<number>();
     for (const block of this.#holder.cache.blocks.keys()) used.add(inoOf(block));
     const inode = new InodeCopy();
-    for (const ino of this.#tags.keys()) {
-      if (this.#c.references.has(ino)) continue;
+    for (const [ino, { asking }] of this.#tags) {
+      if (asking > 0 || this.#c.references.has(ino)) continue;
       const isThere = readInode(this.#c.segment, ino, inode) && inode.nlink > 0;
       if (!used.has(ino)) this.#giveBack(ino);
       else if (!isThere) this.evict(ino);
@@ -361,6 +366,8 @@ export class Borrowed implements Blocks {
       await Promise.all(
         lacking.map((block) => {
           const changed = this.#memory.changed(block, requestMs);
+          // Whoever fails before all of them are awaited has failed for another reason.
+          changed.catch(() => undefined);
           this.#want(block, access);
           return changed;
         }),

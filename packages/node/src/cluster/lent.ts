@@ -382,6 +382,7 @@ export class Lent implements Blocks {
       await Promise.all(
         lacking.map((block) => {
           const changed = this.#memory.changed(block);
+          changed.catch(() => undefined);
           this.#home.fault(block, access);
           this.#unshare(block);
           return changed;

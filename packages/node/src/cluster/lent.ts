@@ -219,7 +219,7 @@ export class Lent implements Blocks {
         const tag = this.#tags.resolve(stag, this.#sessionOf(link));
         assertMay(tag, message);
         const block = blockOf(tag.ino, index);
-        const bytes = event.payload === undefined ? nothing : asBuffer(event.payload);
+        const bytes = this.#bytesOf(event.payload);
         const name = message as ToDirectory;
         const said = { block, name, ...(carriesBytes.has(name) ? { bytes } : {}) };
         this.#home.receive(this.#idOf(link), {
@@ -244,6 +244,12 @@ export class Lent implements Blocks {
       default:
         throw new FsError('EPROTO', event.name, { why: 'not for a home' });
     }
+  }
+
+  /** They are the handler's only while it runs; a home that is not open yet takes messages later. */
+  #bytesOf(payload: Uint8Array | undefined): Buffer {
+    if (payload === undefined) return nothing;
+    return this.opening === undefined ? asBuffer(payload) : Buffer.from(payload);
   }
 
   #idOf(link: PeerLink): number {

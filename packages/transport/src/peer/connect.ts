@@ -5,6 +5,7 @@ import { connect as connectTls } from 'node:tls';
 import { FsError } from '../errors.ts';
 import { checkExpected, checkIdentity, type ExpectedPeer, explainFailure } from './handshake.ts';
 import type { HeartbeatOptions } from './heartbeat.ts';
+import { Intake } from './intake.ts';
 import { PeerLink } from './link.ts';
 import { peerLimits } from './peer-limits.ts';
 import type { PeerIdentity } from './peer-messages.ts';
@@ -45,12 +46,13 @@ export async function connectPeer(
   const deadline = new AbortController();
   const timer = setTimeout(() => deadline.abort(), peerLimits.handshakeMs);
   const end = signal === undefined ? deadline.signal : AbortSignal.any([deadline.signal, signal]);
-  const socket = open(options, tls);
+  const intake = new Intake();
+  const socket = open(options, tls, intake);
   const cutOff = (): void => void socket.destroy();
   end.addEventListener('abort', cutOff, { once: true });
   try {
     await once(socket, tls === undefined ? 'connect' : 'secureConnect', { signal: end });
-    return await greet(socket, { options, onLink, url });
+    return await greet(socket, { options, onLink, url, intake });
   } catch (error) {
     socket.destroy();
     signal?.throwIfAborted();
@@ -65,8 +67,9 @@ export async function connectPeer(
   }
 }
 
-function open({ host, port }: PeerAddress, tls: PeerTls): Socket {
-  const socket = tls === undefined ? connectPlain({ host, port }) : connectTls({ host, port, ...tls.client });
+function open({ host, port }: PeerAddress, tls: PeerTls, { onread }: Intake): Socket {
+  const address = { host, port, onread };
+  const socket = tls === undefined ? connectPlain(address) : connectTls({ ...address, ...tls.client });
   socket.setNoDelay(true);
   // Whoever waits hears of it; between two who wait there is nobody.
   socket.on('error', () => undefined);
@@ -77,13 +80,14 @@ interface Greeting {
   readonly options: ConnectPeerOptions;
   readonly onLink: ((link: PeerLink) => void) | undefined;
   readonly url: string;
+  readonly intake: Intake;
 }
 
-async function greet(socket: Socket, { options, onLink, url }: Greeting): Promise<PeerLink> {
+async function greet(socket: Socket, { options, onLink, url, intake }: Greeting): Promise<PeerLink> {
   const { security, identity, expect = {} } = options;
   if (security.kind === 'none') requireLoopback(socket, url);
   const certified = certifiedBy(socket, security);
-  const link = new PeerLink(socket, { ...options, url });
+  const link = new PeerLink(socket, { ...options, url, intake });
   try {
     await link.greet(identity, (theirs) => {
       try {

@@ -99,6 +99,13 @@ export function explainFailure(error: Error, url: string, distrust?: string): Fs
   if (distrust !== undefined || distrusted.test(code)) {
     return new FsError('EACCES', 'connect', { path: url, why: `${mismatch} (${said})`, cause });
   }
+  if (code === 'ENOTFOUND' || code.startsWith('EAI_')) {
+    return new FsError('EHOSTUNREACH', 'connect', {
+      path: url,
+      why: `nobody knows its address (${said})`,
+      cause,
+    });
+  }
   if (code === 'ECONNRESET' || code === 'EPIPE' || code === '') {
     const why = `the other end closed the connection before it knew us: ${mismatch} (${said})`;
     return new FsError('ECONNRESET', 'connect', { path: url, why, cause });

@@ -16,6 +16,7 @@ import { type Codec, type FieldsOf, fromValues, toValues } from '../codec.ts';
 import { assert, type ErrorCode, FsError } from '../errors.ts';
 import { type ErrorReply, errorReply, replyId } from '../messages.ts';
 import { Heartbeat, type HeartbeatOptions } from './heartbeat.ts';
+import type { Intake } from './intake.ts';
 import { Outbox } from './outbox.ts';
 import { encodePeerFrame, type PeerFrame, PeerFrameReader } from './peer-frame.ts';
 import { peerLimits } from './peer-limits.ts';
@@ -44,6 +45,7 @@ type Shape = Readonly<Record<string, Codec<unknown>>>;
 export interface PeerHandlers {
   /** Without it, requests fail with ENOTSUP. */
   onRequest?(request: AnyPeerRequest): void;
+  /** The payload is the handler's; of `toHome` and `toHolder` only while it runs. */
   onEvent?(event: AnyPeerEvent): void;
   /** Once, when the link has ended, however it did. */
   onClose?(reason: FsError): void;
@@ -63,6 +65,8 @@ export interface PeerAnswer<N extends PeerRequestName> {
 export interface PeerLinkOptions extends HeartbeatOptions {
   /** The other end, as errors name it. */
   readonly url: string;
+  /** Where its bytes arrive; undefined for a socket that hands over chunks. */
+  readonly intake?: Intake;
   /** Takes `hello` while the peer is not admitted; who connected has none. */
   readonly onHello?: (hello: PeerIdentity, welcome: (identity: PeerIdentity) => void) => void;
 }
@@ -81,7 +85,7 @@ export class PeerLink {
   readonly #socket: Socket;
   readonly #options: PeerLinkOptions;
   readonly #outbox: Outbox;
-  readonly #reader = new PeerFrameReader();
+  readonly #reader: PeerFrameReader;
   readonly #pending = new PendingRequests();
   /** Requests of the peer that are not answered. */
   readonly #answering = new Map<number, Arrived>();
@@ -100,7 +104,10 @@ export class PeerLink {
     this.#socket = socket;
     this.#options = options;
     this.#outbox = new Outbox(socket);
-    socket.on('data', (chunk: Buffer) => this.#onData(chunk));
+    const { intake } = options;
+    this.#reader = new PeerFrameReader({ keepsChunks: intake === undefined });
+    if (intake === undefined) socket.on('data', (chunk: Buffer) => this.#onData(chunk));
+    else intake.pipe((chunk) => this.#onData(chunk));
     socket.on('end', () => this.#end(this.#reset('the peer closed the connection')));
     socket.on('close', () => this.#end(this.#reset('the connection is closed')));
     socket.on('error', (cause) => this.#end(this.#reset(cause.message, cause)));

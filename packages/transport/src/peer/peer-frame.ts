@@ -9,6 +9,7 @@ import { struct, u32 } from '../binary.ts';
 import { FsError } from '../errors.ts';
 import { decodeBody, packBody } from '../frame.ts';
 import { peerLimits } from './peer-limits.ts';
+import { isPassing } from './peer-messages.ts';
 
 const header = struct('peer frame header', 8, {
   length: u32('bytes of the body'),
@@ -48,8 +49,10 @@ class Part {
   #bytes: Buffer | undefined;
   #filled = 0;
 
-  constructor(length: number) {
+  /** `memory`: where its pieces are put together, if it comes in pieces. */
+  constructor(length: number, memory?: Buffer) {
     this.#length = length;
+    this.#bytes = memory?.subarray(0, length);
   }
 
   /** Takes what belongs to it, and says how much that was. */
@@ -71,6 +74,14 @@ export class PeerFrameReader {
   #body: readonly unknown[] = [];
   #frameBytes: number = peerLimits.firstFrameBytes;
   #payloadBytes = 0;
+  readonly #keepsChunks: boolean;
+  /** For payloads that nobody keeps. */
+  #scratch: Buffer | undefined;
+
+  /** `keepsChunks`: what arrives may be kept; else its memory is used again as soon as `push` returns. */
+  constructor({ keepsChunks }: { keepsChunks: boolean }) {
+    this.#keepsChunks = keepsChunks;
+  }
 
   /** The peer is known: from here its frames may be as long as the protocol has them. */
   admit(): void {
@@ -98,12 +109,29 @@ export class PeerFrameReader {
         return;
       case 'body':
         this.#body = decodeBody(whole);
-        if (this.#payloadLength > 0) this.#expect('payload', this.#payloadLength);
+        if (this.#payloadLength > 0) this.#expectPayload();
         else this.#finish(undefined, deliver);
         return;
       case 'payload':
-        this.#finish(ownMemory(whole), deliver);
+        this.#finish(this.#isPassing ? whole : this.#owned(whole), deliver);
     }
+  }
+
+  /** Whether nobody keeps the payload of the message. */
+  get #isPassing(): boolean {
+    return isPassing(this.#body[0]);
+  }
+
+  #expectPayload(): void {
+    if (this.#isPassing) this.#scratch ??= Buffer.allocUnsafeSlow(peerLimits.payloadBytes);
+    this.#state = 'payload';
+    this.#part = new Part(this.#payloadLength, this.#isPassing ? this.#scratch : undefined);
+  }
+
+  /** A few bytes that somebody keeps must not keep the 64 KiB that they came in. */
+  #owned(bytes: Buffer): Uint8Array {
+    const isOwn = bytes.length * 2 >= bytes.buffer.byteLength;
+    return isOwn && this.#keepsChunks ? bytes : new Uint8Array(bytes);
   }
 
   #announced(bytes: Buffer): void {
@@ -123,15 +151,11 @@ export class PeerFrameReader {
     deliver({ body, payload });
   }
 
-  #expect(state: 'header' | 'body' | 'payload', length: number): void {
+  #expect(state: 'header' | 'body', length: number): void {
     this.#state = state;
     this.#part = new Part(length);
   }
 }
-
-/** A few bytes that somebody keeps must not keep the 64 KiB that they came in. */
-const ownMemory = (bytes: Buffer): Uint8Array =>
-  bytes.length * 2 < bytes.buffer.byteLength ? new Uint8Array(bytes) : bytes;
 
 const viewOf = ({ buffer, byteOffset, length }: Uint8Array): DataView =>
   new DataView(buffer, byteOffset, length);

@@ -32,6 +32,8 @@ interface Entry {
   readonly fields: Shape;
   /** What the bytes are that travel with the message; none may where this is missing. */
   readonly payload?: string;
+  /** Those bytes are the handler's only while it runs. */
+  readonly passes?: true;
 }
 interface RequestEntry extends Entry {
   readonly reply: Shape;
@@ -217,12 +219,14 @@ export const peerEvents = {
     doc: 'A message of docs/coherence.md to the directory of block `index` of the file.',
     fields: { number: u53, received, stag, index: u32, message: text(32) },
     payload: 'the bytes of the block',
+    passes: true,
   },
   toHolder: {
     id: 143,
     doc: 'A message of docs/coherence.md to the cache of block `index` of the file.',
     fields: { number: u53, received, stag, index: u32, message: text(32) },
     payload: 'the bytes of the block',
+    passes: true,
   },
 } as const satisfies Record<string, Entry>;
 
@@ -250,3 +254,11 @@ export function isBulk(name: PeerRequestName): boolean {
 export const mayHavePayload = (entry: Entry): boolean => entry.payload !== undefined;
 export const replyMayHavePayload = (name: PeerRequestName): boolean =>
   (peerRequests[name] as RequestEntry).replyPayload !== undefined;
+
+const passing = new Set<unknown>(
+  Object.values(peerEvents as Readonly<Record<string, Entry>>).flatMap(({ id, passes }) =>
+    passes ? [id] : [],
+  ),
+);
+/** Whether the payload of a message of that type is its handler's only while that runs. */
+export const isPassing = (type: unknown): boolean => passing.has(type);

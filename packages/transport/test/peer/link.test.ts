@@ -31,6 +31,26 @@ describe.each([
     expect({ reply, said: String(payload) }).toEqual({ reply: { serial: 77 }, said: 'from the client' });
   });
 
+  test("bytes are their receiver's for good; those of blocks while its handler runs", async () => {
+    const { client, server } = await pair({ security });
+    const sent = Array.from({ length: 16 }, () => randomBytes(150_000));
+    const kept: Uint8Array[] = [];
+    let seen = 0;
+    client.setHandlers({
+      onEvent: ({ name, payload = new Uint8Array(0) }) => {
+        if (name === 'note') kept.push(payload);
+        else seen += Buffer.compare(payload, sent[seen] as Buffer) === 0 ? 1 : 0;
+      },
+    });
+    const block = { number: 1, received: 0, stag: randomBytes(16), index: 0, message: 'shared' };
+    for (const [serial, payload] of sent.entries()) {
+      server.event('note', { serial, what: undefined }, { payload });
+      server.event('toHolder', block, { payload });
+    }
+    await vi.waitFor(() => expect(seen).toBe(sent.length));
+    expect(Buffer.compare(Buffer.concat(kept), Buffer.concat(sent))).toBe(0);
+  });
+
   test('order and bytes are kept under load, from both ends at once', async () => {
     const { client, server } = await pair({ security });
     const ends = [client, server] as const;

@@ -4,6 +4,7 @@
  *   starting ──lock, recover──▶ serving ──stop──▶ stopped (nothing is left)
  *                                  └──killed──▶ started again: the same files, the clients come back
  */
+import { once } from 'node:events';
 import { closeSync, mkdirSync, openSync, rmSync, statSync, unlinkSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { assert, FsError, native, Spinner } from '@cluster-fs/transport';
@@ -69,6 +70,8 @@ export interface NodeOptions extends AllowLists {
 export interface JoinOptions extends Omit<NodeOptions, 'cluster' | 'store' | 'writeBackMs' | 'inodeCount'> {
   readonly cluster: ClusterOptions;
   readonly join: PeerAddress;
+  /** Ends the attempt; the node that came of it stays. */
+  readonly signal?: AbortSignal;
 }
 
 export interface ClusterNode {
@@ -128,21 +131,22 @@ export function startNode(options: NodeOptions): ClusterNode {
  * Starts a node that has the files of another one, its home. It serves when it has the whole tree.
  *
  * @throws FsError as `startNode`, and what connecting to the home fails with: ECONNREFUSED, EACCES,
- * ETIMEDOUT, EPROTONOSUPPORT
+ * ETIMEDOUT, EPROTONOSUPPORT, EHOSTUNREACH; the reason of `signal`
  */
-export async function joinNode(options: JoinOptions): Promise<ClusterNode> {
+export async function joinNode({ signal: giveUp, ...options }: JoinOptions): Promise<ClusterNode> {
   const { name = hostname(), security } = options.cluster;
   const identity = newcomer(name, security);
   const connect: Connect = (signal) => connectPeer({ ...options.join, security, identity, signal });
-  const link = await connectPeer({ ...options.join, security, identity });
+  const ending = giveUp === undefined ? {} : { signal: giveUp };
+  const link = await connectPeer({ ...options.join, security, identity, ...ending });
   try {
-    const { reply } = await link.request('describe', {});
+    const { reply } = await unlessAborted(link.request('describe', {}), giveUp);
     const capacity = Math.max(options.capacity ?? 0, reply.dataBytes * capacityPerHome, options.memory);
     const sizes = { capacity: Math.min(maxMemory, capacity), inodeCount: reply.inodeCount };
     const { serve, abandon, node } = prepare({ ...options, ...sizes }, { connect });
     try {
       node.member?.start(link);
-      await node.member?.ready;
+      await unlessAborted(Promise.resolve(node.member?.ready), giveUp);
       serve();
       return node;
     } catch (error) {
@@ -152,6 +156,20 @@ export async function joinNode(options: JoinOptions): Promise<ClusterNode> {
   } catch (error) {
     link.close();
     throw error;
+  }
+}
+
+/** What comes of `work`; when `signal` is aborted first, its reason is thrown. */
+async function unlessAborted<T>(work: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
+  if (signal === undefined) return work;
+  signal.throwIfAborted();
+  const abort = new AbortController();
+  const aborted = once(signal, 'abort', { signal: abort.signal }).then(() => signal.throwIfAborted());
+  try {
+    return (await Promise.race([work, aborted])) as T;
+  } finally {
+    aborted.catch(() => undefined);
+    abort.abort();
   }
 }
 

@@ -1,9 +1,12 @@
 /** Nodes of a cluster by the command line: who joins, who is not let in, what `status` and `events` tell. */
+import { once } from 'node:events';
 import { existsSync, readdirSync, writeFileSync } from 'node:fs';
+import { type AddressInfo, createServer } from 'node:net';
 import { join } from 'node:path';
+import { peerLimits } from '@cluster-fs/transport/peer';
 import { runDirectory } from 'cluster-fs';
 import { beforeAll, describe, expect, test } from 'vitest';
-import { makeHome, run, type Served, serve } from './cli-process.ts';
+import { makeHome, run, type Served, serve, start } from './cli-process.ts';
 
 const directory = makeHome();
 const at = (name: string): string => join(directory, name);
@@ -103,6 +106,13 @@ describe('does not start', () => {
     ['without its token', [...nobody, '--token-file', 'none'], /ENOENT: .*'none'/],
     ['without its certificate', [...nobody, '--cert-dir', '.'], /ENOENT: .*'\.\/ca\.crt'/],
     ['with a token and certificates', [...nobody, ...token, ...certificates], /EINVAL: .*not both/],
+    ['with a token for nobody', token, /EINVAL: .*--join, or --listen tcp:/],
+    ['with certificates for nobody', certificates, /EINVAL: .*--join, or --listen tcp:/],
+    [
+      'where no host is',
+      ['--join', `tcp://${'x'.repeat(64)}.invalid:7070`],
+      /EHOSTUNREACH: .*\.invalid:7070'/,
+    ],
     ['for all without a proof', ['--listen', 'tcp://0.0.0.0:0'], /EACCES: .*loopback addresses only/],
   ])('%s', (_, args, message) => expectRefused(args, message));
 
@@ -111,6 +121,25 @@ describe('does not start', () => {
     await expectRefused(['--listen', peerUrl(home)], /EADDRINUSE: /);
     await home.stop();
   });
+
+  test(
+    'when Ctrl-C comes while it waits for a home that says nothing',
+    async () => {
+      const silent = createServer().listen(0, '127.0.0.1');
+      await once(silent, 'listening');
+      const { port } = silent.address() as AddressInfo;
+      const cwd = makeHome();
+      const args = ['serve', '--listen', 'unix:node.sock', '--join', `tcp://127.0.0.1:${port}`];
+      const joining = start(args, { cwd });
+      await once(silent, 'connection');
+      const interrupted = joining.interrupt();
+      // Of itself it would give up only when the handshake takes too long.
+      expect(await interrupted).toMatchObject({ code: 130, stdout: '', stderr: '' });
+      expect(readdirSync(cwd)).toEqual([]);
+      silent.close();
+    },
+    peerLimits.handshakeMs,
+  );
 
   test.each(['unix:node.sock', 'tcp://127.0.0.1', '127.0.0.1:7070'])('to join %s', async (url) => {
     const { code, stdout, stderr } = await run(['serve', '--join', url], { cwd: makeHome() });

@@ -126,7 +126,7 @@ async function serve(run: Run, options: Options): Promise<void> {
   const { signal, out } = run;
   const log = createLog({ verbose: options.verbose === true });
   endOnBug(run.host, log);
-  const node = await start(options, log);
+  const node = await start(options, log, signal);
   const stopLog = options.verbose === true ? await logEvents(node, log) : undefined;
   try {
     const { publish: publications = [], settle: settleMs = 100 } = options;
@@ -145,14 +145,14 @@ async function serve(run: Run, options: Options): Promise<void> {
   out.say('clusterfs: stopped');
 }
 
-async function start(options: Options, log: Log): Promise<ClusterNode> {
+async function start(options: Options, log: Log, signal: AbortSignal): Promise<ClusterNode> {
   const { listen = [], memory = defaultMemory, inodes, store, writeBack, capacity } = options;
   const { allowUid = [], allowGid = [], limit = [] } = options;
   const [first = resolve(defaultSocket()), ...alsoListen] = new Set(
     listen.filter((each) => typeof each === 'string'),
   );
   const forNodes = listen.filter((each) => typeof each !== 'string');
-  const node = await startAs(options, forNodes, {
+  const node = await startAs({ ...options, signal }, forNodes, {
     socketPath: first,
     alsoListen,
     memory,
@@ -181,21 +181,23 @@ async function start(options: Options, log: Log): Promise<ClusterNode> {
 
 /** A node that has its own files, or one that has those of another. */
 async function startAs(
-  options: Options,
+  options: Options & { readonly signal: AbortSignal },
   forNodes: readonly PeerAddress[],
   common: NodeOptions,
 ): Promise<ClusterNode> {
-  const { join } = options;
+  const { join, signal } = options;
   const refuse = (why: string): never => {
     throw new FsError('EINVAL', 'serve', { why });
   };
+  if (join === undefined && forNodes.length === 0 && (options.tokenFile ?? options.certDir) !== undefined)
+    refuse('a token or certificates are for other nodes: give --join, or --listen tcp://HOST:PORT');
   if (join === undefined)
     return startNode(forNodes.length === 0 ? common : { ...common, cluster: clusterOptions(options) });
   if (forNodes.length > 0) refuse('a node that joins another one cannot be joined itself');
   if (options.store !== undefined) refuse('the files are stored where their home is: --store goes there');
   if (options.publish !== undefined) refuse('publish where the home of the files is');
   if (options.inodes !== undefined) refuse('the home says how many inodes there are');
-  return joinNode({ ...common, cluster: clusterOptions(options), join });
+  return joinNode({ ...common, cluster: clusterOptions(options), join, signal });
 }
 
 function announce(

@@ -1,4 +1,5 @@
 /** Blocks of files: the unit that nodes share. */
+import { FsError } from '@cluster-fs/transport';
 import type { Range } from '../store/stored.ts';
 
 /** 64 KiB. */
@@ -6,8 +7,11 @@ export const blockPages = 16;
 /** Page numbers have 32 bits. */
 const blocksOfFile = 2 ** 28;
 
-/** A block of a file as one number, for as long as the inode lives. */
-export const blockOf = (ino: number, index: number): number => ino * blocksOfFile + index;
+/** A block of a file as one number, for as long as the inode lives. EPROTO for an index that no file has. */
+export function blockOf(ino: number, index: number): number {
+  if (index < blocksOfFile) return ino * blocksOfFile + index;
+  throw new FsError('EPROTO', 'blocks', { why: `no file has a block ${index}` });
+}
 export const inoOf = (block: number): number => Math.floor(block / blocksOfFile);
 export const indexOf = (block: number): number => block % blocksOfFile;
 

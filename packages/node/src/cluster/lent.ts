@@ -238,9 +238,12 @@ export class Lent implements Blocks {
         if (session !== undefined) this.#home.leave(session);
         return;
       }
-      case 'tagGone':
-        this.#closeTag(this.#tags.resolve(event.fields.stag, this.#sessionOf(link)));
+      case 'tagGone': {
+        const tag = this.#tags.resolve(event.fields.stag, this.#sessionOf(link));
+        if (!tag.isClosing) throw new FsError('EPROTO', 'stag', { why: 'it was not given back before' });
+        this.#closeTag(tag);
         return;
+      }
       default:
         throw new FsError('EPROTO', event.name, { why: 'not for a home' });
     }
@@ -267,7 +270,11 @@ export class Lent implements Blocks {
       const { number, received, message } = frame.envelope;
       const { block, name, bytes } = message;
       const tag = this.#tags.of(inoOf(block), this.#home.sessionOf(id) ?? 0);
-      if (tag === undefined) throw new Error(`a block of inode ${inoOf(block)} without an STag`);
+      if (tag === undefined) {
+        const why = `an STag was given back while blocks of inode ${inoOf(block)} were not`;
+        link.close(new FsError('EPROTO', 'blocks', { why }));
+        return;
+      }
       const fields = { number, received, stag: tag.stag, index: indexOf(block), message: name };
       link.event('toHolder', fields, bytes === undefined ? {} : { payload: bytes });
     }

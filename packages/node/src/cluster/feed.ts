@@ -8,7 +8,10 @@
  * commits that happen meanwhile in between. A row is the whole state of an inode or a name, so it does not
  * matter which of the two comes first.
  *
- * INVARIANT: a commit is answered when every node that follows has applied it, or follows no more.
+ * A node that gets everything for the first time serves nobody yet: nobody waits for it before all is sent.
+ * One that could apply what it gets, and does not, is `stuck`: its home cuts it off.
+ *
+ * INVARIANT: a commit is answered when every node that follows and serves has applied it, or follows no more.
  */
 import { randomBytes } from 'node:crypto';
 import { FsError } from '@cluster-fs/transport';
@@ -36,6 +39,10 @@ export class Follower {
   appliedSequence = 0;
   /** What it asks for last counts: an earlier answer ends. */
   turn = 0;
+  /** It has not got everything yet, and serves nobody. */
+  isNew = true;
+  /** When it was last seen to go on. */
+  progressMs = 0;
 
   constructor(name: string) {
     this.name = name;
@@ -44,6 +51,7 @@ export class Follower {
 
 interface Waiting {
   readonly sequence: number;
+  readonly sinceMs: number;
   resolve(): void;
 }
 
@@ -82,7 +90,24 @@ export class ChangeFeed {
     const sequence = this.#sequence;
     const message = { ...changes, sequence, isWhole: false, isLast: true };
     for (const { link } of this.#followers) link?.event('changes', message);
-    return new Promise((resolve) => this.#waiting.push({ sequence, resolve }));
+    return new Promise((resolve) => {
+      this.#waiting.push({ sequence, sinceMs: performance.now(), resolve });
+      this.#wake();
+    });
+  }
+
+  /** Nodes with a link that have held up a commit for so long, and applied nothing. */
+  stuck(limitMs: number): Follower[] {
+    const [oldest] = this.#waiting;
+    if (oldest === undefined) return [];
+    const startMs = performance.now() - limitMs;
+    return [...this.#followers].filter(
+      ({ link, isNew, appliedSequence, progressMs }) =>
+        link !== undefined &&
+        !isNew &&
+        appliedSequence < oldest.sequence &&
+        Math.max(progressMs, oldest.sinceMs) < startMs,
+    );
   }
 
   #keep(changes: NetChanges): void {
@@ -104,11 +129,15 @@ export class ChangeFeed {
       if (follower.turn !== turn) return;
       // What is committed before this is kept, or will be read.
       follower.link = link;
-      if (isKept) this.#sendKept(link, asked.sequence);
-      else
-        this.#sendEverything(link, () => follower.turn === turn).catch((cause) =>
-          link.close(new FsError('EIO', 'follow', { why: 'the tree cannot be read', cause })),
-        );
+      follower.progressMs = performance.now();
+      if (isKept) {
+        follower.isNew = false;
+        this.#sendKept(link, asked.sequence);
+        return;
+      }
+      this.#sendEverything(follower, link, turn).catch((cause) =>
+        link.close(new FsError('EIO', 'follow', { why: 'the tree cannot be read', cause })),
+      );
     });
     return { feed: this.id, whole: !isKept };
   }
@@ -119,7 +148,8 @@ export class ChangeFeed {
         link.event('changes', { sequence, inodes, gone, names, isWhole: false, isLast: true });
   }
 
-  async #sendEverything(link: PeerLink, isWanted: () => boolean): Promise<void> {
+  async #sendEverything(follower: Follower, link: PeerLink, turn: number): Promise<void> {
+    const isWanted = (): boolean => follower.turn === turn;
     const s = this.#published;
     const directories: number[] = [];
     const part = { sequence: 0, isWhole: true, isLast: false, inodes: [], gone: [], names: [] };
@@ -133,18 +163,24 @@ export class ChangeFeed {
         inodes.push(toPeerInode(row));
       }
       if (inodes.length > 0) link.event('changes', { ...part, inodes });
-      if (!(await turn(link)) || !isWanted()) return;
+      if (!(await sent(link)) || !isWanted()) return;
     }
     for (const parent of directories) {
       const names = namesIn(s, parent);
       for (let from = 0; from < names.length; from += batchRows)
         link.event('changes', { ...part, names: names.slice(from, from + batchRows) });
-      if (!(await turn(link)) || !isWanted()) return;
+      if (!(await sent(link)) || !isWanted()) return;
     }
     link.event('changes', { ...part, sequence: this.#sequence, isLast: true });
+    follower.progressMs = performance.now();
+    if (!follower.isNew) return;
+    follower.isNew = false;
+    follower.appliedSequence = this.#sequence;
+    this.#wake();
   }
 
   applied(follower: Follower, sequence: number): void {
+    if (sequence > follower.appliedSequence) follower.progressMs = performance.now();
     follower.appliedSequence = Math.max(follower.appliedSequence, sequence);
     this.#wake();
   }
@@ -164,7 +200,8 @@ export class ChangeFeed {
 
   #wake(): void {
     let applied = Number.POSITIVE_INFINITY;
-    for (const { appliedSequence } of this.#followers) applied = Math.min(applied, appliedSequence);
+    for (const { appliedSequence, isNew } of this.#followers)
+      if (!isNew) applied = Math.min(applied, appliedSequence);
     const done = this.#waiting.findIndex(({ sequence }) => sequence > applied);
     for (const { resolve } of this.#waiting.splice(0, done === -1 ? this.#waiting.length : done)) resolve();
   }
@@ -181,7 +218,7 @@ function namesIn(s: Segment, parent: number) {
 }
 
 /** Lets others have a turn, and the link send; false when it is gone. */
-async function turn(link: PeerLink): Promise<boolean> {
+async function sent(link: PeerLink): Promise<boolean> {
   do await new Promise((goOn) => setImmediate(goOn));
   while (link.closed === undefined && link.queuedBytes > queuedBytes);
   return link.closed === undefined;

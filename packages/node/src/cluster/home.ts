@@ -4,6 +4,8 @@
  *
  *   link ──▶ peer with a link ──link ends──▶ peer without ──lease over──▶ gone: guests, blocks, STags
  *                    ▲──────────the same life of the node comes back──┘
+ *
+ * A peer that does not apply changes is cut off, and does not come back before its lease is over.
  */
 import { FsError, type Spinner } from '@cluster-fs/transport';
 import {
@@ -17,6 +19,7 @@ import {
   type PeerListener,
   type PeerSecurity,
 } from '@cluster-fs/transport/peer';
+import { defaultLease } from 'cluster-fs/coherence';
 import type { Coordinator } from '../coordinator/coordinator.ts';
 import type { ClusterReport } from '../coordinator/elsewhere.ts';
 import type { NodeFacts } from '../coordinator/report.ts';
@@ -33,7 +36,11 @@ interface Peer {
   /** Its session of blocks, as soon as it has one. */
   session: number | undefined;
   link: PeerLink | undefined;
+  /** It holds the others up: its lease is not made longer any more. */
+  isCutOff: boolean;
 }
+
+const stuckPollMs = 500;
 
 export interface HomeOptions {
   readonly name: string;
@@ -53,6 +60,7 @@ export class ClusterHome {
   readonly #lent: Lent;
   readonly #peers = new Map<string, Peer>();
   readonly #listeners: PeerListener[] = [];
+  readonly #timer: NodeJS.Timeout;
   #closed = false;
 
   constructor(c: Coordinator, options: HomeOptions) {
@@ -68,6 +76,8 @@ export class ClusterHome {
       },
     };
     this.#lent = new Lent(c, listeners, options);
+    this.#timer = setInterval(() => this.#cutOffStuck(), stuckPollMs);
+    this.#timer.unref();
     c.blocks = this.#lent;
     c.journal.replicate = (changes) => {
       const net = netOf(changes);
@@ -121,6 +131,7 @@ export class ClusterHome {
   async close(): Promise<void> {
     if (this.#closed) return;
     this.#closed = true;
+    clearInterval(this.#timer);
     await Promise.all(this.#listeners.map((listener) => listener.close()));
     for (const { link } of this.#peers.values())
       link?.close(new FsError('ECONNRESET', 'stop', { why: 'the node stopped' }));
@@ -137,7 +148,12 @@ export class ClusterHome {
       guests: new Guests(this.#c, name, this.#options.facts),
       session: undefined,
       link: undefined,
+      isCutOff: false,
     };
+    if (peer.isCutOff) {
+      link.close(heldUp());
+      return;
+    }
     this.#peers.set(key, peer);
     peer.link?.close(new FsError('ECONNRESET', 'hello', { why: 'the node has connected anew' }));
     peer.link = link;
@@ -148,6 +164,15 @@ export class ClusterHome {
     });
     if (known === undefined) this.#c.hub.emit('node-join', undefined, { node: name, url: link.url });
     if (link.closed !== undefined) this.#lost(peer, link);
+  }
+
+  #cutOffStuck(): void {
+    const stuck = new Set(this.#feed.stuck(defaultLease.leaseMs));
+    for (const peer of this.#peers.values()) {
+      if (!stuck.has(peer.follower)) continue;
+      peer.isCutOff = true;
+      peer.link?.close(heldUp());
+    }
   }
 
   #lost(peer: Peer, link: PeerLink): void {
@@ -237,3 +262,6 @@ export class ClusterHome {
     }
   }
 }
+
+const heldUp = (): FsError =>
+  new FsError('ETIMEDOUT', 'follow', { why: 'the node did not apply changes, and held all others up' });

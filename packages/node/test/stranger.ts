@@ -1,0 +1,71 @@
+/** A home in this process, and nodes that it lets in and that say what they like. */
+import { join } from 'node:path';
+import { connectPeer, type PeerEvent, type PeerLink, parsePeerUrl } from '@cluster-fs/transport/peer';
+import { type ClusterFs, mount } from 'cluster-fs';
+import type { Segment } from 'cluster-fs/segment';
+import { expect, onTestFinished } from 'vitest';
+import { startNode } from '../src/node.ts';
+import { makeHome } from './cli-process.ts';
+
+const security = { kind: 'none' } as const;
+
+export interface Home {
+  readonly fs: ClusterFs;
+  readonly segment: Segment;
+  /** Lets a node in, with a session of blocks. */
+  enter(nodeId: number): Promise<Stranger>;
+}
+
+export async function startHome(): Promise<Home> {
+  const socketPath = join(makeHome(), 'node.sock');
+  const cluster = { name: 'a', security };
+  const home = startNode({ socketPath, memory: 2 ** 22, inodeCount: 64, cluster });
+  onTestFinished(() => home.stop());
+  const address = parsePeerUrl(await home.listen({ host: '127.0.0.1', port: 0 }));
+  const fs = await mount(`unix:${socketPath}`);
+  onTestFinished(() => fs.unmount());
+  const enter = async (nodeId: number): Promise<Stranger> => {
+    const identity = { clusterId: new Uint8Array(16), nodeId, name: `node-${nodeId}`, incarnation: 1 };
+    const stranger = new Stranger(await connectPeer({ ...address, security, identity }));
+    onTestFinished(() => stranger.link.close());
+    stranger.link.event('blockHello', { hello: 1, session: undefined, received: 0 });
+    await stranger.hears('blockWelcome');
+    return stranger;
+  };
+  return { fs, segment: home.coordinator.segment, enter };
+}
+
+export class Stranger {
+  readonly link: PeerLink;
+  /** Bytes of files that it was given. */
+  received = 0;
+  session = 0;
+  readonly #said: string[] = [];
+  #number = 0;
+
+  constructor(link: PeerLink) {
+    this.link = link;
+    link.setHandlers({
+      onEvent: ({ name, fields, payload }) => {
+        this.#said.push(name);
+        this.received += payload?.length ?? 0;
+        if (name === 'blockWelcome') this.session = fields.session;
+      },
+    });
+  }
+
+  async hears(name: string): Promise<void> {
+    await expect.poll(() => this.#said).toContain(name);
+  }
+
+  say(message: string, stag: Uint8Array, { index = 0, ...more }: Partial<PeerEvent<'toHome'>> = {}): void {
+    const number = ++this.#number;
+    this.link.event('toHome', { number, received: 0, stag, index, message, ...more });
+  }
+
+  /** Asks for a longer lease. */
+  ping(): void {
+    const { session } = this;
+    this.link.event('blockPing', { session, sentMs: performance.now(), received: 0 });
+  }
+}

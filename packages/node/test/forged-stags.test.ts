@@ -8,7 +8,7 @@ import { beforeEach, describe, expect, test } from 'vitest';
 import { type Home, type Stranger, startHome } from './stranger.ts';
 
 const content = 'nobody else shall know';
-const notGiven = { code: 'ESTALE', why: expect.stringContaining('was not given to this session') };
+const notGiven = { code: 'ESTALE', why: expect.stringContaining('given to somebody else, or to nobody') };
 
 let enter: Home['enter'];
 let fs: Home['fs'];

@@ -50,7 +50,7 @@ export interface RecallEvent {
   readonly reason: string;
   /** Bytes of the file that it takes. */
   readonly range: { readonly offset: number; readonly length: number };
-  /** Milliseconds until it is given up, or this session is revoked: as the node was told. */
+  /** Milliseconds until the change is given up, or this client is revoked: as the node was told. */
   readonly deadlineMs: number;
 }
 

@@ -30,7 +30,9 @@ export class Tags {
   resolve(stag: Uint8Array, session: number | undefined): Tag {
     const tag = this.#byTag.get(keyOf(stag));
     if (tag === undefined || tag.session !== session)
-      throw new FsError('ESTALE', 'stag', { why: 'the STag was not given to this session, or is over' });
+      throw new FsError('ESTALE', 'stag', {
+        why: 'the STag was given to somebody else, or to nobody, or is over',
+      });
     return tag;
   }
 

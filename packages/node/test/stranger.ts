@@ -12,8 +12,8 @@ const security = { kind: 'none' } as const;
 export interface Home {
   readonly fs: ClusterFs;
   readonly segment: Segment;
-  /** Lets a node in, with a session of blocks. */
-  enter(nodeId: number): Promise<Stranger>;
+  /** Lets a node in, with a session of blocks: a new one, or one that it has had over another link. */
+  enter(nodeId: number, session?: number): Promise<Stranger>;
 }
 
 export async function startHome(): Promise<Home> {
@@ -24,11 +24,11 @@ export async function startHome(): Promise<Home> {
   const address = parsePeerUrl(await home.listen({ host: '127.0.0.1', port: 0 }));
   const fs = await mount(`unix:${socketPath}`);
   onTestFinished(() => fs.unmount());
-  const enter = async (nodeId: number): Promise<Stranger> => {
+  const enter = async (nodeId: number, session?: number): Promise<Stranger> => {
     const identity = { clusterId: new Uint8Array(16), nodeId, name: `node-${nodeId}`, incarnation: 1 };
     const stranger = new Stranger(await connectPeer({ ...address, security, identity }));
     onTestFinished(() => stranger.link.close());
-    stranger.link.event('blockHello', { hello: 1, session: undefined, received: 0 });
+    stranger.link.event('blockHello', { hello: 1, session, received: 0 });
     await stranger.hears('blockWelcome');
     return stranger;
   };
@@ -55,7 +55,8 @@ export class Stranger {
   }
 
   async hears(name: string): Promise<void> {
-    await expect.poll(() => this.#said).toContain(name);
+    await expect.poll(() => this.link.closed !== undefined || this.#said.includes(name)).toBe(true);
+    if (!this.#said.includes(name)) throw this.link.closed;
   }
 
   say(message: string, stag: Uint8Array, { index = 0, ...more }: Partial<PeerEvent<'toHome'>> = {}): void {

@@ -2,7 +2,7 @@
 import { expect, onTestFinished, test } from 'vitest';
 import { startHome } from './stranger.ts';
 
-/** Twice the lease, and time for a slow machine. */
+/** Three leases, and time for a slow machine. */
 const boundMs = 60_000;
 
 test('who does not apply changes is cut off, and comes back anew', { timeout: boundMs }, async () => {

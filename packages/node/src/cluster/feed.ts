@@ -8,10 +8,10 @@
  * commits that happen meanwhile in between. A row is the whole state of an inode or a name, so it does not
  * matter which of the two comes first.
  *
- * A node that gets everything for the first time serves nobody yet: nobody waits for it before all is sent.
- * One that could apply what it gets, and does not, is `stuck`: its home cuts it off.
+ * Nobody waits for a node that joins, or comes back after its lease, before all that it lacks is sent: it may
+ * be far behind. One for which a commit has waited too long is `stuck`: its home cuts it off.
  *
- * INVARIANT: a commit is answered when every node that follows and serves has applied it, or follows no more.
+ * INVARIANT: a commit is answered when every node that has caught up has applied it, or follows no more.
  */
 import { randomBytes } from 'node:crypto';
 import { FsError } from '@cluster-fs/transport';
@@ -39,10 +39,8 @@ export class Follower {
   appliedSequence = 0;
   /** What it asks for last counts: an earlier answer ends. */
   turn = 0;
-  /** It has not got everything yet, and serves nobody. */
-  isNew = true;
-  /** When it was last seen to go on. */
-  progressMs = 0;
+  /** Everything of before was sent to it: from here on commits wait for it. */
+  hasCaughtUp = false;
 
   constructor(name: string) {
     this.name = name;
@@ -96,17 +94,12 @@ export class ChangeFeed {
     });
   }
 
-  /** Nodes with a link that have held up a commit for so long, and applied nothing. */
+  /** Nodes for which a commit has waited so long, whatever they applied meanwhile. */
   stuck(limitMs: number): Follower[] {
     const [oldest] = this.#waiting;
-    if (oldest === undefined) return [];
-    const startMs = performance.now() - limitMs;
+    if (oldest === undefined || performance.now() - oldest.sinceMs < limitMs) return [];
     return [...this.#followers].filter(
-      ({ link, isNew, appliedSequence, progressMs }) =>
-        link !== undefined &&
-        !isNew &&
-        appliedSequence < oldest.sequence &&
-        Math.max(progressMs, oldest.sinceMs) < startMs,
+      ({ hasCaughtUp, appliedSequence }) => hasCaughtUp && appliedSequence < oldest.sequence,
     );
   }
 
@@ -125,19 +118,16 @@ export class ChangeFeed {
     const isSame = asked.feed !== undefined && this.id.equals(asked.feed);
     const isKept = isSame && asked.sequence >= first && asked.sequence <= this.#sequence;
     follower.appliedSequence = isKept ? asked.sequence : 0;
+    if (isKept) follower.hasCaughtUp = true;
     setImmediate(() => {
       if (follower.turn !== turn) return;
       // What is committed before this is kept, or will be read.
       follower.link = link;
-      follower.progressMs = performance.now();
-      if (isKept) {
-        follower.isNew = false;
-        this.#sendKept(link, asked.sequence);
-        return;
-      }
-      this.#sendEverything(follower, link, turn).catch((cause) =>
-        link.close(new FsError('EIO', 'follow', { why: 'the tree cannot be read', cause })),
-      );
+      if (isKept) this.#sendKept(link, asked.sequence);
+      else
+        this.#sendEverything(follower, link, turn).catch((cause) =>
+          link.close(new FsError('EIO', 'follow', { why: 'the tree cannot be read', cause })),
+        );
     });
     return { feed: this.id, whole: !isKept };
   }
@@ -172,15 +162,14 @@ export class ChangeFeed {
       if (!(await sent(link)) || !isWanted()) return;
     }
     link.event('changes', { ...part, sequence: this.#sequence, isLast: true });
-    follower.progressMs = performance.now();
-    if (!follower.isNew) return;
-    follower.isNew = false;
+    if (follower.hasCaughtUp) return;
+    follower.hasCaughtUp = true;
+    // Nobody waits for it with what was committed until now.
     follower.appliedSequence = this.#sequence;
     this.#wake();
   }
 
   applied(follower: Follower, sequence: number): void {
-    if (sequence > follower.appliedSequence) follower.progressMs = performance.now();
     follower.appliedSequence = Math.max(follower.appliedSequence, sequence);
     this.#wake();
   }
@@ -200,8 +189,8 @@ export class ChangeFeed {
 
   #wake(): void {
     let applied = Number.POSITIVE_INFINITY;
-    for (const { appliedSequence, isNew } of this.#followers)
-      if (!isNew) applied = Math.min(applied, appliedSequence);
+    for (const { appliedSequence, hasCaughtUp } of this.#followers)
+      if (hasCaughtUp) applied = Math.min(applied, appliedSequence);
     const done = this.#waiting.findIndex(({ sequence }) => sequence > applied);
     for (const { resolve } of this.#waiting.splice(0, done === -1 ? this.#waiting.length : done)) resolve();
   }

@@ -5,7 +5,8 @@
  *   link ──▶ peer with a link ──link ends──▶ peer without ──lease over──▶ gone: guests, blocks, STags
  *                    ▲──────────the same life of the node comes back──┘
  *
- * A peer that does not apply changes is cut off, and does not come back before its lease is over.
+ * A peer that breaks the protocol, or holds the others up, is cut off: it does not come back before its lease
+ * is over.
  */
 import { FsError, type Spinner } from '@cluster-fs/transport';
 import {
@@ -36,11 +37,13 @@ interface Peer {
   /** Its session of blocks, as soon as it has one. */
   session: number | undefined;
   link: PeerLink | undefined;
-  /** It holds the others up: its lease is not made longer any more. */
-  isCutOff: boolean;
+  /** Why its lease is not made longer any more. */
+  cutOff: FsError | undefined;
 }
 
 const stuckPollMs = 500;
+/** A lease in which its link may be away, and as much to catch up. */
+const stuckMs = 2 * defaultLease.leaseMs;
 
 export interface HomeOptions {
   readonly name: string;
@@ -73,6 +76,9 @@ export class ClusterHome {
       },
       ended: (session: number) => {
         for (const peer of this.#peers.values()) if (peer.session === session) this.#gone(peer);
+      },
+      broke: (link: PeerLink, reason: FsError) => {
+        for (const peer of this.#peers.values()) if (peer.link === link) this.#cutOff(peer, reason);
       },
     };
     this.#lent = new Lent(c, listeners, options);
@@ -148,10 +154,10 @@ export class ClusterHome {
       guests: new Guests(this.#c, name, this.#options.facts),
       session: undefined,
       link: undefined,
-      isCutOff: false,
+      cutOff: undefined,
     };
-    if (peer.isCutOff) {
-      link.close(heldUp());
+    if (peer.cutOff !== undefined) {
+      link.close(peer.cutOff);
       return;
     }
     this.#peers.set(key, peer);
@@ -167,12 +173,13 @@ export class ClusterHome {
   }
 
   #cutOffStuck(): void {
-    const stuck = new Set(this.#feed.stuck(defaultLease.leaseMs));
-    for (const peer of this.#peers.values()) {
-      if (!stuck.has(peer.follower)) continue;
-      peer.isCutOff = true;
-      peer.link?.close(heldUp());
-    }
+    const stuck = new Set(this.#feed.stuck(stuckMs));
+    for (const peer of this.#peers.values()) if (stuck.has(peer.follower)) this.#cutOff(peer, heldUp());
+  }
+
+  #cutOff(peer: Peer, reason: FsError): void {
+    peer.cutOff ??= reason;
+    peer.link?.close(reason);
   }
 
   #lost(peer: Peer, link: PeerLink): void {

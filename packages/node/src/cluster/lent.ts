@@ -34,6 +34,8 @@ interface Listeners {
   /** A node has opened a session of blocks. */
   opened(link: PeerLink, session: number): void;
   ended(session: number): void;
+  /** A node has broken the protocol, or named what it may not. */
+  broke(link: PeerLink, reason: FsError): void;
 }
 
 const tickMs = 100;
@@ -194,9 +196,8 @@ export class Lent implements Blocks {
     try {
       this.#receive(link, event);
     } catch (error) {
-      // What breaks the protocol, or names what it may not, ends the link.
       const reason = error instanceof FsError ? error : new FsError('EPROTO', 'blocks', { why: `${error}` });
-      link.close(reason);
+      this.#listeners.broke(link, reason);
     }
   }
 
@@ -272,7 +273,7 @@ export class Lent implements Blocks {
       const tag = this.#tags.of(inoOf(block), this.#home.sessionOf(id) ?? 0);
       if (tag === undefined) {
         const why = `an STag was given back while blocks of inode ${inoOf(block)} were not`;
-        link.close(new FsError('EPROTO', 'blocks', { why }));
+        this.#listeners.broke(link, new FsError('EPROTO', 'blocks', { why }));
         return;
       }
       const fields = { number, received, stag: tag.stag, index: indexOf(block), message: name };

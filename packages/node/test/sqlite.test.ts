@@ -26,6 +26,7 @@ const row: fc.Arbitrary<InodeRow> = fc.record({
   birthtimeMs: timeMs,
   target: fc.option(fc.string({ unit: 'grapheme' }), { nil: undefined }),
   extents: fc.array(extent, { maxLength: 10 }),
+  home: u32,
 });
 const name = fc.string({ unit: 'grapheme', minLength: 1, maxLength: 40 });
 const change: fc.Arbitrary<Change> = fc.oneof(
@@ -95,6 +96,20 @@ describe('the store', () => {
     store.setSuperblock({ epoch: '2' });
     expect([store.superblock('segmentId'), store.superblock('epoch')]).toEqual(['x', '2']);
     store.close();
+  });
+
+  test('takes over one whose files had no home: it is the coordinator', () => {
+    const path = temporaryPath();
+    const old = openSqliteStore(path, { besideData: true });
+    const inode = fc.sample(row, { numRuns: 1, seed: 1 })[0] as InodeRow;
+    old.commit([{ type: 'putInode', row: inode }]);
+    old.close();
+    const raw = new Database(path);
+    raw.exec('ALTER TABLE inode DROP COLUMN home; PRAGMA user_version = 2');
+    raw.close();
+    const upgraded = openSqliteStore(path, { besideData: true });
+    expect(upgraded.inode(inode.ino)).toEqual({ ...inode, home: 0 });
+    upgraded.close();
   });
 
   test('refuses a database of another version', () => {

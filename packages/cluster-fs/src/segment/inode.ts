@@ -21,6 +21,8 @@ export class InodeCopy {
   chain = 0;
   extentCount = 0;
   pages = 0;
+  /** The node that keeps the bytes of a file. */
+  home = 0;
   /** The guard's value while this copy was true: still the same, still true. */
   sequence = 0;
 }
@@ -39,6 +41,7 @@ const at = {
   chain: word('chain'),
   extentCount: word('extentCount'),
   pages: word('pages'),
+  home: word('home'),
   atimeMs: word('atimeMs') / 2,
   mtimeMs: word('mtimeMs') / 2,
   ctimeMs: word('ctimeMs') / 2,
@@ -68,6 +71,7 @@ export function readInode(s: Segment, ino: number, copy: InodeCopy): boolean {
     copy.chain = u32[base + at.chain] as number;
     copy.extentCount = u32[base + at.extentCount] as number;
     copy.pages = u32[base + at.pages] as number;
+    copy.home = u32[base + at.home] as number;
     copy.atimeMs = f64[base / 2 + at.atimeMs] as number;
     copy.mtimeMs = f64[base / 2 + at.mtimeMs] as number;
     copy.ctimeMs = f64[base / 2 + at.ctimeMs] as number;

@@ -22,8 +22,8 @@
 import { bytes, f64, signature, struct, u8, u16, u32, u53, u64 } from '@cluster-fs/transport';
 
 export const magic = 0x3153_4643; // 'CFS1', little-endian
-/** History: 1, the first. */
-export const formatVersion = 1;
+/** History: 1, the first; 2, files have a home. */
+export const formatVersion = 2;
 
 export const pageShift = 12;
 export const pageSize = 1 << pageShift;
@@ -91,7 +91,7 @@ export const inode = struct('inode', 128, {
   ),
   extentCount: u32('extents of the file'),
   pages: u32('pages of all extents'),
-  reserved0: u32('zero'),
+  home: u32('of a file: the node that keeps its bytes, by its number in the cluster; 0 is the coordinator'),
   extent0: bytes(16, 'the first extent, see extent'),
   extent1: bytes(16, 'the second'),
 });

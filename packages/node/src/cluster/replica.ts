@@ -181,9 +181,9 @@ export class Replica {
     const rights = record.mode !== row.mode || record.uid !== row.uid || record.gid !== row.gid;
     if (rights) setCounter(c.segment, 'rightsVersion', counter(c.segment, 'rightsVersion') + 1);
     const touched = c.writer.touchInode(row.ino);
-    const { mode, uid, gid, nlink, parent, size, layoutVersion } = row;
+    const { mode, uid, gid, nlink, parent, size, layoutVersion, home } = row;
     const { atimeMs, mtimeMs, ctimeMs, birthtimeMs } = row;
-    Object.assign(touched, { mode, uid, gid, nlink, parent, size, layoutVersion });
+    Object.assign(touched, { mode, uid, gid, nlink, parent, size, layoutVersion, home });
     Object.assign(touched, { atimeMs, mtimeMs, ctimeMs, birthtimeMs });
     // The home keeps it for somebody, perhaps at another node.
     if (nlink === 0) c.orphans.add(row.ino);

@@ -192,5 +192,6 @@ export function inodeRow(s: Segment, ino: number): InodeRow | undefined {
     birthtimeMs: copy.birthtimeMs,
     target: isSymlink(copy.mode) ? readText(s, ino, copy) : undefined,
     extents: isFile(copy.mode) && copy.extentCount > 0 ? readExtents(s, ino, copy) : [],
+    home: copy.home,
   };
 }

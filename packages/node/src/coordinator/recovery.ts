@@ -98,6 +98,7 @@ function formatStore(
     birthtimeMs: nowMs,
     target: undefined,
     extents: [],
+    home: 0,
   };
   store.commit([{ type: 'putInode', row: root }]);
   store.setSuperblock({
@@ -167,6 +168,7 @@ function loadInode(writer: SegmentWriter, row: InodeRow): void {
   record.mtimeMs = row.mtimeMs;
   record.ctimeMs = row.ctimeMs;
   record.birthtimeMs = row.birthtimeMs;
+  record.home = row.home;
   if (isSymlink(row.mode)) setText(writer, ino, Buffer.from(target ?? ''));
   if (!isFile(row.mode)) return;
   for (const run of extents) writer.pages.take(run);

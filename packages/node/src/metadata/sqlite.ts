@@ -21,8 +21,8 @@ const longestLogBytes = checkpointPages * (1024 + 24) + 2 ** 20;
 /** What the tables may grow by, from one checkpoint to the next, while data has the rest. */
 const tableGrowthBytes = 2 * 2 ** 20;
 
-/** History: 1, the first; 2, the store's tables. */
-export const schemaVersion = 2;
+/** History: 1, the first; 2, the store's tables; 3, files have a home. */
+export const schemaVersion = 3;
 
 const schema = `
   CREATE TABLE superblock (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -30,7 +30,7 @@ const schema = `
     ino INTEGER PRIMARY KEY, generation INTEGER NOT NULL, mode INTEGER NOT NULL, uid INTEGER NOT NULL,
     gid INTEGER NOT NULL, nlink INTEGER NOT NULL, parent INTEGER NOT NULL, size INTEGER NOT NULL,
     layout_version INTEGER NOT NULL, atime_ms REAL NOT NULL, mtime_ms REAL NOT NULL, ctime_ms REAL NOT NULL,
-    birthtime_ms REAL NOT NULL, target TEXT, extents BLOB
+    birthtime_ms REAL NOT NULL, target TEXT, extents BLOB, home INTEGER NOT NULL DEFAULT 0
   );
   CREATE TABLE dirent (
     parent INTEGER NOT NULL, name TEXT NOT NULL, ino INTEGER NOT NULL, PRIMARY KEY (parent, name)
@@ -54,6 +54,8 @@ const storeSchema = `
   CREATE TABLE redo (place INTEGER PRIMARY KEY, bytes BLOB NOT NULL);
 `;
 
+const homeColumn = 'ALTER TABLE inode ADD COLUMN home INTEGER NOT NULL DEFAULT 0;';
+
 /** The columns of `inode`, in their order: rows come as arrays, which cost half as much as objects. */
 type RawInode = [
   ino: number,
@@ -71,6 +73,7 @@ type RawInode = [
   birthtimeMs: number,
   target: string | null,
   extents: Uint8Array | null,
+  home: number,
 ];
 
 export interface SqliteOptions {
@@ -97,7 +100,8 @@ export function openSqliteStore(path: string, { besideData }: SqliteOptions): Me
   const make = (tables: string): unknown =>
     db.exec(`BEGIN; ${tables} PRAGMA user_version = ${schemaVersion}; COMMIT`);
   if (version === 0) make(schema + storeSchema);
-  else if (version === 1) make(storeSchema);
+  else if (version === 1) make(storeSchema + homeColumn);
+  else if (version === 2) make(homeColumn);
   else if (version !== schemaVersion) {
     db.close();
     throw new FsError('EPROTONOSUPPORT', 'open', {
@@ -254,7 +258,7 @@ const takesRoom = (change: Change): boolean =>
   change.type === 'putDirent' || (change.type === 'hold' && change.row.reason === 'reserved');
 
 function changeWriter(db: Database.Database): (change: Change) => void {
-  const putInode = db.prepare(`INSERT OR REPLACE INTO inode VALUES (${Array(15).fill('?').join(', ')})`);
+  const putInode = db.prepare(`INSERT OR REPLACE INTO inode VALUES (${Array(16).fill('?').join(', ')})`);
   const deleteInode = db.prepare('DELETE FROM inode WHERE ino = ?');
   const putDirent = db.prepare('INSERT OR REPLACE INTO dirent VALUES (?, ?, ?)');
   const deleteDirent = db.prepare('DELETE FROM dirent WHERE parent = ? AND name = ?');
@@ -283,6 +287,7 @@ function changeWriter(db: Database.Database): (change: Change) => void {
           r.birthtimeMs,
           r.target ?? null,
           encodeExtents(r.extents),
+          r.home,
         );
         return;
       }
@@ -401,6 +406,7 @@ const inodeOf = (raw: RawInode): InodeRow => ({
   birthtimeMs: raw[12],
   target: raw[13] ?? undefined,
   extents: decodeExtents(raw[14]),
+  home: raw[15],
 });
 
 const extentWords = layout.extent.size / 4;

@@ -40,6 +40,8 @@ export interface InodeRow {
   /** Of a symlink. */
   readonly target: string | undefined;
   readonly extents: readonly Extent[];
+  /** The node that keeps the bytes; 0: the coordinator of the cluster. */
+  readonly home: number;
 }
 
 export interface DirentRow {

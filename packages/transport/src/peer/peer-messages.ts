@@ -62,6 +62,7 @@ const inode = {
   ctimeMs: f64,
   birthtimeMs: f64,
   target: optional(text(maxPathLength)),
+  home: u32,
   pages,
 };
 export type PeerInode = RecordOf<typeof inode>;

@@ -1,5 +1,7 @@
 /** Who may come in, as whom, and what a client that may only read can do. */
-import { constants, statSync } from 'node:fs';
+import { chmodSync, constants, mkdtempSync, readdirSync, rmSync, statSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { mount } from 'cluster-fs';
 import { describe, expect, onTestFinished, test } from 'vitest';
 import { type NodeProcess, startNodeProcess } from '../chaos/node-process.ts';
@@ -219,4 +221,17 @@ const viewOf = (file: { readonly ino: number; readonly generation: number }, mod
   address: 2 ** 40,
   length: 4096,
   extents: [],
+});
+
+test('no file of a store can be read by others, whatever directory it lies in', async () => {
+  const store = mkdtempSync(join(tmpdir(), 'clusterfs-store-'));
+  onTestFinished(() => rmSync(store, { recursive: true, force: true }));
+  chmodSync(store, 0o755);
+  const node = await startNodeProcess({ store });
+  const fs = await mount(node.url);
+  onTestFinished(() => fs.unmount());
+  await fs.promises.writeFile('/secret', 'a small sync brings it into the log');
+  await fs.sync();
+  const modes = readdirSync(store).map((name) => [name, statSync(join(store, name)).mode & 0o777]);
+  expect(modes).toEqual(['data', 'lock', 'metadata.db', 'metadata.db-wal'].map((name) => [name, 0o600]));
 });

@@ -4,8 +4,8 @@
  * `synchronous = NORMAL`: a commit survives the death of the process at once and the loss of power after the
  * next checkpoint; the order of commits is kept in either case (sqlite.org/wal.html).
  */
-import { chmodSync, closeSync, fdatasyncSync, openSync, statSync } from 'node:fs';
-import { assert, type Extent, FsError } from '@cluster-fs/transport';
+import { chmodSync, closeSync, constants, existsSync, fdatasyncSync, openSync, statSync } from 'node:fs';
+import { assert, type ErrorCode, type Extent, FsError } from '@cluster-fs/transport';
 import Database from 'better-sqlite3';
 import { layout } from 'cluster-fs/segment';
 import { dataSync } from '../store/file-calls.ts';
@@ -84,6 +84,7 @@ export interface SqliteOptions {
 /** Opens or makes the database at `path`; EBUSY when another process writes to it, EIO when it is damaged. */
 export function openSqliteStore(path: string, { besideData }: SqliteOptions): MetadataStore {
   let db: Database.Database;
+  makePrivate(path);
   try {
     db = new Database(path, { timeout: 1000 });
     // Small pages: a commit writes every page that it touches into the log.
@@ -109,8 +110,18 @@ export function openSqliteStore(path: string, { besideData }: SqliteOptions): Me
       why: `metadata version ${version}, this build knows ${schemaVersion}`,
     });
   }
-  chmodSync(path, 0o600);
   return storeOn(db, path, besideData ? new Ballast(`${path}.ballast`) : undefined);
+}
+
+/** The log has bytes of files, in the redo log: SQLite makes it with the permissions that the database has. */
+function makePrivate(path: string): void {
+  try {
+    closeSync(openSync(path, constants.O_RDWR | constants.O_CREAT, 0o600));
+    for (const file of [path, `${path}-wal`]) if (existsSync(file)) chmodSync(file, 0o600);
+  } catch (error) {
+    const { code = 'EIO' } = error as NodeJS.ErrnoException;
+    throw new FsError(code as ErrorCode, 'open', { path, cause: error });
+  }
 }
 
 function storeOn(db: Database.Database, path: string, ballast: Ballast | undefined): MetadataStore {

@@ -164,7 +164,7 @@ async function start(options: Options, log: Log, signal: AbortSignal): Promise<C
     allowUids: allowUid,
     allowGids: allowGid,
     limits: Object.fromEntries(limit),
-    onError: (error) => log.error('a request failed by a fault of the node', error),
+    onError: (error) => log.error(failureOf(error), error),
     onNotice: (message) => log.notice(message),
   });
   try {
@@ -178,6 +178,10 @@ async function start(options: Options, log: Log, signal: AbortSignal): Promise<C
     log.notice(`${closed} may not be entered by all: who is allowed may not get here`);
   return node;
 }
+
+/** A disk that fails is no fault of the node, and says itself what it is. */
+const failureOf = (error: unknown): string =>
+  error instanceof FsError ? 'not done' : 'a request failed by a fault of the node';
 
 /** A node that has its own files, or one that has those of another. */
 async function startAs(

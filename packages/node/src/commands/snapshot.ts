@@ -3,6 +3,7 @@
  * was opened, so that a replacement meanwhile never gives half of each.
  */
 import type { ClusterFs } from 'cluster-fs';
+import { bringIn } from '../dump/bring-in.ts';
 
 const chunkBytes = 4 * 2 ** 20;
 
@@ -10,7 +11,7 @@ const chunkBytes = 4 * 2 ** 20;
  * The content in pieces. Each is a copy: a system call on the view itself could meet a page just when it
  * moves.
  *
- * @throws FsError ENOENT, EISDIR, EACCES
+ * @throws FsError ENOENT, EISDIR, EACCES, EIO
  */
 export async function* snapshotChunks(
   fs: ClusterFs,
@@ -22,7 +23,9 @@ export async function* snapshotChunks(
     const { bytes } = view;
     for (let at = 0; at < bytes.length; at += chunkBytes) {
       signal.throwIfAborted();
-      yield Buffer.from(bytes.subarray(at, at + chunkBytes));
+      const chunk = bytes.subarray(at, at + chunkBytes);
+      await bringIn(view, at, chunk.length);
+      yield Buffer.from(chunk);
     }
   } finally {
     view.close();

@@ -204,6 +204,8 @@ async function addContent(dump: Dump, path: string, reading: Reading): Promise<v
           },
         );
   const closed = once(sink, 'close');
+  // Who throws below destroys the sink with its reason, and does not wait for it.
+  closed.catch(() => undefined);
   const write = async (chunk: Buffer): Promise<void> => {
     options.signal.throwIfAborted();
     sink.write(chunk);
@@ -211,7 +213,7 @@ async function addContent(dump: Dump, path: string, reading: Reading): Promise<v
     await waitForTaker(dump);
   };
   if (map !== undefined) await write(map);
-  for (const chunk of reading.chunks()) {
+  for await (const chunk of reading.chunks()) {
     await write(chunk);
     counts.bytes += chunk.length;
     options.onProgress(counts);

@@ -4,6 +4,7 @@
  */
 import type { Stats } from 'node:fs';
 import type { ClusterFs, Extent } from 'cluster-fs';
+import { bringIn } from './bring-in.ts';
 import type { Piece } from './format.ts';
 
 const pageSize = 4096;
@@ -19,7 +20,7 @@ export interface Reading {
   /** Where the file has pages, within its size. Undefined when it has no holes. */
   readonly pieces: readonly Piece[] | undefined;
   /** The bytes of the pieces, or of the whole file. */
-  chunks(): Generator<Buffer>;
+  chunks(): AsyncGenerator<Buffer>;
   close(): void;
 }
 
@@ -44,21 +45,26 @@ export async function openReading(fs: ClusterFs, path: string): Promise<Reading 
     }
     const pieces = isSettled && extents !== undefined ? piecesOf(extents, size) : undefined;
     const parts = pieces ?? [{ offset: 0, length: size }];
-    return { stats, size, pieces, close, chunks: () => chunksOf(bytes, parts) };
+    return { stats, size, pieces, close, chunks: () => chunksOf(source, parts) };
   }
 }
 
 interface Source {
   readonly bytes: Uint8Array;
+  /** Before bytes are looked at. */
+  need(offset: number, length: number): Promise<void>;
   close(): void;
 }
 
 /** Undefined when the file went just now. */
 async function sourceOf(fs: ClusterFs, path: string, { size }: Stats): Promise<Source | undefined> {
   try {
-    if (size <= smallBytes) return { bytes: await fs.promises.readFile(path), close: () => undefined };
+    if (size <= smallBytes) {
+      const bytes = await fs.promises.readFile(path);
+      return { bytes, need: async () => undefined, close: () => undefined };
+    }
     const view = await fs.map(path, { follow: 'manual' });
-    return { bytes: view.bytes, close: () => view.close() };
+    return { bytes: view.bytes, need: (...range) => bringIn(view, ...range), close: () => view.close() };
   } catch (error) {
     // What is there instead, if anything, is seen at the next look.
     if (isMissing(error)) return undefined;
@@ -100,10 +106,12 @@ function piecesOf(extents: readonly Extent[], size: number): Piece[] {
 }
 
 /** Copies: a system call on a view could meet a page just when it moves. */
-function* chunksOf(bytes: Uint8Array, pieces: readonly Piece[]): Generator<Buffer> {
+async function* chunksOf({ bytes, need }: Source, pieces: readonly Piece[]): AsyncGenerator<Buffer> {
   for (const { offset, length } of pieces) {
     for (let at = offset; at < offset + length; at += chunkBytes) {
-      yield Buffer.from(bytes.subarray(at, Math.min(at + chunkBytes, offset + length)));
+      const chunk = bytes.subarray(at, Math.min(at + chunkBytes, offset + length));
+      await need(at, chunk.length);
+      yield Buffer.from(chunk);
     }
   }
 }

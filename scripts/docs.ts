@@ -16,7 +16,13 @@ import {
   requests,
   toMarkdown,
 } from '@cluster-fs/transport';
-import { peerEvents, peerLimitTable, peerProtocolVersion, peerRequests } from '@cluster-fs/transport/peer';
+import {
+  blockRun,
+  peerEvents,
+  peerLimitTable,
+  peerProtocolVersion,
+  peerRequests,
+} from '@cluster-fs/transport/peer';
 import {
   cacheActions,
   cacheEvents,
@@ -193,6 +199,7 @@ export const parts: Readonly<Record<string, () => string>> = {
   peerRequests: peerRequestTable,
   peerEvents: peerEventTable,
   peerLimits: peerLimitsTable,
+  blockRun: () => toMarkdown(blockRun),
   toDirectory: () => wordTable(toDirectory, 'message'),
   toCache: () => wordTable(toCache, 'message'),
   errors: () => `An error carries: ${fieldsOf(errorReply.fields)}.`,

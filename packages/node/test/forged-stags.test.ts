@@ -3,6 +3,7 @@
  * no byte, and the home goes on for everybody else.
  */
 import { randomBytes } from 'node:crypto';
+import { type ToDirectory, toDirectoryNames } from 'cluster-fs/coherence';
 import { InodeCopy, readInode } from 'cluster-fs/segment';
 import { beforeEach, describe, expect, test } from 'vitest';
 import { type Home, type Stranger, startHome } from './stranger.ts';
@@ -105,8 +106,8 @@ describe('is thrown out who names', () => {
 describe('is thrown out who says', () => {
   const broken = { code: 'EPROTO' };
 
-  test.each([
-    ['what there is not', 'constructor'],
+  test.each<[string, ToDirectory | number]>([
+    ['what there is not', toDirectoryNames.length],
     ['that it gives back what it was not given', 'returned'],
     ['that it evicts what it was not given', 'evicted'],
     ['that it has done what it was not asked for', 'invalidateAck'],

@@ -2,6 +2,7 @@
 import { join } from 'node:path';
 import { connectPeer, type PeerEvent, type PeerLink, parsePeerUrl } from '@cluster-fs/transport/peer';
 import { type ClusterFs, mount } from 'cluster-fs';
+import { type ToDirectory, toDirectoryPlaces } from 'cluster-fs/coherence';
 import type { Segment } from 'cluster-fs/segment';
 import { expect, onTestFinished } from 'vitest';
 import { startNode } from '../src/node.ts';
@@ -59,8 +60,14 @@ export class Stranger {
     if (!this.#said.includes(name)) throw this.link.closed;
   }
 
-  say(message: string, stag: Uint8Array, { index = 0, ...more }: Partial<PeerEvent<'toHome'>> = {}): void {
+  /** `said`: a message, or a place of the table where there is none. */
+  say(
+    said: ToDirectory | number,
+    stag: Uint8Array,
+    { index = 0, ...more }: Partial<PeerEvent<'toHome'>> = {},
+  ): void {
     const number = ++this.#number;
+    const message = typeof said === 'number' ? said : toDirectoryPlaces[said];
     this.link.event('toHome', { number, received: 0, stag, index, message, ...more });
   }
 

@@ -30,6 +30,7 @@ function integer(type: string, min: number, max: number): Codec<number> {
   };
 }
 
+export const u16 = integer('u16', 0, 0xffff);
 export const u32 = integer('u32', 0, 0xffff_ffff);
 export const u53 = integer('u53', 0, Number.MAX_SAFE_INTEGER);
 export const i32 = integer('i32', -0x8000_0000, 0x7fff_ffff);

@@ -6,4 +6,4 @@ export * from './directory.ts';
 export * from './holder.ts';
 export * from './home.ts';
 export * from './lease.ts';
-export { carriesBytes, type ToCache, type ToDirectory, toCache, toDirectory } from './messages.ts';
+export * from './messages.ts';

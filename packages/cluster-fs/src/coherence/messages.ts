@@ -4,6 +4,8 @@
  *
  * Between a cache and a directory messages arrive in the order in which they were sent, each once; see
  * channel.ts. Between different caches there is no order.
+ *
+ * Order: over a link a message is named by its place in its table, from 0. New ones go to the end.
  */
 
 /** To the directory. */
@@ -41,3 +43,12 @@ export const carriesBytes: ReadonlySet<ToDirectory | ToCache> = new Set([
   'shared',
   'exclusive',
 ]);
+
+/** The messages by their places. */
+export const toDirectoryNames = Object.keys(toDirectory) as readonly ToDirectory[];
+export const toCacheNames = Object.keys(toCache) as readonly ToCache[];
+
+const placesOf = <N extends string>(names: readonly N[]) =>
+  Object.fromEntries(names.map((name, place) => [name, place])) as Readonly<Record<N, number>>;
+export const toDirectoryPlaces = placesOf(toDirectoryNames);
+export const toCachePlaces = placesOf(toCacheNames);

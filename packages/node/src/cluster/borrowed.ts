@@ -10,8 +10,8 @@ import {
   defaultLease,
   Holder,
   type HolderFrame,
-  type ToCache,
-  toCache,
+  toCacheNames,
+  toDirectoryPlaces,
 } from 'cluster-fs/coherence';
 import { InodeCopy, isAbsent, pageSize, readInode } from 'cluster-fs/segment';
 import { pagesFor } from '../coordinator/content.ts';
@@ -165,10 +165,10 @@ export class Borrowed implements Blocks {
       case 'toHolder': {
         const { number, received, stag, index, message } = event.fields;
         const ino = this.#inoByTag.get(keyOf(stag));
-        if (ino === undefined || !Object.hasOwn(toCache, message))
+        const name = toCacheNames[message];
+        if (ino === undefined || name === undefined)
           throw new FsError('EPROTO', 'blocks', { why: `${message} of a file that is not known` });
         const bytes = event.payload === undefined ? nothing : asBuffer(event.payload);
-        const name = message as ToCache;
         const said = { block: blockOf(ino, index), name, ...(carriesBytes.has(name) ? { bytes } : {}) };
         this.#holder.receive({ kind: 'message', envelope: { number, received, message: said } });
         // Who touches one block goes on to touch others.
@@ -190,7 +190,7 @@ export class Borrowed implements Blocks {
       const { block, name, bytes } = message;
       const stag = this.#tags.get(inoOf(block))?.stag ?? this.#closingTag(inoOf(block));
       if (stag === undefined) throw new Error(`a block of inode ${inoOf(block)} without an STag`);
-      const fields = { number, received, stag, index: indexOf(block), message: name };
+      const fields = { number, received, stag, index: indexOf(block), message: toDirectoryPlaces[name] };
       link.event('toHome', fields, bytes === undefined ? {} : { payload: bytes });
     }
   }

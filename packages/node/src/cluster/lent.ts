@@ -15,7 +15,8 @@ import {
   Home,
   type HomeFrame,
   type ToDirectory,
-  toDirectory,
+  toCachePlaces,
+  toDirectoryNames,
 } from 'cluster-fs/coherence';
 import { InodeCopy, isFile, pageSize, readInode } from 'cluster-fs/segment';
 import type { Coordinator } from '../coordinator/coordinator.ts';
@@ -218,10 +219,9 @@ export class Lent implements Blocks {
       case 'toHome': {
         const { number, received, stag, index, message } = event.fields;
         const tag = this.#tags.resolve(stag, this.#sessionOf(link));
-        assertMay(tag, message);
+        const name = nameOf(tag, message);
         const block = blockOf(tag.ino, index);
         const bytes = this.#bytesOf(event.payload);
-        const name = message as ToDirectory;
         const said = { block, name, ...(carriesBytes.has(name) ? { bytes } : {}) };
         this.#home.receive(this.#idOf(link), {
           kind: 'message',
@@ -276,7 +276,13 @@ export class Lent implements Blocks {
         this.#listeners.broke(link, new FsError('EPROTO', 'blocks', { why }));
         return;
       }
-      const fields = { number, received, stag: tag.stag, index: indexOf(block), message: name };
+      const fields = {
+        number,
+        received,
+        stag: tag.stag,
+        index: indexOf(block),
+        message: toCachePlaces[name],
+      };
       link.event('toHolder', fields, bytes === undefined ? {} : { payload: bytes });
     }
   }
@@ -441,11 +447,13 @@ export class Lent implements Blocks {
   }
 }
 
-function assertMay({ mode }: Tag, message: string): void {
-  if (!Object.hasOwn(toDirectory, message))
-    throw new FsError('EPROTO', 'blocks', { why: `message ${message}` });
-  if (mode === 'r' && (message === 'getExclusive' || message === 'upgrade'))
+/** What a node says, if its STag is good for that. */
+function nameOf({ mode }: Tag, message: number): ToDirectory {
+  const name = toDirectoryNames[message];
+  if (name === undefined) throw new FsError('EPROTO', 'blocks', { why: `message ${message}` });
+  if (mode === 'r' && (name === 'getExclusive' || name === 'upgrade'))
     throw new FsError('EACCES', 'stag', { why: 'the STag is for reading' });
+  return name;
 }
 
 const nothing = Buffer.alloc(0);

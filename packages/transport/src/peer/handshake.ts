@@ -1,7 +1,7 @@
 /** What two nodes must agree on before either trusts the other with anything; and what to say when not. */
 import { type ErrorCode, FsError } from '../errors.ts';
 import { type Certified, formatClusterId } from './certified.ts';
-import type { PeerIdentity } from './peer-messages.ts';
+import { type PeerIdentity, peerProtocolVersion } from './peer-messages.ts';
 
 /** Who is expected at the other end. */
 export interface ExpectedPeer {
@@ -52,6 +52,25 @@ function checkCertified({ name, clusterId }: Certified, theirs: PeerIdentity, ur
         `one with: clusterfs cert node DIR ${theirs.name}`,
     });
   }
+}
+
+/**
+ * In every version of the protocol the version comes first, and what is behind it may be another.
+ *
+ * @throws FsError EPROTONOSUPPORT
+ */
+export function checkVersion([version]: readonly unknown[]): void {
+  if (version === peerProtocolVersion || typeof version !== 'number') return;
+  throw new FsError('EPROTONOSUPPORT', 'hello', {
+    why:
+      `one node speaks version ${version} of the protocol between nodes, the other ${peerProtocolVersion}: ` +
+      'run the same release of cluster-fs on all of them',
+  });
+}
+
+/** Who says a hello, or a welcome. Its protocol version has been looked at. */
+export function identityIn({ clusterId, nodeId, name, incarnation }: PeerIdentity): PeerIdentity {
+  return { clusterId, nodeId, name, incarnation };
 }
 
 /** @throws FsError EACCES when another node answers than was looked for. */

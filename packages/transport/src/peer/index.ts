@@ -1,3 +1,4 @@
+export { blockRun } from './block-run.ts';
 export { type Certified, certifiedCluster, certifiedIn, formatClusterId } from './certified.ts';
 export { type ConnectPeerOptions, connectPeer } from './connect.ts';
 export type { ExpectedPeer } from './handshake.ts';

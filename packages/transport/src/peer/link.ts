@@ -15,10 +15,12 @@ import type { Socket } from 'node:net';
 import { type Codec, type FieldsOf, fromValues, toValues } from '../codec.ts';
 import { assert, type ErrorCode, FsError } from '../errors.ts';
 import { type ErrorReply, errorReply, replyId } from '../messages.ts';
+import type { BlockMessage, IncomingRun } from './block-run.ts';
+import { checkVersion, identityIn } from './handshake.ts';
 import { Heartbeat, type HeartbeatOptions } from './heartbeat.ts';
 import type { Intake } from './intake.ts';
 import { Outbox } from './outbox.ts';
-import { encodePeerFrame, type PeerFrame, PeerFrameReader } from './peer-frame.ts';
+import { type Delivery, encodePeerFrame, type PeerFrame, PeerFrameReader } from './peer-frame.ts';
 import { peerLimits } from './peer-limits.ts';
 import {
   isBulk,
@@ -35,6 +37,7 @@ import {
   peerRequestOf,
   peerRequests,
   replyMayHavePayload,
+  runTypes,
 } from './peer-messages.ts';
 import { type AnyPeerEvent, type AnyPeerRequest, Arrived, type PayloadOption } from './peer-request.ts';
 import { endOf, type PendingRequest, PendingRequests } from './pending.ts';
@@ -260,12 +263,21 @@ export class PeerLink {
 
   #say(name: PeerEventName, fields: object, payload: Uint8Array | undefined): void {
     const { id, fields: shape } = peerEvents[name];
-    this.#send([id, 0, ...toValues(shape as Shape, fields as never)], payload);
+    if (runTypes.has(id)) this.#sendBlock(id, fields as BlockMessage, payload);
+    else this.#send([id, 0, ...toValues(shape as Shape, fields as never)], payload);
+  }
+
+  #sendBlock(type: number, message: BlockMessage, payload: Uint8Array | undefined): void {
+    if (this.#closed !== undefined) return;
+    if (!this.#outbox.sendBlock(type, message, payload)) this.#endUnread();
   }
 
   #send(body: readonly unknown[], payload: Uint8Array | undefined): void {
     if (this.#closed !== undefined) return;
-    if (this.#outbox.send(encodePeerFrame(body, payload))) return;
+    if (!this.#outbox.send(encodePeerFrame(body, payload))) this.#endUnread();
+  }
+
+  #endUnread(): void {
     const why = `the peer does not read, ${this.#outbox.queuedBytes} bytes wait for it`;
     this.#end(new FsError('ENOBUFS', 'write', { path: this.url, why }));
   }
@@ -275,7 +287,7 @@ export class PeerLink {
     if (this.#closed !== undefined) return;
     this.#heartbeat?.heard();
     try {
-      this.#reader.push(chunk, (frame) => this.#deliver(frame));
+      this.#reader.push(chunk, this.#delivery);
     } catch (error) {
       if (!(error instanceof FsError)) throw error;
       const { code, syscall, why } = error;
@@ -283,6 +295,19 @@ export class PeerLink {
       const sayBye = this.#peer !== undefined || code === 'EPROTONOSUPPORT';
       this.#end(new FsError(code, syscall, { path: this.url, why, cause: error }), { sayBye });
     }
+  }
+
+  readonly #delivery: Delivery = {
+    frame: (frame) => this.#deliver(frame),
+    block: (run, at, payload) => this.#onBlock(run, at, payload),
+  };
+
+  #onBlock({ type, first }: IncomingRun, at: number, payload: Uint8Array | undefined): void {
+    if (this.#closed !== undefined) return;
+    const name = peerEventOf(type) as 'toHome' | 'toHolder';
+    if (this.#peer === undefined) throw broken(`${name} before hello`);
+    const fields = { ...first, number: first.number + at, index: first.index + at };
+    this.#handlers.onEvent?.({ name, fields, payload });
   }
 
   #deliver({ body, payload }: PeerFrame): void {
@@ -457,6 +482,7 @@ export class PeerLink {
     // Also when others wait for their turn: they are dropped now.
     this.#outbox.clear();
     this.#outbox.send(encodePeerFrame(body, undefined));
+    this.#outbox.flush();
     this.#socket.end();
     setTimeout(() => this.#socket.destroy(), peerLimits.lingerMs).unref();
   }
@@ -468,19 +494,4 @@ export class PeerLink {
   }
 }
 
-/** The protocol version has been looked at. */
-function identityIn({ clusterId, nodeId, name, incarnation }: PeerIdentity): PeerIdentity {
-  return { clusterId, nodeId, name, incarnation };
-}
-
 const broken = (why: string): FsError => new FsError('EPROTO', 'decode', { why });
-
-/** In every version of the protocol the version comes first, and what is behind it may be another. */
-function checkVersion([version]: readonly unknown[]): void {
-  if (version === peerProtocolVersion || typeof version !== 'number') return;
-  throw new FsError('EPROTONOSUPPORT', 'hello', {
-    why:
-      `one node speaks version ${version} of the protocol between nodes, the other ${peerProtocolVersion}: ` +
-      'run the same release of cluster-fs on all of them',
-  });
-}

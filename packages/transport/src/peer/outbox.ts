@@ -1,6 +1,9 @@
 /**
  * What a link has to send, in the order in which it was given, and within bounds.
  *
+ * What is said in one turn of the event loop leaves with one system call: small messages as one piece,
+ * blocks that follow each other as one run. Much of it leaves at once, so that the peer begins meanwhile.
+ *
  * While more than `queuedBytes` wait for a peer that does not read, a request waits for its turn: it is not
  * even encoded, and costs what its caller holds. Events and replies behind it wait with it, so that order is
  * kept; they cannot be put off, and beyond `hardQueuedBytes` of them the link ends.
@@ -8,8 +11,14 @@
  * INVARIANT: nothing is written past `#turn` while somebody is in it.
  */
 import type { Duplex } from 'node:stream';
-import type { OutgoingFrame } from './peer-frame.ts';
+import { type BlockMessage, OutgoingRun } from './block-run.ts';
+import { encodeRunFrame, type OutgoingFrame } from './peer-frame.ts';
 import { peerLimits } from './peer-limits.ts';
+
+/** To copy so much is cheaper than to hand over several pieces. */
+const joinedBytes = 16 * 1024;
+/** So much is not kept until the end of the turn. */
+const batchBytes = 256 * 1024;
 
 interface InTurn {
   /** What it holds of this process. */
@@ -22,7 +31,12 @@ export class Outbox {
   readonly #socket: Duplex;
   readonly #turn: InTurn[] = [];
   #turnBytes = 0;
-  #corked = false;
+  /** What leaves at the end of this turn of the event loop. */
+  #batch: Uint8Array[] = [];
+  #batchBytes = 0;
+  /** The end of the batch: blocks, to which more may be added. */
+  #run: OutgoingRun | undefined;
+  #willFlush = false;
 
   constructor(socket: Duplex) {
     this.#socket = socket;
@@ -30,16 +44,29 @@ export class Outbox {
 
   /** What waits for the peer to read. */
   get queuedBytes(): number {
-    return this.#socket.writableLength + this.#turnBytes;
+    return this.#writtenBytes + this.#turnBytes;
+  }
+
+  get #writtenBytes(): number {
+    return this.#socket.writableLength + this.#batchBytes + (this.#run?.payloadBytes ?? 0);
   }
 
   /** Sends an event or a reply. False when the peer has not read for so long that the link must end. */
   send(frame: OutgoingFrame): boolean {
-    if (this.#turn.length === 0) {
-      this.#write(frame);
-    } else {
-      this.#turn.push({ bytes: frame.bytes, take: () => frame });
-      this.#turnBytes += frame.bytes;
+    if (this.#turn.length === 0) this.#write(frame);
+    else this.#wait(frame);
+    return this.queuedBytes <= peerLimits.hardQueuedBytes;
+  }
+
+  /** As `send`, of a message of a block. */
+  sendBlock(type: number, message: BlockMessage, payload: Uint8Array | undefined): boolean {
+    if (this.#turn.length > 0) this.#wait(encodeRunFrame(new OutgoingRun(type, message, payload)));
+    else {
+      if (this.#run?.add(type, message, payload) !== true) {
+        this.#endRun();
+        this.#run = new OutgoingRun(type, message, payload);
+      }
+      this.#flushLater();
     }
     return this.queuedBytes <= peerLimits.hardQueuedBytes;
   }
@@ -61,25 +88,59 @@ export class Outbox {
   }
 
   #isFull(): boolean {
-    return this.#socket.writableLength >= peerLimits.queuedBytes;
+    return this.#writtenBytes >= peerLimits.queuedBytes;
   }
 
-  #write({ head, payload }: OutgoingFrame): void {
-    // What is said in one turn of the event loop leaves with one system call.
-    if (!this.#corked) {
-      this.#corked = true;
-      this.#socket.cork();
-      queueMicrotask(() => {
-        this.#corked = false;
-        this.#socket.uncork();
-      });
+  #wait(frame: OutgoingFrame): void {
+    this.#turn.push({ bytes: frame.bytes, take: () => frame });
+    this.#turnBytes += frame.bytes;
+  }
+
+  #write(frame: OutgoingFrame): void {
+    this.#endRun();
+    this.#add(frame);
+    this.#flushLater();
+  }
+
+  #endRun(): void {
+    const run = this.#run;
+    this.#run = undefined;
+    if (run !== undefined) this.#add(encodeRunFrame(run));
+  }
+
+  #add({ head, payloads, bytes }: OutgoingFrame): void {
+    this.#batch.push(head, ...payloads);
+    this.#batchBytes += bytes;
+  }
+
+  #flushLater(): void {
+    if (this.#batchBytes + (this.#run?.payloadBytes ?? 0) >= batchBytes) this.flush();
+    if (this.#willFlush) return;
+    this.#willFlush = true;
+    queueMicrotask(() => {
+      this.#willFlush = false;
+      this.flush();
+    });
+  }
+
+  /** Writes what was given until now. */
+  flush(): void {
+    this.#endRun();
+    const batch = this.#batch;
+    if (batch.length === 0) return;
+    const isSmall = this.#batchBytes <= joinedBytes;
+    this.#batch = [];
+    this.#batchBytes = 0;
+    if (this.#socket.destroyed) return;
+    if (isSmall) {
+      this.#socket.write(batch.length === 1 ? batch[0] : Buffer.concat(batch), this.#onWritten);
+      return;
     }
-    if (payload === undefined) {
-      this.#socket.write(head, this.#onWritten);
-    } else {
-      this.#socket.write(head);
-      this.#socket.write(payload, this.#onWritten);
-    }
+    this.#socket.cork();
+    const last = batch.pop();
+    for (const part of batch) this.#socket.write(part);
+    this.#socket.write(last, this.#onWritten);
+    this.#socket.uncork();
   }
 
   /** Also called with an error; then the link hears of it from the socket. */

@@ -1,5 +1,6 @@
 /**
- * Frames between nodes: a header with two lengths, the body in msgpack, then the payload as it is.
+ * Frames between nodes: a header with two lengths, the body in msgpack or a block run, then the payload as it
+ * is.
  *
  * The payload is never packed. Where it arrived in one piece it is handed over as that piece; otherwise its
  * pieces are put together once, in memory of its own. A header that announces more than the limits allow is
@@ -8,8 +9,8 @@
 import { struct, u32 } from '../binary.ts';
 import { FsError } from '../errors.ts';
 import { decodeBody, packBody } from '../frame.ts';
+import { decodeRun, type IncomingRun, isRun, type OutgoingRun } from './block-run.ts';
 import { peerLimits } from './peer-limits.ts';
-import { isPassing } from './peer-messages.ts';
 
 const header = struct('peer frame header', 8, {
   length: u32('bytes of the body'),
@@ -19,7 +20,7 @@ const header = struct('peer frame header', 8, {
 export interface OutgoingFrame {
   /** Header and body. */
   readonly head: Uint8Array;
-  readonly payload: Uint8Array | undefined;
+  readonly payloads: readonly Uint8Array[];
   readonly bytes: number;
 }
 
@@ -29,18 +30,37 @@ export function encodePeerFrame(body: readonly unknown[], payload: Uint8Array | 
   if (payloadLength > peerLimits.payloadBytes) {
     throw new FsError('EMSGSIZE', 'send', { why: `a payload of ${payloadLength} bytes` });
   }
-  const packed = packBody(body, peerLimits.frameBytes);
-  const head = Buffer.allocUnsafe(header.size + packed.length);
+  const head = headOf(packBody(body, peerLimits.frameBytes), payloadLength);
+  const payloads = payload === undefined || payloadLength === 0 ? [] : [payload];
+  return { head, payloads, bytes: head.length + payloadLength };
+}
+
+/** The frame of a run. */
+export function encodeRunFrame(run: OutgoingRun): OutgoingFrame {
+  const { body, payloads } = run.encode();
+  const head = headOf(body, run.payloadBytes);
+  return { head, payloads, bytes: head.length + run.payloadBytes };
+}
+
+function headOf(body: Uint8Array, payloadLength: number): Buffer {
+  const head = Buffer.allocUnsafe(header.size + body.length);
   const cursor = header.bind(viewOf(head)).at(0);
-  cursor.length = packed.length;
+  cursor.length = body.length;
   cursor.payloadLength = payloadLength;
-  head.set(packed, header.size);
-  return { head, payload: payloadLength === 0 ? undefined : payload, bytes: head.length + payloadLength };
+  head.set(body, header.size);
+  return head;
 }
 
 export interface PeerFrame {
   readonly body: readonly unknown[];
   readonly payload: Uint8Array | undefined;
+}
+
+/** Takes what is complete. */
+export interface Delivery {
+  frame(frame: PeerFrame): void;
+  /** Block `at` of a run, which counts from 0. The payload is lent. */
+  block(run: IncomingRun, at: number, payload: Uint8Array | undefined): void;
 }
 
 /** A stretch of the stream of known length, which may come in pieces. */
@@ -72,10 +92,13 @@ export class PeerFrameReader {
   #part = new Part(header.size);
   #payloadLength = 0;
   #body: readonly unknown[] = [];
+  #run: IncomingRun | undefined;
+  /** Blocks of the run that were delivered. */
+  #delivered = 0;
   #frameBytes: number = peerLimits.firstFrameBytes;
   #payloadBytes = 0;
   readonly #keepsChunks: boolean;
-  /** For payloads that nobody keeps. */
+  /** For blocks that come in pieces: nobody keeps them. */
   #scratch: Buffer | undefined;
 
   /** `keepsChunks`: what arrives may be kept; else its memory is used again as soon as `push` returns. */
@@ -90,10 +113,10 @@ export class PeerFrameReader {
   }
 
   /**
-   * Calls `deliver` for each frame that is complete with `chunk`, which is the reader's from here. Throws
-   * EPROTO on anything that is no frame.
+   * Delivers each frame, and each block of a run, that is complete with `chunk`, which is the reader's from
+   * here. Throws EPROTO on anything that is no frame.
    */
-  push(chunk: Buffer, deliver: (frame: PeerFrame) => void): void {
+  push(chunk: Buffer, deliver: Delivery): void {
     let at = 0;
     while (at < chunk.length) {
       const { whole, next } = this.#part.take(chunk, at);
@@ -102,30 +125,52 @@ export class PeerFrameReader {
     }
   }
 
-  #completed(whole: Buffer, deliver: (frame: PeerFrame) => void): void {
+  #completed(whole: Buffer, deliver: Delivery): void {
     switch (this.#state) {
       case 'header':
         this.#announced(whole);
         return;
       case 'body':
-        this.#body = decodeBody(whole);
-        if (this.#payloadLength > 0) this.#expectPayload();
-        else this.#finish(undefined, deliver);
+        if (isRun(whole)) this.#begin(decodeRun(whole, this.#payloadLength), deliver);
+        else {
+          this.#body = decodeBody(whole);
+          if (this.#payloadLength > 0) this.#expect('payload', this.#payloadLength);
+          else this.#finish(undefined, deliver);
+        }
         return;
       case 'payload':
-        this.#finish(this.#isPassing ? whole : this.#owned(whole), deliver);
+        if (this.#run === undefined) this.#finish(this.#owned(whole), deliver);
+        else this.#nextBlock(this.#run, whole, deliver);
     }
   }
 
-  /** Whether nobody keeps the payload of the message. */
-  get #isPassing(): boolean {
-    return isPassing(this.#body[0]);
+  #begin(run: IncomingRun, deliver: Delivery): void {
+    if (this.#payloadLength === 0) {
+      this.#expect('header', header.size);
+      for (let at = 0; at < run.count; at++) deliver.block(run, at, undefined);
+      return;
+    }
+    this.#run = run;
+    this.#delivered = 0;
+    this.#expectBlock(run);
   }
 
-  #expectPayload(): void {
-    if (this.#isPassing) this.#scratch ??= Buffer.allocUnsafeSlow(peerLimits.payloadBytes);
+  #expectBlock({ blockBytes }: IncomingRun): void {
+    this.#scratch ??= Buffer.allocUnsafeSlow(peerLimits.payloadBytes);
     this.#state = 'payload';
-    this.#part = new Part(this.#payloadLength, this.#isPassing ? this.#scratch : undefined);
+    this.#part = new Part(Math.min(blockBytes, this.#payloadLength), this.#scratch);
+  }
+
+  /** A block is handed over as soon as it is there, whatever follows in its frame. */
+  #nextBlock(run: IncomingRun, payload: Buffer, deliver: Delivery): void {
+    const at = this.#delivered++;
+    this.#payloadLength -= payload.length;
+    if (this.#payloadLength > 0) this.#expectBlock(run);
+    else {
+      this.#run = undefined;
+      this.#expect('header', header.size);
+    }
+    deliver.block(run, at, payload);
   }
 
   /** A few bytes that somebody keeps must not keep the 64 KiB that they came in. */
@@ -144,14 +189,14 @@ export class PeerFrameReader {
     this.#expect('body', length);
   }
 
-  #finish(payload: Uint8Array | undefined, deliver: (frame: PeerFrame) => void): void {
+  #finish(payload: Uint8Array | undefined, deliver: Delivery): void {
     const body = this.#body;
     this.#body = [];
     this.#expect('header', header.size);
-    deliver({ body, payload });
+    deliver.frame({ body, payload });
   }
 
-  #expect(state: 'header' | 'body', length: number): void {
+  #expect(state: 'header' | 'body' | 'payload', length: number): void {
     this.#state = state;
     this.#part = new Part(length);
   }

@@ -25,7 +25,13 @@ export const peerLimitTable = {
     value: 1024 * 1024,
     unit: 'bytes',
     beyond: 'EMSGSIZE at the sender; closed with EPROTO',
-    doc: 'payload of a frame: the largest block of a file',
+    doc: 'payload of a frame: blocks of a file',
+  },
+  runBlocks: {
+    value: 256,
+    unit: '',
+    beyond: 'sent in the next frame; closed with EPROTO',
+    doc: 'blocks of which one frame says the same',
   },
   handshakeMs: {
     value: 5000,

@@ -17,13 +17,14 @@ import {
   record,
   report,
   text,
+  u16,
   u32,
   u53,
   values,
 } from '../codec.ts';
 import { hole, maxPathLength, run } from '../messages.ts';
 
-export const peerProtocolVersion = 1;
+export const peerProtocolVersion = 2;
 
 type Shape = Readonly<Record<string, Codec<unknown>>>;
 interface Entry {
@@ -32,8 +33,8 @@ interface Entry {
   readonly fields: Shape;
   /** What the bytes are that travel with the message; none may where this is missing. */
   readonly payload?: string;
-  /** Those bytes are the handler's only while it runs. */
-  readonly passes?: true;
+  /** It travels as a block run (block-run.ts). Its payload is the handler's only while that runs. */
+  readonly inRuns?: true;
 }
 interface RequestEntry extends Entry {
   readonly reply: Shape;
@@ -76,6 +77,8 @@ const runs = list(record('run', run), 65_536);
 /** How far the peer has received, of the messages of a session of blocks. */
 const received = u53;
 const stag = bytes(16);
+/** What travels in runs: the layout is in block-run.ts. */
+const blockMessage = { number: u53, received, stag, index: u32, message: u16 };
 
 /** What either node asks of the other. Each gets a reply or an error with the same request id. */
 export const peerRequests = {
@@ -218,16 +221,16 @@ export const peerEvents = {
   toHome: {
     id: 142,
     doc: 'A message of docs/coherence.md to the directory of block `index` of the file.',
-    fields: { number: u53, received, stag, index: u32, message: text(32) },
+    fields: blockMessage,
     payload: 'the bytes of the block',
-    passes: true,
+    inRuns: true,
   },
   toHolder: {
     id: 143,
     doc: 'A message of docs/coherence.md to the cache of block `index` of the file.',
-    fields: { number: u53, received, stag, index: u32, message: text(32) },
+    fields: blockMessage,
     payload: 'the bytes of the block',
-    passes: true,
+    inRuns: true,
   },
 } as const satisfies Record<string, Entry>;
 
@@ -256,10 +259,9 @@ export const mayHavePayload = (entry: Entry): boolean => entry.payload !== undef
 export const replyMayHavePayload = (name: PeerRequestName): boolean =>
   (peerRequests[name] as RequestEntry).replyPayload !== undefined;
 
-const passing = new Set<unknown>(
-  Object.values(peerEvents as Readonly<Record<string, Entry>>).flatMap(({ id, passes }) =>
-    passes ? [id] : [],
+/** Ids of what travels in runs. */
+export const runTypes: ReadonlySet<number> = new Set(
+  Object.values(peerEvents as Readonly<Record<string, Entry>>).flatMap(({ id, inRuns }) =>
+    inRuns ? [id] : [],
   ),
 );
-/** Whether the payload of a message of that type is its handler's only while that runs. */
-export const isPassing = (type: unknown): boolean => passing.has(type);

@@ -42,7 +42,7 @@ describe.each([
         else seen += Buffer.compare(payload, sent[seen] as Buffer) === 0 ? 1 : 0;
       },
     });
-    const block = { number: 1, received: 0, stag: randomBytes(16), index: 0, message: 'shared' };
+    const block = { number: 1, received: 0, stag: randomBytes(16), index: 0, message: 0 };
     for (const [serial, payload] of sent.entries()) {
       server.event('note', { serial, what: undefined }, { payload });
       server.event('toHolder', block, { payload });

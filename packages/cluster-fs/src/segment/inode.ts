@@ -91,6 +91,13 @@ export const modeOf = (s: Segment, ino: number): number => {
   return s.u32[base + at.ino] === ino ? (s.u32[base + at.mode] as number) : 0;
 };
 
+/** Home of a live inode, 0 when it is none: one word, whole by itself. */
+export const homeIn = (s: Segment, ino: number): number => {
+  if (ino === 0 || ino >= s.inodeCount) return 0;
+  const base = inodeAt(s, ino) / 4;
+  return s.u32[base + at.ino] === ino ? (s.u32[base + at.home] as number) : 0;
+};
+
 /** Whether `copy` is still what the segment says. */
 export const unchanged = (s: Segment, copy: InodeCopy): boolean =>
   !guardChanged(s.i32, inodeGuard(s, copy.ino), copy.sequence);

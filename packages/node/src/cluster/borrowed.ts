@@ -3,7 +3,7 @@
  * processes; STags; read-ahead; and what goes when memory is scarce.
  */
 import { type Extent, FsError, type Hole, type Request, type Spinner } from '@cluster-fs/transport';
-import type { AnyPeerEvent, PeerLink } from '@cluster-fs/transport/peer';
+import type { AnyPeerEvent } from '@cluster-fs/transport/peer';
 import {
   type CacheState,
   carriesBytes,
@@ -23,6 +23,8 @@ import type { Session, View } from '../coordinator/session.ts';
 import type { Range } from '../store/stored.ts';
 import { BlockMemory } from './block-memory.ts';
 import { blockOf, blocksIn, indexOf, inoOf, rangeOf } from './blocks.ts';
+import type { CacheBudget } from './cache-budget.ts';
+import type { Line } from './line.ts';
 import type { Relaid } from './replica.ts';
 
 /** A sequential reader is ahead of its touches by up to this many blocks. */
@@ -35,11 +37,6 @@ const giveUpPollMs = 5;
 const sweepMs = 1000;
 
 const readable: ReadonlySet<CacheState> = new Set(['S', 'SE', 'E']);
-
-interface Line {
-  link(): PeerLink | undefined;
-  linkUp(): Promise<PeerLink>;
-}
 
 /** The rights to a file. */
 interface FileTags {
@@ -58,6 +55,14 @@ interface Stream {
   ahead: number;
 }
 
+interface BorrowedOptions {
+  readonly budget: CacheBudget;
+  /** Of this thread. */
+  readonly spinner: Spinner;
+  /** What requests fail with while the home is away for longer than a lease. */
+  readonly unreachable: () => FsError;
+}
+
 export class Borrowed implements Blocks {
   readonly opening = undefined;
   readonly #c: Coordinator;
@@ -73,7 +78,8 @@ export class Borrowed implements Blocks {
   /** Blocks that are here, the oldest first, and their pages. */
   readonly #resident = new Map<number, number>();
   readonly #timers: NodeJS.Timeout[];
-  readonly #limitPages: number;
+  readonly #budget: CacheBudget;
+  readonly #unreachable: () => FsError;
   /** Until requests fail, while there is no link. */
   #away: NodeJS.Timeout | undefined;
   #isAway = false;
@@ -83,11 +89,12 @@ export class Borrowed implements Blocks {
   #faults = 0;
   #lost = 0;
 
-  constructor(c: Coordinator, line: Line, { memory, spinner }: { memory: number; spinner: Spinner }) {
+  constructor(c: Coordinator, line: Line, { budget, spinner, unreachable }: BorrowedOptions) {
     this.#c = c;
     this.#line = line;
     this.#spinner = spinner;
-    this.#limitPages = Math.floor(memory / pageSize);
+    this.#budget = budget;
+    this.#unreachable = unreachable;
     this.#memory = new BlockMemory(c, {
       done: (block, bytes) => this.#holder.done(block, bytes),
       dropped: (block) => this.#forget(block),
@@ -137,7 +144,7 @@ export class Borrowed implements Blocks {
     // As long as the lease lasts the link may come back, and nothing is lost.
     this.#away = setTimeout(() => {
       this.#isAway = true;
-      this.#memory.failRequests(homeAway());
+      this.#memory.failRequests(this.#unreachable());
     }, defaultLease.leaseMs);
     this.#away.unref();
   }
@@ -150,13 +157,13 @@ export class Borrowed implements Blocks {
         this.#session = event.fields.session;
         this.#holder.receive({ kind: 'welcome', ...event.fields });
         for (const key of this.#closing)
-          this.#line.link()?.event('tagClose', { stag: Buffer.from(key, 'latin1') });
+          this.#line.current?.event('tagClose', { stag: Buffer.from(key, 'latin1') });
         return;
       case 'tagClosed': {
         const { stag } = event.fields;
         this.#closing.delete(keyOf(stag));
         this.#inoByTag.delete(keyOf(stag));
-        this.#line.link()?.event('tagGone', { stag });
+        this.#line.current?.event('tagGone', { stag });
         return;
       }
       case 'blockPong':
@@ -181,7 +188,7 @@ export class Borrowed implements Blocks {
   }
 
   #send(frame: HolderFrame<Buffer>): void {
-    const link = this.#line.link();
+    const link = this.#line.current;
     if (link === undefined) return;
     if (frame.kind === 'hello') link.event('blockHello', frame);
     else if (frame.kind === 'ping') link.event('blockPing', frame);
@@ -237,7 +244,7 @@ export class Borrowed implements Blocks {
   }
 
   async #ask(ino: number, tags: FileTags, mode: 'r' | 'rw'): Promise<Uint8Array> {
-    const link = await this.#line.linkUp();
+    const link = await this.#line.link();
     const { generation } = tags;
     const { reply } = await link.request('tagOpen', { ino, generation, mode });
     this.#inoByTag.set(keyOf(reply.stag), ino);
@@ -260,7 +267,7 @@ export class Borrowed implements Blocks {
   }
 
   #giveBack(ino: number): void {
-    const link = this.#line.link();
+    const link = this.#line.current;
     if (link === undefined) return;
     this.#tags.delete(ino);
     this.#streams.delete(ino);
@@ -290,8 +297,8 @@ export class Borrowed implements Blocks {
     this.#forget(block);
     this.#resident.set(block, pages);
     this.#residentPages += pages;
-    if (this.#residentPages <= this.#limitPages) return;
-    let left = this.#residentPages - this.#limitPages * (15 / 16);
+    this.#budget.usedPages += pages;
+    let left = this.#budget.surplusPages;
     for (const [old, oldPages] of this.#resident) {
       if (left <= 0) return;
       if (old === block) continue;
@@ -305,6 +312,7 @@ export class Borrowed implements Blocks {
     if (pages === undefined) return;
     this.#resident.delete(block);
     this.#residentPages -= pages;
+    this.#budget.usedPages -= pages;
   }
 
   #state(block: number): CacheState {
@@ -361,7 +369,7 @@ export class Borrowed implements Blocks {
       const blocks = blocksIn(ino, { from: range.from, count: Math.max(0, count) });
       const lacking = blocks.filter((block) => !this.#may(block, access));
       if (lacking.length === 0) return;
-      if (this.#isAway) throw homeAway();
+      if (this.#isAway) throw this.#unreachable();
       await this.#tag(ino, access === 'write' ? 'rw' : 'r');
       await Promise.all(
         lacking.map((block) => {
@@ -465,9 +473,6 @@ export class Borrowed implements Blocks {
     for (const view of c.viewsOf(ino)) showGrown(c, view, range);
   }
 }
-
-const homeAway = (): FsError =>
-  new FsError('ECONNRESET', 'read', { why: 'the home of the file cannot be reached' });
 
 const nothing = Buffer.alloc(0);
 const keyOf = (stag: Uint8Array): string => Buffer.from(stag).toString('latin1');

@@ -2,14 +2,19 @@
 import { randomInt } from 'node:crypto';
 import { readdirSync, rmSync } from 'node:fs';
 import { hostname } from 'node:os';
-import type { Spinner } from '@cluster-fs/transport';
+import { FsError, type Spinner } from '@cluster-fs/transport';
 import { certifiedCluster, type PeerIdentity, type PeerSecurity } from '@cluster-fs/transport/peer';
+import { pageSize } from 'cluster-fs/segment';
 import type { Coordinator } from '../coordinator/coordinator.ts';
 import type { NodeFacts } from '../coordinator/report.ts';
 import type { DataFile } from '../data-file.ts';
+import { CacheBudget } from './cache-budget.ts';
 import { ClusterHome } from './home.ts';
+import { coordinatorNumber, Homes } from './homes.ts';
 import { hasLent } from './lent.ts';
-import { type Connect, Member } from './member.ts';
+import type { Connect } from './line.ts';
+import { Member } from './member.ts';
+import { Router } from './router.ts';
 import { Shadow } from './shadow.ts';
 
 export interface ClusterOptions {
@@ -37,14 +42,25 @@ export function enterCluster(
   coordinator: Coordinator,
   { cluster, memory, facts, spinner, wentOn, connect, cleanup, onNotice }: Entering,
 ): { home: ClusterHome | undefined; member: Member | undefined } {
-  if (connect !== undefined) {
-    const member = new Member(coordinator, connect, { memory, spinner });
-    cleanup.push(() => member.close());
-    return { home: undefined, member };
-  }
   if (cluster === undefined) return { home: undefined, member: undefined };
   const { name = hostname(), security } = cluster;
-  const home = new ClusterHome(coordinator, {
+  const budget = new CacheBudget(() => Math.floor(memory / pageSize));
+  const homes = new Homes(coordinator, (number) => {
+    throw new FsError('EIO', 'open', { why: `node ${number} is not known here` });
+  });
+  cleanup.push(() => homes.close());
+  coordinator.blocks = homes;
+  coordinator.routes = new Router(coordinator, homes);
+  if (connect !== undefined) {
+    const unreachable = (): FsError =>
+      new FsError('ECONNRESET', 'request', { why: 'the home of the files cannot be reached' });
+    return {
+      home: undefined,
+      member: new Member(coordinator, homes, connect, { budget, spinner, unreachable }),
+    };
+  }
+  homes.self = coordinatorNumber;
+  const home = new ClusterHome(coordinator, homes, {
     name,
     security,
     onNotice,

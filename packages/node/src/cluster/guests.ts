@@ -13,9 +13,9 @@ import {
   requests,
   toValues,
 } from '@cluster-fs/transport';
-import type { PeerRequest } from '@cluster-fs/transport/peer';
+import type { PeerReply, PeerRequest } from '@cluster-fs/transport/peer';
 import { pageSize } from 'cluster-fs/segment';
-import { unreserve, writeBegin, writeEnd } from '../coordinator/content.ts';
+import { unreserve } from '../coordinator/content.ts';
 import type { Coordinator } from '../coordinator/coordinator.ts';
 import { dispatch } from '../coordinator/dispatch.ts';
 import { close } from '../coordinator/open.ts';
@@ -23,7 +23,8 @@ import type { NodeFacts } from '../coordinator/report.ts';
 import { reservedRuns } from '../coordinator/reserve.ts';
 import type { Session } from '../coordinator/session.ts';
 import { endSession } from '../coordinator/sessions.ts';
-import { piecesOf } from './pieces.ts';
+import { exceeded } from '../limits.ts';
+import { writeBytes } from './write-bytes.ts';
 
 /** What a node may ask in the name of a client; everything else is its own affair. */
 const forwarded: ReadonlySet<RequestName> = new Set([
@@ -99,22 +100,19 @@ export class Guests {
     return toValues(requests[name].reply, reply as never);
   }
 
-  async write(
-    { guest, handle, offset }: PeerRequest<'write'>,
-    bytes: Uint8Array,
-  ): Promise<{ offset: number; size: number }> {
-    const c = this.#c;
+  /** A file that a guest has open, as its node says: handles are the coordinator's to give. */
+  openHandle({ guest, handle: id, ino, generation, path, writable }: PeerRequest<'handleOpen'>): void {
     const session = this.#of(guest);
-    const begun = await writeBegin(c, session, { handle, offset, length: bytes.length });
-    try {
-      for (const { at, from, length } of piecesOf(begun.extents, begun.offset, bytes.length))
-        writeSync(c.data.fd, bytes, at, length, from);
-    } catch (error) {
-      await writeEnd(c, session, { grant: begun.grant, written: 0 });
-      throw error;
-    }
-    const { size } = await writeEnd(c, session, { grant: begun.grant, written: bytes.length });
-    return { offset: begun.offset, size };
+    if (session.handles.has(id)) throw new FsError('EEXIST', 'handleOpen', { why: `handle ${id} is there` });
+    if (session.handles.size >= this.#c.limits.handles)
+      throw exceeded(this.#c.limits, 'handles', { syscall: 'open', path });
+    if (this.#c.inode(ino).generation !== generation) throw new FsError('ESTALE', 'open', { path });
+    session.handles.set(id, { id, ino, generation, path, writable });
+    this.#c.refer(ino);
+  }
+
+  write({ guest, handle, offset }: PeerRequest<'write'>, bytes: Uint8Array): Promise<PeerReply<'write'>> {
+    return writeBytes(this.#c, this.#of(guest), { handle, offset }, bytes);
   }
 
   fill({ guest, page }: PeerRequest<'fill'>, bytes: Uint8Array): void {

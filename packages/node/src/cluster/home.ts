@@ -26,6 +26,7 @@ import type { ClusterReport } from '../coordinator/elsewhere.ts';
 import type { NodeFacts } from '../coordinator/report.ts';
 import { ChangeFeed, Follower } from './feed.ts';
 import { Guests } from './guests.ts';
+import type { Homes } from './homes.ts';
 import { Lent } from './lent.ts';
 import { netOf } from './rows.ts';
 
@@ -66,7 +67,7 @@ export class ClusterHome {
   readonly #timer: NodeJS.Timeout;
   #closed = false;
 
-  constructor(c: Coordinator, options: HomeOptions) {
+  constructor(c: Coordinator, homes: Homes, options: HomeOptions) {
     this.#c = c;
     this.#options = options;
     this.#feed = new ChangeFeed(c.journal.published, () => c.writer.inodeLimit);
@@ -84,7 +85,7 @@ export class ClusterHome {
     this.#lent = new Lent(c, listeners, options);
     this.#timer = setInterval(() => this.#cutOffStuck(), stuckPollMs);
     this.#timer.unref();
-    c.blocks = this.#lent;
+    homes.lent = this.#lent;
     c.journal.replicate = (changes) => {
       const net = netOf(changes);
       return net === undefined ? undefined : this.#feed.committed(net);
@@ -223,6 +224,9 @@ export class ClusterHome {
         return request.reply(this.#feed.follow(follower, link, request.fields));
       case 'guestOpen':
         guests.open(request.fields);
+        return request.reply({});
+      case 'handleOpen':
+        guests.openHandle(request.fields);
         return request.reply({});
       case 'forward':
         return this.#whenOpen(async () => {

@@ -1,29 +1,25 @@
 /**
- * Content that clients of a node that joined write by API: into pages of this segment that nobody else sees,
- * from there to the home, and only then it is answered.
+ * Content that clients write by API into files of another home: into pages of this segment that nobody else
+ * sees, from there to the home, and only then it is answered.
  *
  *   whole file   pages at the home are reserved, filled, and given to the file in one commit
  *   in place     writeBegin: pages here ──client stores──▶ writeEnd: the bytes are written at the home
  */
 import { read } from 'node:fs';
 import { promisify } from 'node:util';
-import {
-  type Extent,
-  FsError,
-  type Reply,
-  type Request,
-  type RequestName,
-  type Run,
-} from '@cluster-fs/transport';
-import { type PeerLink, peerLimits } from '@cluster-fs/transport/peer';
+import { type Extent, FsError, type Reply, type Request, type Run } from '@cluster-fs/transport';
+import { peerLimits } from '@cluster-fs/transport/peer';
 import { InodeCopy, pageSize, readInode } from 'cluster-fs/segment';
 import { handleOf, pagesFor } from '../coordinator/content.ts';
 import type { Coordinator } from '../coordinator/coordinator.ts';
 import { giveBack, takePages } from '../coordinator/reserve.ts';
 import { makeRoom } from '../coordinator/room.ts';
 import { layOut, pageCountOf } from '../coordinator/runs.ts';
-import type { Session } from '../coordinator/session.ts';
+import type { Handle, Session } from '../coordinator/session.ts';
+import type { Homes } from './homes.ts';
+import type { Line } from './line.ts';
 import { piecesOf } from './pieces.ts';
+import { writeBytes } from './write-bytes.ts';
 
 const readAt = promisify(read);
 const fillPages = peerLimits.payloadBytes / pageSize;
@@ -33,7 +29,7 @@ const atOnce = 8;
 /** A write whose bytes the client is putting into our memory. */
 interface PendingWrite {
   readonly session: Session;
-  readonly handle: number;
+  readonly handle: Handle;
   /** At the end of the file, wherever that is by then. */
   readonly isAppend: boolean;
   readonly offset: number;
@@ -42,66 +38,79 @@ interface PendingWrite {
   readonly runs: readonly Run[];
 }
 
-/** How the home is asked. */
-export interface HomeLine {
-  ask<N extends RequestName>(session: Session, name: N, fields: Request<N>): Promise<Reply<N>>;
-  link(): Promise<PeerLink>;
-  guestOf(session: Session): number;
+interface Asker {
+  readonly line: Line;
+  readonly session: Session;
+}
+
+interface Written {
+  readonly session: Session;
+  readonly handle: Handle;
+  readonly offset: number | undefined;
 }
 
 export class RemoteContent {
   readonly #c: Coordinator;
-  readonly #home: HomeLine;
+  readonly #homes: Homes;
   readonly #pending = new Map<number, PendingWrite>();
 
-  constructor(c: Coordinator, home: HomeLine) {
+  constructor(c: Coordinator, homes: Homes) {
     this.#c = c;
-    this.#home = home;
+    this.#homes = homes;
   }
 
-  async put(session: Session, request: Request<'put'>): Promise<Reply<'put'>> {
-    return this.#withPages(session, request.runs, (runs) =>
-      this.#home.ask(session, 'put', { ...request, runs }),
+  /** Whether it is a write of these. */
+  has(grant: number): boolean {
+    return this.#pending.has(grant);
+  }
+
+  async put(line: Line, session: Session, request: Request<'put'>): Promise<Reply<'put'>> {
+    return this.#withPages({ line, session }, request.runs, (runs) =>
+      line.ask(session, 'put', { ...request, runs }),
     );
   }
 
-  async attachPages(session: Session, request: Request<'attachPages'>): Promise<Reply<'attachPages'>> {
-    return this.#withPages(session, request.runs, (runs) =>
-      this.#home.ask(session, 'attachPages', { ...request, runs }),
+  async attachPages(
+    line: Line,
+    session: Session,
+    request: Request<'attachPages'>,
+  ): Promise<Reply<'attachPages'>> {
+    return this.#withPages({ line, session }, request.runs, (runs) =>
+      line.ask(session, 'attachPages', { ...request, runs }),
     );
   }
 
   /** Copies pages of a client to pages of the home's, and has them used. */
   async #withPages<T>(
-    session: Session,
+    asker: Asker,
     own: readonly Run[],
     use: (runs: readonly Run[]) => Promise<T>,
   ): Promise<T> {
     const pages = pageCountOf(own);
-    const done = await (pages === 0 ? use([]) : this.#copied(session, own, use));
+    const done = await (pages === 0 ? use([]) : this.#copied(asker, own, use));
     // As long as it fails they are the client's.
-    this.#giveBack(session, own);
+    this.#giveBack(asker.session, own);
     return done;
   }
 
   async #copied<T>(
-    session: Session,
+    { line, session }: Asker,
     own: readonly Run[],
     use: (runs: readonly Run[]) => Promise<T>,
   ): Promise<T> {
-    const { runs } = await this.#home.ask(session, 'reserve', { pages: pageCountOf(own) });
+    const { runs } = await line.ask(session, 'reserve', { pages: pageCountOf(own) });
     try {
-      await this.#fill(session, own, runs);
+      await this.#fill({ line, session }, own, runs);
       return await use(runs);
     } catch (error) {
       // Who does not know whether they were used does not give them back: they go with the guest.
       if (error instanceof FsError && error.code !== 'ECONNRESET')
-        (await this.#home.link()).event('unreserve', { guest: this.#home.guestOf(session), runs });
+        (await line.link()).event('unreserve', { guest: line.guestOf(session), runs });
       throw error;
     }
   }
 
-  async #fill(session: Session, own: readonly Run[], theirs: readonly Run[]): Promise<void> {
+  async #fill({ line, session }: Asker, own: readonly Run[], theirs: readonly Run[]): Promise<void> {
     const source = layOut(own, 0);
     const parts = layOut(theirs, 0).flatMap(({ filePage, page, count }) =>
       Array.from({ length: Math.ceil(count / fillPages) }, (_, i) => ({
@@ -112,8 +121,8 @@ export class RemoteContent {
     );
     await inParallel(parts, async ({ filePage, page, count }) => {
       const bytes = await this.#read(source, filePage * pageSize, count * pageSize);
-      const link = await this.#home.link();
-      await link.request('fill', { guest: this.#home.guestOf(session), page }, { payload: bytes });
+      const link = await line.link();
+      await link.request('fill', { guest: line.guestOf(session), page }, { payload: bytes });
     });
   }
 
@@ -134,7 +143,7 @@ export class RemoteContent {
       const extents = layOut(runs, from);
       const grant = this.#c.nextId();
       const isAppend = offset === undefined;
-      this.#pending.set(grant, { session, handle: id, isAppend, offset: at, length, extents, runs });
+      this.#pending.set(grant, { session, handle, isAppend, offset: at, length, extents, runs });
       this.#c.writer.onRollback(() => this.#pending.delete(grant));
       return { grant, offset: at, extents };
     });
@@ -169,13 +178,23 @@ export class RemoteContent {
         Math.min(length - done, peerLimits.payloadBytes),
       );
       const at = isAppend && done === 0 ? undefined : begin + done;
-      const link = await this.#home.link();
-      const guest = this.#home.guestOf(session);
-      const { reply } = await link.request('write', { guest, handle, offset: at }, { payload: bytes });
-      if (done === 0) begin = reply.offset;
-      size = reply.size;
+      const written = await this.#write({ session, handle, offset: at }, bytes);
+      if (done === 0) begin = written.offset;
+      size = written.size;
     }
     return { size, offset: begin };
+  }
+
+  /** The file may have another home by now, also this node. */
+  #write({ session, handle, offset }: Written, bytes: Buffer): Promise<Reply<'writeEnd'>> {
+    return this.#homes.following(handle.ino, async (home) => {
+      if (home === this.#homes.self)
+        return writeBytes(this.#c, session, { handle: handle.id, offset }, bytes);
+      const { line } = this.#homes.neighbour(home);
+      const link = await line.linkFor(session, handle);
+      const fields = { guest: line.guestOf(session), handle: handle.id, offset };
+      return (await link.request('write', fields, { payload: bytes })).reply;
+    });
   }
 
   async #read(extents: readonly Extent[], offset: number, length: number): Promise<Buffer> {

@@ -23,7 +23,7 @@ import type { Evictor } from '../store/evictor.ts';
 import type { Pager } from '../store/pager.ts';
 import { type Range, wholeFile } from '../store/stored.ts';
 import type { WriteBack } from '../store/write-back.ts';
-import type { Access, Blocks, HomeNode } from './elsewhere.ts';
+import type { Access, Blocks, Routes } from './elsewhere.ts';
 import type { EventHub } from './event-hub.ts';
 import type { LayoutGate } from './gate.ts';
 import type { Journal } from './journal.ts';
@@ -74,8 +74,8 @@ export class Coordinator {
   /** Set once, before anybody is served; undefined when no page is ever absent. */
   pager: Pager | undefined;
   evictor: Evictor | undefined;
-  /** The node that decides, when this one joined it. */
-  home: HomeNode | undefined;
+  /** Which node answers what; undefined on a node alone. */
+  routes: Routes | undefined;
   /** The blocks of files that other nodes have, or that are theirs; undefined on a node alone. */
   blocks: Blocks | undefined;
   readonly slots = new DirectorySlots();

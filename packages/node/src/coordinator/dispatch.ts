@@ -1,12 +1,5 @@
 /** Which request goes where: the one place that knows all operations. */
-import {
-  type AnyEvent,
-  type AnyRequest,
-  FsError,
-  type Reply,
-  type RequestName,
-  unreachable,
-} from '@cluster-fs/transport';
+import { type AnyEvent, type AnyRequest, FsError, type Reply, unreachable } from '@cluster-fs/transport';
 import { mayAccess, walk } from 'cluster-fs/segment';
 import { exceeded } from '../limits.ts';
 import { fetchFor } from '../store/pager.ts';
@@ -15,6 +8,7 @@ import { setAttributes } from './attributes.ts';
 import { attachPages, put, reserve, unreserve, writeBegin, writeEnd } from './content.ts';
 import type { Coordinator } from './coordinator.ts';
 import { defrag } from './defrag.ts';
+import type { AnyReply } from './elsewhere.ts';
 import { fallocate } from './fallocate.ts';
 import { type MoveOptions, moveFile } from './move.ts';
 import { link, mkdir, remove, rename, rmdir, symlink, unlink } from './namespace.ts';
@@ -24,8 +18,6 @@ import { check, holders, type NodeFacts, status } from './report.ts';
 import type { Session } from './session.ts';
 import { revokeSession } from './sessions.ts';
 import { acknowledge, advance, lease, mapped, present, release } from './views.ts';
-
-type AnyReply = Reply<RequestName>;
 
 export interface DispatchContext {
   readonly facts: NodeFacts;
@@ -39,8 +31,16 @@ export function dispatch(
   request: AnyRequest,
   context: DispatchContext,
 ): AnyReply | Promise<AnyReply> {
-  const elsewhere = c.home?.answer(session, request);
-  if (elsewhere !== undefined) return elsewhere;
+  const here = () => perform(c, session, request, context);
+  return c.routes === undefined ? here() : c.routes.answer(session, request, here);
+}
+
+function perform(
+  c: Coordinator,
+  session: Session,
+  request: AnyRequest,
+  context: DispatchContext,
+): AnyReply | Promise<AnyReply> {
   const { name } = request;
   switch (name) {
     case 'hello':
@@ -197,7 +197,6 @@ export function dispatchEvent(c: Coordinator, session: Session, event: AnyEvent)
   switch (event.name) {
     case 'close':
       close(c, session, event.fields.handle);
-      c.home?.handleClosed(session, event.fields.handle);
       return;
     case 'ack':
       acknowledge(c, session, event.fields);

@@ -1,13 +1,19 @@
 /** What the coordinator of one node asks of the rest of the cluster. On a node alone there is neither. */
 import type { AnyRequest, Reply, Request, RequestName } from '@cluster-fs/transport';
 import type { Range } from '../store/stored.ts';
-import type { Session, View } from './session.ts';
+import type { Handle, Session, View } from './session.ts';
 
-/** The home of the files, for a node that joined it: all changes are decided there. */
-export interface HomeNode {
-  /** The answer of the home; undefined to a request that is answered here. */
-  answer(session: Session, request: AnyRequest): Promise<Reply<RequestName>> | undefined;
-  handleClosed(session: Session, handle: number): void;
+export type AnyReply = Reply<RequestName>;
+
+/** Which node answers what a client asks of this one. */
+export interface Routes {
+  /** `here`: the answer of this node. */
+  answer(
+    session: Session,
+    request: AnyRequest,
+    here: () => AnyReply | Promise<AnyReply>,
+  ): AnyReply | Promise<AnyReply>;
+  handleClosed(session: Session, handle: Handle): void;
   sessionEnded(session: Session): void;
 }
 

@@ -167,5 +167,6 @@ export function close(c: Coordinator, session: Session, id: number): void {
   const handle = session.handles.get(id);
   if (handle === undefined) return;
   session.handles.delete(id);
+  c.routes?.handleClosed(session, handle);
   c.unrefer(handle.ino);
 }

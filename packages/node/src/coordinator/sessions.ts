@@ -162,7 +162,7 @@ function end(c: Coordinator, session: Session, reason: FsError): void {
 /** Takes everything from a session whose process maps nothing any more. Safe to call twice. */
 export function endSession(c: Coordinator, session: Session, reason: FsError): void {
   if (!c.sessions.delete(session.id)) return;
-  c.home?.sessionEnded(session);
+  c.routes?.sessionEnded(session);
   if (!session.ended) end(c, session, reason);
   for (const grant of [...session.grants.values()]) endGrant(c, grant);
   for (const view of [...session.views.values()]) release(c, view);

@@ -127,6 +127,19 @@ export const peerRequests = {
     fields: { guest: u53, type: u32, values },
     reply: { values },
   },
+  handleOpen: {
+    id: 25,
+    doc: 'A guest has a file open that this node keeps: the handle is one that the coordinator gave.',
+    fields: {
+      guest: u53,
+      handle: u53,
+      ino: u32,
+      generation: u32,
+      path: text(maxPathLength),
+      writable: bool,
+    },
+    reply: {},
+  },
   write: {
     id: 22,
     doc: 'A guest writes into an open file, at its end without an offset.',

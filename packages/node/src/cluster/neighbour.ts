@@ -1,0 +1,79 @@
+/** Another node as a home: the line to it, and the blocks of its files that are here. */
+import { FsError, type Reply, type Request, type Spinner } from '@cluster-fs/transport';
+import type { AnyPeerEvent, PeerLink } from '@cluster-fs/transport/peer';
+import type { Coordinator } from '../coordinator/coordinator.ts';
+import type { Handle, Session } from '../coordinator/session.ts';
+import { Borrowed } from './borrowed.ts';
+import type { CacheBudget } from './cache-budget.ts';
+import { type Connect, Line } from './line.ts';
+
+export interface NeighbourOptions {
+  readonly budget: CacheBudget;
+  /** Of this thread. */
+  readonly spinner: Spinner;
+  /** What fails when it cannot be reached in time. */
+  readonly unreachable: () => FsError;
+}
+
+/** What more is done about the line, by who needs it for more than blocks. */
+export interface NeighbourEvents {
+  up?(link: PeerLink): void;
+  down?(link: PeerLink, reason: FsError): void;
+  /** True when the event was for it. */
+  event?(event: AnyPeerEvent, link: PeerLink): boolean;
+}
+
+export class Neighbour {
+  readonly line: Line;
+  readonly borrowed: Borrowed;
+  readonly #c: Coordinator;
+
+  constructor(c: Coordinator, connect: Connect, options: NeighbourOptions, events: NeighbourEvents = {}) {
+    this.#c = c;
+    this.line = new Line(connect, {
+      up: (link) => {
+        events.up?.(link);
+        this.borrowed.linkUp();
+      },
+      down: (link, reason) => {
+        this.borrowed.linkDown();
+        events.down?.(link, reason);
+      },
+      event: (event, link) => {
+        if (events.event?.(event, link) !== true) this.borrowed.receive(event);
+      },
+      unreachable: options.unreachable,
+    });
+    this.borrowed = new Borrowed(c, this.line, options);
+  }
+
+  /** Before the end: everything goes home, and the lease with it. */
+  async leave(): Promise<void> {
+    const link = this.line.current;
+    if (link === undefined) return;
+    await this.borrowed.giveUp();
+    link.event('leaving', {});
+    // Answered, or cut off, when the other side has heard that.
+    await link.request('describe', {}).catch(() => undefined);
+  }
+
+  close(): void {
+    this.borrowed.close();
+    this.line.close();
+  }
+
+  /** Opens a file there for a client of ours, which has it open here from then on. */
+  async open(session: Session, request: Request<'open'>): Promise<Reply<'open'>> {
+    const reply = await this.line.ask(session, 'open', request);
+    const { handle: id, ino, generation } = reply;
+    const handle: Handle = { id, ino, generation, path: request.path, writable: (request.flags & 3) !== 0 };
+    this.line.knows(handle);
+    if (session.ended) {
+      this.line.handleClosed(session, handle);
+      throw new FsError('ECONNRESET', 'open', { path: request.path });
+    }
+    session.handles.set(id, handle);
+    this.#c.refer(ino);
+    return reply;
+  }
+}

@@ -1,0 +1,182 @@
+/**
+ * Which node answers what a client asks: names and attributes are the coordinator's, content is the home's of
+ * the file, and what concerns the memory of this node is its own.
+ *
+ * A file may get another home while somebody waits for it. Who asked the old one is told EAGAIN, and the
+ * new one is asked.
+ */
+import { constants } from 'node:fs';
+import { type AnyRequest, FsError, type Request, type RequestName } from '@cluster-fs/transport';
+import { walk } from 'cluster-fs/segment';
+import { setAttributes } from '../coordinator/attributes.ts';
+import type { Coordinator } from '../coordinator/coordinator.ts';
+import type { AnyReply, Routes } from '../coordinator/elsewhere.ts';
+import { close, open } from '../coordinator/open.ts';
+import type { Handle, Session } from '../coordinator/session.ts';
+import { coordinatorNumber, type Homes } from './homes.ts';
+import { RemoteContent } from './remote-content.ts';
+
+/** What each node answers by itself. */
+const local: ReadonlySet<RequestName> = new Set([
+  'hello',
+  'attach',
+  'resumed',
+  'lease',
+  'mapped',
+  'present',
+  'advance',
+  'reserve',
+  'fetch',
+  'evict',
+  'pin',
+  'status',
+  'holders',
+  'revoke',
+  'subscribe',
+  'unsubscribe',
+  'check',
+] satisfies RequestName[]);
+
+const attributes = ['mode', 'uid', 'gid', 'atimeMs', 'mtimeMs'] as const;
+const noAttributes = {
+  follow: true,
+  mode: undefined,
+  uid: undefined,
+  gid: undefined,
+  atimeMs: undefined,
+  mtimeMs: undefined,
+};
+
+type Here = () => AnyReply | Promise<AnyReply>;
+
+export class Router implements Routes {
+  readonly #c: Coordinator;
+  readonly #homes: Homes;
+  readonly #content: RemoteContent;
+
+  constructor(c: Coordinator, homes: Homes) {
+    this.#c = c;
+    this.#homes = homes;
+    this.#content = new RemoteContent(c, homes);
+  }
+
+  answer(session: Session, request: AnyRequest, here: Here): AnyReply | Promise<AnyReply> {
+    if (local.has(request.name)) return here();
+    if (request.name === 'writeEnd')
+      return this.#content.has(request.fields.grant)
+        ? this.#content.writeEnd(session, request.fields)
+        : here();
+    const ino = fileOf(this.#c, session, request);
+    if (ino === undefined) return this.#decide(session, request, here);
+    return this.#homes.following(ino, (home) =>
+      home === this.#homes.self ? here() : this.#atHome(home, session, request),
+    );
+  }
+
+  /** What the coordinator alone may change. */
+  #decide(session: Session, request: AnyRequest, here: Here): AnyReply | Promise<AnyReply> {
+    if (this.#homes.self !== coordinatorNumber)
+      return request.name === 'open'
+        ? this.#homes.neighbour(coordinatorNumber).open(session, request.fields)
+        : this.#atHome(coordinatorNumber, session, request);
+    return request.name === 'open' ? this.#open(session, request.fields, here) : here();
+  }
+
+  /** A file of another home is truncated there. */
+  #open(session: Session, request: Request<'open'>, here: Here): AnyReply | Promise<AnyReply> {
+    const ino = (request.flags & constants.O_TRUNC) === 0 ? 0 : inoAt(this.#c, session, request.path);
+    if (ino === 0 || this.#homes.homeOf(ino) === coordinatorNumber) return here();
+    return this.#openTruncated(session, request);
+  }
+
+  async #openTruncated(session: Session, request: Request<'open'>): Promise<AnyReply> {
+    const opened = await open(this.#c, session, { ...request, flags: request.flags & ~constants.O_TRUNC });
+    try {
+      const fields = { ...noAttributes, path: undefined, handle: opened.handle, size: 0, syscall: 'open' };
+      await this.answer(session, { name: 'setAttributes', fields }, () =>
+        setAttributes(this.#c, session, fields),
+      );
+      return opened;
+    } catch (error) {
+      close(this.#c, session, opened.handle);
+      throw error;
+    }
+  }
+
+  #atHome(home: number, session: Session, request: AnyRequest): Promise<AnyReply> {
+    const { line } = this.#homes.neighbour(home);
+    switch (request.name) {
+      case 'put':
+        return this.#content.put(line, session, request.fields);
+      case 'attachPages':
+        return this.#content.attachPages(line, session, request.fields);
+      case 'writeBegin':
+        return this.#content.writeBegin(session, request.fields);
+      case 'setAttributes':
+        return this.#resize(home, session, request.fields);
+      default:
+        return line.ask(session, request.name, request.fields);
+    }
+  }
+
+  /** The size is for the home to change, the rest for the coordinator. */
+  async #resize(home: number, session: Session, fields: Request<'setAttributes'>): Promise<AnyReply> {
+    const { line } = this.#homes.neighbour(home);
+    if (home === coordinatorNumber) return line.ask(session, 'setAttributes', fields);
+    const { path, handle, follow, syscall, size } = fields;
+    const sized = { ...noAttributes, path, handle, follow, syscall, size };
+    const reply = await line.ask(session, 'setAttributes', sized);
+    if (attributes.every((name) => fields[name] === undefined)) return reply;
+    const rest = { ...fields, size: undefined };
+    return this.answer(session, { name: 'setAttributes', fields: rest }, () =>
+      setAttributes(this.#c, session, rest),
+    );
+  }
+
+  handleClosed(session: Session, handle: Handle): void {
+    for (const { line } of this.#homes.neighbours) line.handleClosed(session, handle);
+  }
+
+  sessionEnded(session: Session): void {
+    this.#content.forget(session);
+    for (const { line } of this.#homes.neighbours) line.sessionEnded(session);
+  }
+}
+
+/** The file whose content a request is about; undefined when it is about names and attributes. */
+function fileOf(c: Coordinator, session: Session, request: AnyRequest): number | undefined {
+  const byHandle = (handle: number): number | undefined => session.handles.get(handle)?.ino;
+  const byPath = (path: string | undefined, follow = true): number | undefined =>
+    inoAt(c, session, path ?? '', follow) || undefined;
+  switch (request.name) {
+    case 'attachPages':
+    case 'writeBegin':
+      return byHandle(request.fields.handle);
+    case 'put':
+    case 'fallocate': {
+      const { handle, path } = request.fields;
+      return handle === undefined ? byPath(path) : byHandle(handle);
+    }
+    case 'setAttributes': {
+      const { size, handle, path, follow } = request.fields;
+      if (size === undefined) return undefined;
+      return handle === undefined ? byPath(path, follow) : byHandle(handle);
+    }
+    case 'move':
+      return byPath(request.fields.path);
+    case 'sync':
+      return request.fields.ino;
+    default:
+      return undefined;
+  }
+}
+
+/** 0 when there is none, or it may not be reached: who decides says why. */
+function inoAt(c: Coordinator, session: Session, path: string, follow = true): number {
+  try {
+    return walk(c.segment, path, { follow, syscall: 'open', credentials: session.credentials }).ino;
+  } catch (error) {
+    if (error instanceof FsError) return 0;
+    throw error;
+  }
+}

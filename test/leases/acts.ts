@@ -74,6 +74,7 @@ export const acts: Readonly<Record<CaseName, Act>> = {
     after: same,
   },
   move: { run: (fs) => fs.move(path), after: same },
+  evict: { run: (fs) => fs.evict(path), after: same },
 };
 
 interface Arranged {
@@ -83,9 +84,17 @@ interface Arranged {
   close(): Promise<void>;
 }
 
+interface Mounts {
+  readonly fs: ClusterFs;
+  /** Whose view it is. */
+  readonly holder: ClusterFs;
+  /** The file is taken out of memory before the operation, as far as it can be. */
+  readonly isEvicted?: boolean;
+}
+
 /** The file as it is before the operation, open, and the view on it. */
 export async function arrange(
-  { fs, holder }: { readonly fs: ClusterFs; readonly holder: ClusterFs },
+  { fs, holder, isEvicted = false }: Mounts,
   { before }: Act,
   { follow, mode }: Omit<Kind, 'client'>,
 ): Promise<Arranged> {
@@ -94,6 +103,7 @@ export async function arrange(
   await before?.(handle);
   const old = await contentOf(handle);
   const view = await holder.map(path, { follow, mode, reserve: viewPages * page });
+  if (isEvicted) await fs.evict(path);
   const close = async (): Promise<void> => {
     view.close();
     await handle.close();

@@ -33,6 +33,9 @@ export const outcomes = {
     'bytes, and their pages wait for it',
   'on advance': 'the view keeps the old bytes, and their pages, until `advance()`',
   same: 'nothing that the view shows changes',
+  stays:
+    'nothing is done: pages that a client without userfaultfd maps stay in memory, and who asked is told that ' +
+    'none went',
   recall:
     'the client is asked to close the view, and then the operation goes on; when it does not, EBUSY names ' +
     'session, pid and file, and nothing has changed, or the session is revoked (below)',
@@ -59,6 +62,9 @@ const moved = kinds.map(
   ({ client, mode }): Outcome => (client === 'pinned' && mode === 'rw' ? 'recall' : 'same'),
 );
 
+/** A touch brings pages back that are in the store, where a touch can wait. */
+const evicted = kinds.map(({ client }): Outcome => (client === 'pinned' ? 'stays' : 'same'));
+
 export const cases = {
   punch: { operation: '`punchHole` of whole pages', outcomes: exchanged },
   punchPart: { operation: '`punchHole`, `zeroRange`: a part of a page', outcomes: every('at once') },
@@ -73,6 +79,7 @@ export const cases = {
   rename: { operation: '`rename`', outcomes: every('same') },
   renameOver: { operation: '`rename` of another file over it', outcomes: every('same') },
   move: { operation: '`move`', outcomes: moved },
+  evict: { operation: '`evict`', outcomes: evicted },
 } as const satisfies Record<string, Case>;
 export type CaseName = keyof typeof cases;
 

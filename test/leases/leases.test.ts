@@ -1,43 +1,61 @@
 /** Every cell of the table in docs/leases.md: one operation under one kind of view. */
 import { once } from 'node:events';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { type ClusterFs, mount, type View } from 'cluster-fs';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { type NodeProcess, startNode } from '../setups/node-process.ts';
-import { acts, arrange, contentOf, type FileHandle, from, page, path, viewPages } from './acts.ts';
+import { acts, arrange, contentOf, type FileHandle, filePages, from, page, path, viewPages } from './acts.ts';
 import { type CaseName, cases, type Kind, kinds, type Outcome } from './cases.ts';
 
-let node: NodeProcess;
-let fs: ClusterFs;
-let mounts: Record<Kind['client'], ClusterFs>;
+interface Scene {
+  readonly node: NodeProcess;
+  readonly fs: ClusterFs;
+  readonly mounts: Record<Kind['client'], ClusterFs>;
+}
+const scenes = new Map<'memory' | 'store', Scene>();
+const store = mkdtempSync(join(tmpdir(), 'clusterfs-store-'));
+const sceneOf = (name: 'memory' | 'store'): Scene => scenes.get(name) as Scene;
 
 beforeAll(async () => {
-  node = await startNode();
-  fs = await mount(node.url);
-  mounts = {
-    'on-demand': await mount(node.url),
-    pinned: await mount(node.url, { mode: 'pinned' }),
-  };
+  for (const [name, options] of [['memory', []] as const, ['store', ['--store', store]] as const]) {
+    const node = await startNode({ options });
+    const mounts = {
+      'on-demand': await mount(node.url),
+      pinned: await mount(node.url, { mode: 'pinned' }),
+    };
+    scenes.set(name, { node, fs: await mount(node.url), mounts });
+  }
 });
 
 afterAll(async () => {
-  for (const each of [...Object.values(mounts), fs]) await each.unmount();
-  await node.stop();
+  for (const { node, fs, mounts } of scenes.values()) {
+    for (const each of [...Object.values(mounts), fs]) await each.unmount();
+    await node.stop();
+  }
+  rmSync(store, { recursive: true, force: true });
 });
 
 test('one client has a userfaultfd, the other has none', () => {
+  const { mounts } = sceneOf('memory');
   expect(mounts['on-demand'].session.onDemand).toBe(true);
   expect(mounts.pinned.session.onDemand).toBe(false);
 });
 
-describe.each(Object.keys(cases) as CaseName[])('%s', (name) => {
+/** With a store the file is not in memory, where it need not be: a touch brings it back. */
+const everyCase = (Object.keys(cases) as CaseName[]).flatMap((name) => [
+  ...(name === 'evict' ? [] : [{ name, in: 'memory' } as const]),
+  { name, in: 'store' } as const,
+]);
+
+describe.each(everyCase)('$name, in $in', ({ name, in: where }) => {
   test.each(kinds.map((kind, i) => ({ ...kind, outcome: cases[name].outcomes[i] as Outcome })))(
     'under a view that is $client, $follow, $mode: $outcome',
     async ({ outcome, ...kind }) => {
-      const { old, handle, view, close } = await arrange(
-        { fs, holder: mounts[kind.client] },
-        acts[name],
-        kind,
-      );
+      const { fs, mounts } = sceneOf(where);
+      const given = { fs, holder: mounts[kind.client], isEvicted: where === 'store' && name !== 'evict' };
+      const { old, handle, view, close } = await arrange(given, acts[name], kind);
       const after = acts[name].after(Buffer.from(old));
       const shown = () => Buffer.from(new Uint8Array(view.buffer));
       const padded = (bytes: Buffer) => Buffer.concat([bytes, Buffer.alloc(viewPages * page - bytes.length)]);
@@ -49,8 +67,9 @@ describe.each(Object.keys(cases) as CaseName[])('%s', (name) => {
         await expectBusy(done, mounts[kind.client]);
         expectShown(old);
       } else {
-        await done;
-        if (outcome === 'at once' || outcome === 'same') expectShown(after);
+        const did = await done;
+        if (name === 'evict') expect(did).toBe(outcome === 'stays' ? 0 : filePages * page);
+        if (outcome === 'at once' || outcome === 'same' || outcome === 'stays') expectShown(after);
         else if (outcome === 'swapped') await expect.poll(() => shown().equals(padded(after))).toBe(true);
         else {
           await changed;
@@ -75,6 +94,7 @@ describe('beside a view that keeps the old pages', () => {
   ] as const;
 
   test.each(keepers)('($client, $follow) no store of a writer is lost', async (kind) => {
+    const { fs, mounts } = sceneOf('memory');
     for (const name of ['punch', 'zero', 'replace'] as const) {
       const { handle, view, close } = await arrange({ fs, holder: mounts[kind.client] }, acts[name], kind);
       const writer = await mounts['on-demand'].map(path, { mode: 'rw' });

@@ -1,16 +1,19 @@
 /** What happens to a file while it is being stored: between the reading of its pages and their commit. */
 import { randomBytes } from 'node:crypto';
-import { mkdtempSync, rmSync } from 'node:fs';
+import { constants, mkdtempSync, rmSync, writeSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import type { Run } from '@cluster-fs/transport';
 import { type ClusterFs, mount } from 'cluster-fs';
-import { expect, onTestFinished, test } from 'vitest';
+import { describe, expect, onTestFinished, test } from 'vitest';
 import { mountForTest, type NodeProcess, startNodeProcess } from '../chaos/node-process.ts';
+import { openRawSession } from '../chaos/raw-session.mjs';
 import { cutPower, never, storeReport } from './power.ts';
 
 const MiB = 2 ** 20;
 const page = 4096;
 const attempts = 12;
+type RawSession = Awaited<ReturnType<typeof openRawSession>>;
 
 async function start(): Promise<{ node: NodeProcess; fs: ClusterFs }> {
   const store = mkdtempSync(join(tmpdir(), 'clusterfs-store-'));
@@ -129,6 +132,79 @@ test('files that are removed while they are being stored leave their places to o
     expect((await again.promises.readFile(name)).equals(bytes), name).toBe(true);
   expect(node.errors).toEqual([]);
 }, 60_000);
+
+describe('files that have one inode, one after the other, in one turn of the node', () => {
+  /** Requests that come together: the inode that one has freed is the next one's. */
+  async function together(
+    node: NodeProcess,
+    requests: (session: RawSession, runs: readonly Run[]) => Promise<unknown>[],
+  ): Promise<void> {
+    const session = await openRawSession(node.socketPath);
+    const { runs } = await session.connection.request('reserve', { pages: 2 });
+    for (const run of runs)
+      writeSync(
+        session.descriptors[1] as number,
+        randomBytes(run.count * page),
+        0,
+        run.count * page,
+        run.page * page,
+      );
+    await Promise.all(requests(session, runs));
+    session.close();
+  }
+  const put = { flags: constants.O_CREAT | constants.O_WRONLY, mode: 0o644 };
+
+  test.each<[string, Parameters<typeof together>[1]]>([
+    [
+      'and are removed',
+      ({ connection }) => [
+        connection.request('unlink', { path: '/first' }),
+        connection.request('put', { ...put, path: '/second', size: 0, runs: [] }),
+        connection.request('unlink', { path: '/second' }),
+        connection.request('put', { ...put, path: '/third', size: 0, runs: [] }),
+        connection.request('unlink', { path: '/third' }),
+      ],
+    ],
+    [
+      'and are stored',
+      ({ connection }, runs) => [
+        connection.request('unlink', { path: '/first' }),
+        connection.request('put', { ...put, path: '/second', size: 2 * page, runs }),
+        connection.request('sync', {}),
+      ],
+    ],
+  ])('%s: each place is one other file’s', async (_, requests) => {
+    const { node, fs } = await start();
+    const { promises: files } = fs;
+    const kept = new Map<string, Buffer>();
+    for (let attempt = 0; attempt < attempts; attempt++) {
+      await files.writeFile('/first', randomBytes(2 * page));
+      await fs.sync();
+      const { ino } = fs.statSync('/first');
+      await together(node, requests);
+      // The inode that was free last is taken first.
+      await files.writeFile(`/same-${attempt}`, '');
+      if (!fs.existsSync('/second')) expect(fs.statSync(`/same-${attempt}`).ino).toBe(ino);
+      else {
+        expect(fs.statSync('/second').ino).toBe(ino);
+        kept.set(`/second-${attempt}`, fs.readFileSync('/second'));
+        await files.rename('/second', `/second-${attempt}`);
+      }
+      for (let i = 0; i < 3; i++) {
+        kept.set(`/kept-${attempt}-${i}`, randomBytes(2 * page));
+        await files.writeFile(`/kept-${attempt}-${i}`, kept.get(`/kept-${attempt}-${i}`) as Buffer);
+        await fs.sync();
+      }
+    }
+    await fs.unmount();
+    await cutPower(node);
+    await node.start();
+    const again = await mountForTest(node);
+    for (const [name, bytes] of kept)
+      expect((await again.promises.readFile(name)).equals(bytes), name).toBe(true);
+    expect(node.errors).toEqual([]);
+  });
+});
 
 test('a page that is changed and changed back while its large file is being stored is there', async () => {
   const { node, fs } = await start();

@@ -1,6 +1,6 @@
 /** A tmpfs that is full before the segment is: ENOSPC, never SIGBUS, and removing files makes room. */
 import { execFileSync } from 'node:child_process';
-import { mkdtempSync, rmdirSync } from 'node:fs';
+import { mkdtempSync, rmdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type ClusterFs, mount } from 'cluster-fs';
@@ -92,11 +92,38 @@ describe.skipIf(!canMount)(
       expect(await fs.check()).toEqual([]);
       await expectContents(fs, contents);
     });
+
+    test('that is smaller than what was promised is enough for files of a store', async () => {
+      const store = mkdtempSync(join(tmpdir(), 'clusterfs-store-'));
+      onTestFinished(() => rmSync(store, { recursive: true, force: true }));
+      const { node, fs } = await startOnTmpfs({ store });
+      expect(node.notices.join()).toContain(
+        '64 MiB promised, tmpfs has 24 MiB: what is more stays in the store',
+      );
+      const contents = new Map<string, Buffer>();
+      for (let i = 0; i < 15; i++) {
+        contents.set(`/file-${i}`, Buffer.alloc(4 * MiB, `file ${i}`));
+        await fs.promises.writeFile(`/file-${i}`, contents.get(`/file-${i}`) as Buffer);
+      }
+      await expectContents(fs, contents);
+      for (const [path, content] of contents) {
+        const view = await fs.map(path, { mode: 'rw' });
+        view.bytes[MiB] = 7;
+        content[MiB] = 7;
+        expect(content.equals(view.bytes), path).toBe(true);
+        view.close();
+      }
+      await expectContents(fs, contents);
+      expect(await fs.check()).toEqual([]);
+      expect(node.errors).toEqual([]);
+    });
   },
   30_000,
 );
 
-async function startOnTmpfs(): Promise<{ node: NodeProcess; fs: ClusterFs }> {
+async function startOnTmpfs(
+  options: Parameters<typeof startNodeProcess>[0] = {},
+): Promise<{ node: NodeProcess; fs: ClusterFs }> {
   const home = mkdtempSync(join(tmpdir(), 'clusterfs-tmpfs-'));
   execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=24m,mode=0700', 'clusterfs-test', home]);
   onTestFinished(() => {
@@ -104,7 +131,7 @@ async function startOnTmpfs(): Promise<{ node: NodeProcess; fs: ClusterFs }> {
     execFileSync('umount', ['--lazy', home]);
     rmdirSync(home);
   });
-  const node = await startNodeProcess({ memory: 64 * MiB, runDirectory: join(home, 'run') });
+  const node = await startNodeProcess({ memory: 64 * MiB, runDirectory: join(home, 'run'), ...options });
   const fs = await mount(node.url);
   onTestFinished(() => fs.unmount());
   return { node, fs };

@@ -269,7 +269,7 @@ function openFiles(options: NodeOptions, { cleanup, joining }: Pick<Parts, 'clea
     onNotice(`the segment that is there has ${dataSize} bytes and keeps them`);
   const data = new DataFile(`${directory}/data`, dataSize);
   cleanup.push(() => data.close());
-  warnIfSmall(data, Math.min(dataSize, options.memory), onNotice);
+  warnIfSmall(data, Math.min(dataSize, options.memory), { onNotice, isStored: options.store !== undefined });
   if (options.cluster !== undefined && joining === undefined) restoreLent(data);
   const writeBack = openWriteBack(options, opened, recovered);
   if (writeBack !== undefined) cleanup.push(() => writeBack.abandon());
@@ -404,12 +404,17 @@ function takeAddress(path: string): void {
   throw new FsError('EADDRINUSE', 'listen', { path, why: 'somebody listens there already' });
 }
 
-function warnIfSmall(data: DataFile, dataSize: number, onNotice: (message: string) => void): void {
+function warnIfSmall(
+  data: DataFile,
+  dataSize: number,
+  { onNotice, isStored }: { onNotice: (message: string) => void; isStored: boolean },
+): void {
   const { type, available, blockSize, blocks } = native.fileSystemStats(data.fd);
   if (type !== 'tmpfs') onNotice(`${data.path} is not on tmpfs: files cannot move while they are written`);
   if (blocks > 0 && available * blockSize < dataSize) {
     const mib = (n: number): string => `${Math.floor(n / 2 ** 20)} MiB`;
-    onNotice(`${mib(dataSize)} promised, tmpfs has ${mib(available * blockSize)}: beyond that, ENOSPC`);
+    const beyond = isStored ? 'what is more stays in the store' : 'beyond that, ENOSPC';
+    onNotice(`${mib(dataSize)} promised, tmpfs has ${mib(available * blockSize)}: ${beyond}`);
   }
 }
 

@@ -4,7 +4,16 @@
  */
 
 import { randomUUID } from 'node:crypto';
-import { closeSync, mkdirSync, openSync, readFileSync, realpathSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  closeSync,
+  fstatSync,
+  mkdirSync,
+  openSync,
+  readFileSync,
+  realpathSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { FsError, native, type Run, type Spinner } from '@cluster-fs/transport';
 import { pageSize } from 'cluster-fs/segment';
 import type { Coordinator } from '../coordinator/coordinator.ts';
@@ -118,9 +127,18 @@ export function beginWriteBack(
     store.setSuperblock({ runId: id });
   }
   writeBack.start(c);
-  const evictor = new Evictor(c, { pager, writeBack, limitPages: Math.floor(memory / pageSize) });
+  const evictor = new Evictor(c, { pager, writeBack, limitPages: Math.floor(roomOf(c, memory) / pageSize) });
   c.evictor = evictor;
   if (isSame) evictor.start();
+}
+
+/**
+ * How much of the files there is memory for: of a tmpfs that is smaller than what was promised, a sixteenth is
+ * left for what comes in before something has gone.
+ */
+function roomOf({ data }: Coordinator, memory: number): number {
+  const { blocks } = fstatSync(data.fd);
+  return Math.min(memory, (data.freeBytes() + blocks * 512) * (15 / 16));
 }
 
 function readIfThere(file: string): string | undefined {

@@ -4,6 +4,7 @@
  */
 import { mount } from 'cluster-fs';
 import { leave } from './parent.mjs';
+import { wordsOf } from './versions.mjs';
 
 const fs = await mount(process.argv[2], { label: 'version reader' });
 const manual = await fs.map('/document', { follow: 'manual', reserve: 2 ** 22 });
@@ -31,6 +32,8 @@ function look(how, bytes, { whole }) {
   if (findings.length < 10 && words.length > 0 && ((whole && low !== high) || !inOrder)) {
     findings.push(`${how}: versions ${low} to ${high} after ${before}, in ${words.length} words`);
   }
+  if (findings.length < 10 && whole && words.length !== wordsOf(high))
+    findings.push(`${how}: ${words.length} words of the ${wordsOf(high)} of version ${high}`);
   if (words.length > 0) newest[how] = Math.max(low, before);
 }
 

@@ -6,11 +6,11 @@ import { type ClusterFs, mount } from 'cluster-fs';
 import { expect, onTestFinished, test } from 'vitest';
 import { startChild } from './children.ts';
 import { mountForTest, type NodeProcess, startNodeProcess } from './node-process.ts';
+import { wordsOf } from './versions.mjs';
 
 const MiB = 2 ** 20;
 const versions = 250;
-const contentOf = (version: number) =>
-  new Uint8Array(new Uint32Array(150_000 + ((version * 7919) % 200_000)).fill(version).buffer);
+const contentOf = (version: number) => new Uint8Array(new Uint32Array(wordsOf(version)).fill(version).buffer);
 
 interface Report {
   readonly findings: readonly string[];

@@ -23,7 +23,7 @@ import { readAt, Source } from './reading.ts';
 import { changeRange, type RangeMode, rangeOf, type SparseHandle, seekNow } from './sparse.ts';
 import type { BigIntStats, Stats } from './stats.ts';
 import { readableWebStream, readStreamOf, type StreamOptions, writeStreamOf } from './streams.ts';
-import { bufferFor, decoded } from './whole-file.ts';
+import { decoded, readRest } from './whole-file.ts';
 import { writeAt } from './writing.ts';
 
 /** Opens a file: one request. */
@@ -335,9 +335,9 @@ export class FileHandle extends EventEmitter implements SparseHandle {
   }
 
   async #readRest(signal: AbortSignal | undefined): Promise<Buffer> {
-    const target = bufferFor(this.#context, this.#source, this.#position);
-    const count = this.#advance(await readAt(this.#context, this.#source, target, this.#position, signal));
-    return count === target.length ? target : target.subarray(0, count);
+    const content = await readRest(this.#context, this.#source, this.#position, signal);
+    this.#advance(content.length);
+    return content;
   }
 
   async #writeFile(data: unknown, { encoding, signal }: Options): Promise<void> {

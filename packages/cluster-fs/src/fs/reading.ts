@@ -45,6 +45,8 @@ export class Source {
   extents: readonly Extent[] = [];
   #evictions = 0;
   #segment: Segment | undefined;
+  /** What a buffer for the whole of it was made for. */
+  #sizedFor: { readonly layoutVersion: number; readonly size: number } | undefined;
 
   constructor(ino: number, generation: number) {
     this.ino = ino;
@@ -59,6 +61,21 @@ export class Source {
     if (this.inode.generation !== this.generation) throw staleError();
     if (isDirectory(this.inode.mode)) throw new FsError('EISDIR', 'read');
     this.#segment = segment;
+    const { layoutVersion, size } = this.#sizedFor ?? this.inode;
+    if (this.inode.size > size && this.inode.layoutVersion !== layoutVersion) throw new Outgrown();
+  }
+
+  /** From here on it is read for a buffer of the size that it has now: see `Outgrown`. */
+  expectSize(): void {
+    const { layoutVersion, size } = this.inode;
+    this.#sizedFor = { layoutVersion, size };
+  }
+
+  /** The same file, to look by itself where it lies. */
+  again(): Source {
+    const source = new Source(this.ino, this.generation);
+    source.#sizedFor = this.#sizedFor;
+    return source;
   }
 
   /**
@@ -79,6 +96,12 @@ export class Source {
     );
   }
 }
+
+/**
+ * Somebody reads a file whole, and it has got other content since its buffer was made, which does not go into it: the
+ * beginning of one content, in the length of another, is neither.
+ */
+export class Outgrown extends Error {}
 
 const staleError = () => new FsError('ESTALE', 'read', { why: 'the inode is gone' });
 
@@ -138,7 +161,7 @@ export function readAt(
     return readNow(context, source, target, position);
   }
   // Of its own: another read may look again where the file lies while this one copies.
-  return readLater(context, new Source(source.ino, source.generation), target, position, signal);
+  return readLater(context, source.again(), target, position, signal);
 }
 
 async function readLater(

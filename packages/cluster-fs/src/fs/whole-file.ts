@@ -5,13 +5,15 @@ import { allows, InodeCopy, isDirectory } from '../segment/index.ts';
 import { nodeError } from './argument-errors.ts';
 import type { Options } from './arguments.ts';
 import { type Context, noEntry } from './context.ts';
-import { readAt, readNow, Source } from './reading.ts';
+import { Outgrown, readAt, readNow, Source } from './reading.ts';
 
 export const limits = {
   /** What one Buffer of readFile may hold, as with node:fs. */
   bufferBytes: 2 ** 31 - 1,
   /** A name that leads to another file each time it is looked at. */
   attempts: 100,
+  /** Times that a file may get other, longer content while it is read. */
+  wholeAttempts: 20,
 } as const;
 
 /** Flags of open(2) that a plain reader gives; with others readFile opens a handle. */
@@ -32,11 +34,10 @@ export function readWholeNow(context: Context, path: string): Buffer {
   for (let attempt = 1; ; attempt++) {
     const source = sourceOf(context, path);
     try {
-      const target = bufferFor(context, source, 0);
-      const count = readNow(context, source, target, 0);
-      return count === target.length ? target : target.subarray(0, count);
+      const target = bufferFor(context, source, { position: 0, attempt });
+      return filled(target, readNow(context, source, target, 0));
     } catch (error) {
-      if (!isGone(error) || attempt === limits.attempts) throw error;
+      if (!isOther(error) || attempt === limits.attempts) throw error;
     }
   }
 }
@@ -46,19 +47,44 @@ export async function readWhole(context: Context, path: string, signal?: AbortSi
   for (let attempt = 1; ; attempt++) {
     const source = sourceOf(context, path);
     try {
-      const target = bufferFor(context, source, 0);
+      const target = bufferFor(context, source, { position: 0, attempt });
       const reading = readAt(context, source, target, 0, signal);
-      const count = typeof reading === 'number' ? reading : await reading;
-      return count === target.length ? target : target.subarray(0, count);
+      return filled(target, typeof reading === 'number' ? reading : await reading);
     } catch (error) {
-      if (!isGone(error) || attempt === limits.attempts) throw error;
+      if (!isOther(error) || attempt === limits.attempts) throw error;
     }
   }
 }
 
-/** A buffer for all of the file behind `position`. */
-export function bufferFor({ backend }: Context, source: Source, position: number): Buffer {
+/** The content of an open file behind `position`. */
+export async function readRest(
+  context: Context,
+  opened: Source,
+  position: number,
+  signal?: AbortSignal,
+): Promise<Buffer> {
+  for (let attempt = 1; ; attempt++) {
+    const source = opened.again();
+    try {
+      const target = bufferFor(context, source, { position, attempt });
+      return filled(target, await readAt(context, source, target, position, signal));
+    } catch (error) {
+      if (!(error instanceof Outgrown)) throw error;
+    }
+  }
+}
+
+/**
+ * A buffer for all of the file behind `position`. What has other content each time is read as it comes in the
+ * end, by each part of it.
+ */
+function bufferFor(
+  { backend }: Context,
+  source: Source,
+  { position, attempt }: { readonly position: number; readonly attempt: number },
+): Buffer {
   source.refresh(backend.segment);
+  if (attempt <= limits.wholeAttempts) source.expectSize();
   const { size } = source.inode;
   if (size > limits.bufferBytes) {
     const message = `File size (${size}) is greater than 2 GiB`;
@@ -67,6 +93,9 @@ export function bufferFor({ backend }: Context, source: Source, position: number
   return Buffer.allocUnsafeSlow(Math.max(0, size - position));
 }
 
+const filled = (target: Buffer, count: number): Buffer =>
+  count === target.length ? target : target.subarray(0, count);
+
 /** The content as the caller wants it: text in an encoding, else the buffer. */
 export function decoded(content: Buffer, { encoding }: Options): string | Buffer {
   return encoding === undefined || encoding === null || encoding === 'buffer'
@@ -74,5 +103,6 @@ export function decoded(content: Buffer, { encoding }: Options): string | Buffer
     : content.toString(encoding);
 }
 
-/** The file was removed while it was read; its name may lead to another by now. */
-const isGone = (error: unknown): boolean => error instanceof FsError && error.code === 'ESTALE';
+/** The file was removed while it was read, and its name may lead to another by now; or it has become longer. */
+const isOther = (error: unknown): boolean =>
+  error instanceof Outgrown || (error instanceof FsError && error.code === 'ESTALE');

@@ -98,8 +98,8 @@ export class Source {
 }
 
 /**
- * Somebody reads a file whole, and it has got other content since its buffer was made, which does not go into it: the
- * beginning of one content, in the length of another, is neither.
+ * Somebody reads a file whole, and it has got other content since its buffer was made, which does not go into
+ * it: the beginning of one content, in the length of another, is neither.
  */
 export class Outgrown extends Error {}
 

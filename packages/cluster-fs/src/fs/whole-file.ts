@@ -103,6 +103,6 @@ export function decoded(content: Buffer, { encoding }: Options): string | Buffer
     : content.toString(encoding);
 }
 
-/** The file was removed while it was read, and its name may lead to another by now; or it has become longer. */
+/** The file was removed while it was read, and its name may lead to another by now; or it is longer. */
 const isOther = (error: unknown): boolean =>
   error instanceof Outgrown || (error instanceof FsError && error.code === 'ESTALE');

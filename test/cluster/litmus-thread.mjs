@@ -1,104 +1,111 @@
 /**
  * One thread of a litmus test, as a process:
- *   node litmus-thread.mjs URL NAME ROLE THREAD THREADS ROUNDS PLACE
+ *   node litmus-thread.mjs URL REFEREE ROLE THREAD THREADS ROUNDS PLACE LAG
  *
- * Each round has words x and y of its own. A thread begins a round when all others have begun the one
- * before: then they do it at nearly the same time. What a thread read in each round is told at the end.
+ * Each round has words x and y of its own. All threads begin it at nearly the same time: each tells at the
+ * referee, a node that all of them mount and that is no part of the test, how far it is. What a thread read
+ * in each round is told at the end. LAG: how many milliseconds it lets the others go ahead.
  */
 import { mount } from 'cluster-fs';
 import { isOrphan, leave } from '../chaos/parent.mjs';
+import { randomOf } from '../random.mjs';
+import { wordsOf } from './litmus-words.mjs';
 
-const [url, name, role, thread, threads, rounds, place] = process.argv.slice(2);
+const [url, referee, role, thread, threads, rounds, place, lag] = process.argv.slice(2);
 const count = Number(rounds);
 const me = Number(thread);
-const fs = await mount(url ?? '');
-/** @param {string} part */
-async function wordsOf(part) {
-  const { bytes } = await fs.map(`/${name}-${part}`, { mode: 'rw' });
+const lagMs = Number(lag);
+const random = randomOf(me + 1);
+const [fs, meeting] = [await mount(url), await mount(referee)];
+
+/** @param {import('cluster-fs').ClusterFs} from @param {string} path */
+async function numbersOf(from, path) {
+  const { bytes } = await from.map(path, { mode: 'rw' });
   return new Int32Array(bytes.buffer, bytes.byteOffset, bytes.length / 4);
 }
+/** How many rounds each thread has begun. */
+const begun = await numbersOf(meeting, '/begun');
+const x = await numbersOf(fs, '/x');
+const y = place === 'apart' ? await numbersOf(fs, '/y') : x;
+const wordOf = wordsOf(count, place === 'apart' ? 'apart' : 'in one block');
 
-const [x, begun] = [await wordsOf('x'), await wordsOf('begun')];
-/** In one block: the words of y lie behind those of x in one file, which has two names. */
-const y = place === 'apart' ? await wordsOf('y') : x.subarray(count);
-
-/** What each role does in a round, by the names of the literature; returns what it read. */
-/** @type {Readonly<Record<string, (i: number) => (number | undefined)[] | void>>} */
-const roles = {
-  'store x, store y': (i) => {
-    x[i] = 1;
-    y[i] = 1;
-  },
-  'load y, load x': (i) => {
-    const first = y[i];
-    return [first, x[i]];
-  },
-  'load x, load y': (i) => {
-    const first = x[i];
-    return [first, y[i]];
-  },
-  'store x, load y': (i) => {
-    x[i] = 1;
-    return [y[i]];
-  },
-  'store y, load x': (i) => {
-    y[i] = 1;
-    return [x[i]];
-  },
-  'load x, store y': (i) => {
-    const first = x[i];
-    y[i] = 1;
-    return [first];
-  },
-  'load y, store x': (i) => {
-    const first = y[i];
-    x[i] = 1;
-    return [first];
-  },
-  'store x': (i) => {
-    x[i] = 1;
-  },
-  'store y': (i) => {
-    y[i] = 1;
-  },
-  'store x twice': (i) => {
-    Atomics.store(x, i, 1);
-    Atomics.store(x, i, 2);
-  },
-  'load x twice': (i) => [Atomics.load(x, i), Atomics.load(x, i)],
-};
-
-const doRound = roles[role ?? ''];
-/** A place of this process to sleep on. */
+/** A place of this process to sleep on: there are more threads than processors. */
 const nowhere = new Int32Array(new SharedArrayBuffer(4));
-const sleepMs = 0.02;
-/** So that one goes on that does not hear of the others, because its node is broken. */
-const patienceMs = 20;
-/** A block apart, so that who waits does not take the words from who works. */
-const wordsApart = 16_384;
+const sleep = (/** @type {number} */ ms) => Atomics.wait(nowhere, 0, 0, ms);
+
+/** Every other time, so that threads meet at all distances. */
+const longestPauseMs = 0.3;
+function pause() {
+  if (random.happens(0.5)) sleep(random.fraction() * longestPauseMs);
+}
 
 /** @param {number} i */
-const othersHaveBegun = (i) => {
-  for (let t = 0; t < Number(threads); t++) if ((begun[t * wordsApart] ?? 0) < i) return false;
-  return true;
+const loadX = (i) => x[wordOf.x(i)] ?? -1;
+/** @param {number} i */
+const loadY = (i) => y[wordOf.y(i)] ?? -1;
+/** @param {number} i @param {number} value */
+const storeX = (i, value = 1) => {
+  x[wordOf.x(i)] = value;
 };
+/** @param {number} i */
+const storeY = (i) => {
+  y[wordOf.y(i)] = 1;
+};
+
+/**
+ * What each role does in a round, by the names of the literature; returns what it read.
+ *
+ * @type {Readonly<Record<string, readonly ((i: number) => number | void)[]>>}
+ */
+const roles = {
+  'store x, store y': [(i) => storeX(i), storeY],
+  'load y, load x': [loadY, loadX],
+  'load x, load y': [loadX, loadY],
+  'store x, load y': [(i) => storeX(i), loadY],
+  'store y, load x': [storeY, loadX],
+  'load x, store y': [loadX, storeY],
+  'load y, store x': [loadY, (i) => storeX(i)],
+  'store x': [(i) => storeX(i)],
+  'store y': [storeY],
+  'store 2 to x': [(i) => storeX(i, 2)],
+  'store x twice': [(i) => storeX(i, 1), (i) => storeX(i, 2)],
+  'load x twice': [loadX, loadX],
+};
+const accesses = roles[role ?? ''];
+if (accesses === undefined) throw new Error(`no role ${role}`);
+
+const pollMs = 0.02;
+/** A processor's line apart. */
+const wordsApart = 16;
+
+/** @param {number} i */
+function othersHaveBegun(i) {
+  for (let t = 0; t < Number(threads); t++) if (Atomics.load(begun, t * wordsApart) < i) return false;
+  return true;
+}
 
 process.send?.({ kind: 'ready' });
 process.once('message', () => {
-  /** @type {(number | undefined)[][]} */
+  /** @type {number[][]} */
   const read = [];
   for (let i = 0; i < count; i++) {
-    begun[me * wordsApart] = i;
-    const endMs = performance.now() + patienceMs;
-    while (!othersHaveBegun(i) && performance.now() < endMs) {
+    Atomics.store(begun, me * wordsApart, i + 1);
+    while (!othersHaveBegun(i + 1)) {
       if (isOrphan()) return;
-      Atomics.wait(nowhere, 0, 0, sleepMs);
+      sleep(pollMs);
     }
-    read.push(doRound?.(i) ?? []);
+    /** @type {number[]} */
+    const values = [];
+    if (lagMs > 0) sleep(lagMs);
+    for (const access of accesses) {
+      pause();
+      const value = access(i);
+      if (value !== undefined) values.push(value);
+    }
+    read.push(values);
   }
-  begun[me * wordsApart] = count;
   process.send?.({ kind: 'read', read }, async () => {
-    await fs.unmount();
+    await Promise.all([fs.unmount(), meeting.unmount()]);
     leave();
   });
 });

@@ -1,115 +1,159 @@
 /**
  * Loads and stores of several hosts are in one order: the litmus tests of memory models, through views on
- * three nodes. Each has outcomes that no such order gives.
+ * two and on three nodes. Each has outcomes that no such order gives.
+ *
+ *   CLUSTERFS_LITMUS_ROUNDS=100000 npm test -- test/cluster/litmus
  */
 import { fileURLToPath } from 'node:url';
 import { mount } from 'cluster-fs';
-import { describe, expect, onTestFinished, test } from 'vitest';
+import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest';
 import { type Child, startChild } from '../chaos/children.ts';
-import { startThreeNodes } from '../setups/two-nodes.ts';
+import { type NodeProcess, startNode } from '../setups/node-process.ts';
+import { startThreeNodes, startTwoNodes, type ThreeNodes } from '../setups/two-nodes.ts';
+import {
+  independentReads,
+  type Litmus,
+  loadBuffering,
+  messagePassing,
+  oneLocation,
+  onThreeNodes,
+  onTwoNodes,
+  type Read,
+  storeBuffering,
+  writeToRead,
+} from './litmus-tests.ts';
+import { bytesFor } from './litmus-words.mjs';
 
-const rounds = Number(process.env.CLUSTERFS_LITMUS_ROUNDS ?? 300);
-const timeout = 60_000 + rounds * 50;
+const rounds = Number(process.env.CLUSTERFS_LITMUS_ROUNDS ?? 400);
+const timeout = 60_000 + rounds * 20;
+/** Of an attempt to make what is broken show. */
+const brokenRounds = 300;
+const attempts = 10;
 
-type Node = 'home' | 'member' | 'other';
-type Read = readonly number[];
-interface Litmus {
-  /** What each thread does, on which node. */
-  readonly threads: readonly (readonly [role: string, node: Node])[];
-  /** What the threads read in one round, in their order, that no order of all accesses gives. */
-  isForbidden(...read: readonly Read[]): boolean;
-}
+type Urls = Readonly<Record<'home' | 'member' | 'other', { readonly url: string }>>;
+const layouts = ['apart', 'in one block'] as const;
 
-const messagePassing = (writer: Node, reader: Node): Litmus => ({
-  threads: [
-    ['store x, store y', writer],
-    ['load y, load x', reader],
-  ],
-  isForbidden: (_, [y, x]) => y === 1 && x === 0,
+/** Where threads meet; no part of what is tested. */
+let referee: NodeProcess;
+beforeAll(async () => {
+  referee = await startNode();
 });
+afterAll(() => referee.stop());
 
-const tests: Readonly<Record<string, Litmus>> = {
-  'message passing, home to member': messagePassing('home', 'member'),
-  'message passing, member to home': messagePassing('member', 'home'),
-  'message passing, member to member': messagePassing('member', 'other'),
-  'store buffering': {
-    threads: [
-      ['store x, load y', 'home'],
-      ['store y, load x', 'member'],
-    ],
-    isForbidden: ([y], [x]) => y === 0 && x === 0,
-  },
-  'load buffering': {
-    threads: [
-      ['load x, store y', 'home'],
-      ['load y, store x', 'member'],
-    ],
-    isForbidden: ([x], [y]) => x === 1 && y === 1,
-  },
-  'independent reads of independent writes': {
-    threads: [
-      ['store x', 'home'],
-      ['store y', 'member'],
-      ['load x, load y', 'member'],
-      ['load y, load x', 'other'],
-    ],
-    isForbidden: (_, __, [x1, y1], [y2, x2]) => x1 === 1 && y1 === 0 && y2 === 1 && x2 === 0,
-  },
-  'coherence of one location': {
-    threads: [
-      ['store x twice', 'home'],
-      ['load x twice', 'member'],
-    ],
-    isForbidden: (_, [first = 0, second = 0]) => second < first,
-  },
-};
+describe('there is one order of all accesses', () => {
+  let nodes: ThreeNodes;
+  beforeAll(async () => {
+    nodes = await startThreeNodes();
+  });
+  afterAll(() => nodes.stop());
 
-describe.each(['apart', 'in one block'] as const)('with locations %s', (place) => {
-  test.each(Object.entries(tests))('%s', { timeout }, async (name, litmus) => {
-    const outcomes = await run(litmus, place);
-    expect(outcomes).toHaveLength(rounds);
-    expect(outcomes.filter((read) => litmus.isForbidden(...read))).toEqual([]);
-    // They did it at the same time, and not one after the other.
-    if (name.startsWith('message passing'))
-      expect(new Set(outcomes.map((read) => read.join('/'))).size).toBeGreaterThan(1);
+  describe.each([
+    ['two nodes', onTwoNodes],
+    ['three nodes', onThreeNodes],
+  ])('on %s', (_, tests) => {
+    describe.each(layouts)('with locations %s', (place) => {
+      test.each(Object.entries(tests))('%s', { timeout }, async (__, litmus) => {
+        const outcomes = await run(litmus, { nodes, place, rounds });
+        expect(outcomes).toHaveLength(rounds);
+        expect(forbidden(litmus, outcomes)).toEqual([]);
+        // They did it at the same time, and not one after the other.
+        expect(new Set(outcomes.map((read) => read.join('/'))).size).toBeGreaterThan(1);
+      });
+    });
   });
 });
 
-test('with a node that keeps the pages it gives up they fail', { timeout }, async () => {
-  const broken = fileURLToPath(new URL('keeps-pages.mjs', import.meta.url));
-  const litmus = tests['store buffering'] as Litmus;
-  const outcomes = await run(litmus, 'apart', { member: ['--import', broken] });
-  expect(outcomes.filter((read) => litmus.isForbidden(...read))).not.toEqual([]);
+describe('it is noticed', () => {
+  /** A node on which threads that see nothing wrong may run, and one that is broken. */
+  const start = async (program: string): Promise<Urls> => {
+    const broken = fileURLToPath(new URL(program, import.meta.url));
+    const { home, member, stop } = await startTwoNodes({ execArgv: { member: ['--import', broken] } });
+    onTestFinished(stop);
+    return { home, member, other: home };
+  };
+
+  const tooEarly = {
+    'message passing': messagePassing('home', 'member'),
+    'store buffering': storeBuffering('home', 'member'),
+    // In an order in which what is too old is seen: it takes four to meet by chance otherwise.
+    'independent reads of independent writes': {
+      ...independentReads(['home', 'member'], ['home', 'member']),
+      lagsMs: [0, 1.2, 0.6, 1.8],
+    },
+    'write to read causality': { ...writeToRead('home', 'other', 'member'), lagsMs: [0, 0.6, 1.2] },
+  };
+  test.each(Object.entries(tooEarly))(
+    'by %s when a node says too early that a copy is gone',
+    {
+      timeout,
+    },
+    async (_, litmus) => {
+      const nodes = await start('answers-early.mjs');
+      await expectNoticed(litmus, { nodes, place: 'apart' });
+    },
+  );
+
+  test('by coherence of one location when a node gives old bytes away', { timeout }, async () => {
+    const nodes = await start('gives-old-bytes.mjs');
+    await expectNoticed(oneLocation('member', 'home', ['member']), { nodes, place: 'in one block' });
+  });
+
+  // What it forbids is to read what is stored later: copies that are too old do not make it.
+  test('by load buffering when a thread stores before it loads', { timeout }, async () => {
+    const { home, member, stop } = await startTwoNodes();
+    onTestFinished(stop);
+    const { isForbidden } = loadBuffering('home', 'member');
+    const litmus: Litmus = {
+      threads: [
+        ['store y, load x', 'home'],
+        ['load y, store x', 'member'],
+      ],
+      isForbidden,
+    };
+    await expectNoticed(litmus, { nodes: { home, member, other: member }, place: 'apart' });
+  });
 });
 
+/** In as many rounds as it takes, up to a limit: what threads meet is up to chance. */
+async function expectNoticed(litmus: Litmus, where: Omit<Run, 'rounds'>): Promise<void> {
+  let outcomes: Read[][] = [];
+  for (let attempt = 0; attempt < attempts && outcomes.length === 0; attempt++)
+    outcomes = forbidden(litmus, await run(litmus, { ...where, rounds: brokenRounds }));
+  expect(outcomes).not.toEqual([]);
+}
+
+const forbidden = (litmus: Litmus, outcomes: readonly Read[][]): Read[][] =>
+  outcomes.filter((read) => litmus.isForbidden(...read));
+
+interface Run {
+  readonly nodes: Urls;
+  readonly place: (typeof layouts)[number];
+  readonly rounds: number;
+}
+
 /** What the threads read, round by round. */
-async function run(
-  { threads }: Litmus,
-  place: 'apart' | 'in one block',
-  execArgv: { readonly member?: readonly string[] } = {},
-): Promise<Read[][]> {
-  const nodes = await startThreeNodes({ execArgv });
-  onTestFinished(() => nodes.stop());
+async function run({ threads, lagsMs = [] }: Litmus, { nodes, place, rounds }: Run): Promise<Read[][]> {
   const fs = await mount(nodes.home.url);
-  const size = rounds * 4;
-  await fs.promises.writeFile('/litmus-x', Buffer.alloc(place === 'apart' ? size : 2 * size));
-  if (place === 'apart') await fs.promises.writeFile('/litmus-y', Buffer.alloc(size));
-  else await fs.promises.link('/litmus-x', '/litmus-y');
-  await fs.promises.writeFile('/litmus-begun', Buffer.alloc(threads.length * 65_536));
+  for (const path of ['/x', '/y']) await fs.promises.writeFile(path, Buffer.alloc(bytesFor(rounds)));
   await fs.unmount();
+  const meeting = await mount(referee.url);
+  await meeting.promises.writeFile('/begun', Buffer.alloc(4096));
+  await meeting.unmount();
   const children: Child[] = threads.map(([role, node], i) =>
     startChild('../cluster/litmus-thread.mjs', [
       nodes[node].url,
-      'litmus',
+      referee.url,
       role,
       i,
       threads.length,
       rounds,
       place,
+      lagsMs[i] ?? 0,
     ]),
   );
   await Promise.all(children.map((child) => child.hear('ready')));
   for (const child of children) child.send('go');
   const told = await Promise.all(children.map((child) => child.hear<{ read: Read[] }>('read')));
+  await Promise.all(children.map((child) => child.ended()));
   return Array.from({ length: rounds }, (_, i) => told.map(({ read }) => read[i] ?? []));
 }

@@ -23,6 +23,8 @@ export interface ReplaceOptions {
   readonly mtimeMs?: number | undefined;
   /** EEXIST when something is there already. */
   readonly exclusive?: boolean;
+  /** Whether whole pages of zeros of a source become holes: they take no memory. */
+  readonly sparse?: boolean;
   /** Gives up before the content is published. */
   readonly signal?: AbortSignal | undefined;
 }

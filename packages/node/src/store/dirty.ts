@@ -28,6 +28,12 @@ export class Dirty {
     return this.#entries.has(ino);
   }
 
+  /** What is known of an inode, each page once; undefined when it is clean. */
+  of(ino: number): readonly Range[] | 'all' | undefined {
+    const ranges = this.#entries.get(ino)?.ranges;
+    return ranges === undefined || ranges === 'all' ? ranges : disjoint(ranges);
+  }
+
   /** Those that became dirty before `beforeMs`. */
   inos(beforeMs = Number.POSITIVE_INFINITY): number[] {
     const old: number[] = [];
@@ -48,11 +54,11 @@ export class Dirty {
     return false;
   }
 
-  /** Takes what is known of an inode, which is clean then: each page once, in order. */
+  /** As `of`, and the inode is clean then. */
   take(ino: number): readonly Range[] | 'all' | undefined {
-    const ranges = this.#entries.get(ino)?.ranges;
+    const ranges = this.of(ino);
     this.#entries.delete(ino);
-    return ranges === undefined || ranges === 'all' ? ranges : disjoint(ranges);
+    return ranges;
   }
 }
 

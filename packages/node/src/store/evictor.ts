@@ -29,7 +29,7 @@ import { exceeded } from '../limits.ts';
 import { EvictionLine } from './eviction-line.ts';
 import { readAll } from './file-calls.ts';
 import type { Pager } from './pager.ts';
-import { knownSum } from './snapshot.ts';
+import { knownSum, without } from './snapshot.ts';
 import type { Range } from './stored.ts';
 import { sumOf } from './sum.ts';
 import type { WriteBack } from './write-back.ts';
@@ -231,7 +231,8 @@ export class Evictor {
     if (present.length === 0 || this.#mustStay(ino, range)) return 0;
     const views = [...this.#c.viewsOf(ino)].filter((view) => overlap(view.extents, present));
     const stores = views.some(({ mode }) => mode === 'rw');
-    if (!stores && this.#writeBack.dirty.has(ino)) return 0;
+    const clean = stores ? present : this.#clean(ino, present);
+    if (clean.length === 0) return 0;
     const armed = views.flatMap((view) => {
       const place = addressRange(view, range.from, range.count);
       if (place === undefined) return [];
@@ -240,7 +241,7 @@ export class Evictor {
     });
     let evicted = 0;
     try {
-      const unchanged = stores ? await this.#unchanged(ino, present) : present;
+      const unchanged = stores ? await this.#unchanged(ino, present) : clean;
       this.#drop(unchanged);
       evicted = pageCountOf(unchanged);
     } finally {
@@ -260,6 +261,14 @@ export class Evictor {
     for (const grant of this.#c.brokenGrants) if (grant.ino === ino) return true;
     for (const view of this.#c.viewsOf(ino)) if (view.session.userfault === undefined) return true;
     return false;
+  }
+
+  /** The pages that are not dirty. Requires: nobody stores but by API, which says where. */
+  #clean(ino: number, present: readonly Extent[]): readonly Extent[] {
+    const dirty = this.#writeBack.dirty.of(ino) ?? [];
+    if (dirty === 'all') return [];
+    const pages = dirty.flatMap(({ from, count }) => clip(present, from, count));
+    return pages.length === 0 ? present : without(present, pages);
   }
 
   /** The pages that are as they are stored. Requires: nobody can store into them. */

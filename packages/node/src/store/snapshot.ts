@@ -147,7 +147,7 @@ async function readPart(
 }
 
 /** The extents, or parts of them, whose pages are not in `absent`. */
-function without(extents: readonly Extent[], absent: readonly Extent[]): Extent[] {
+export function without(extents: readonly Extent[], absent: readonly Extent[]): Extent[] {
   return extents.flatMap(({ filePage, page, count }) =>
     subtract([{ page, count }], absent).map((run) => ({ filePage: filePage + run.page - page, ...run })),
   );

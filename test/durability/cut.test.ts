@@ -2,14 +2,16 @@
  * Losses of power after every call that changes the store, on a disk that loses what was not flushed: see
  * docs/testing.md.
  */
-import { readdirSync, readFileSync } from 'node:fs';
+import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { describe, expect, test } from 'vitest';
+import { describe, expect, onTestFinished, test } from 'vitest';
+import { mountForTest, startNodeProcess } from '../chaos/node-process.ts';
 import { byChance, extremes } from './choices.ts';
 import { cutEverywhere, type Recorded, record } from './cut.ts';
 import { contents, ends, layouts, manySyncs, names } from './cut-steps.ts';
 import { type Choice, Disk } from './disk.ts';
-import type { Call } from './recorder.ts';
+import { type Call, startRecorder } from './recorder.ts';
 
 /** Subsets of the unflushed writes of each cut, on top of the extremes. */
 const seeds = Number(process.env.CLUSTERFS_CUT_SEEDS ?? 1);
@@ -52,6 +54,24 @@ test("while SQLite's log goes into the database, and begins anew", { timeout: 12
   const wanted = new Set(around.filter((call, i) => !isBack(call) || i % 64 === 0));
   const { findings } = await cutEverywhere(recorded, few, (call) => wanted.has(call));
   expect(findings).toEqual([]);
+});
+
+test('names and attributes are flushed by themselves after a while', async () => {
+  const store = mkdtempSync(join(tmpdir(), 'clusterfs-store-'));
+  const recorder = startRecorder(store);
+  onTestFinished(() => {
+    recorder.close();
+    rmSync(store, { recursive: true, force: true });
+  });
+  const node = await startNodeProcess({ store, writeBackMs: 20, env: recorder.env });
+  const fs = await mountForTest(node);
+  await fs.promises.mkdir('/directory');
+  const isFlushed = (): boolean => {
+    const ofLog = recorder.calls().filter(({ path }) => path === `${store}/metadata.db-wal`);
+    const since = ofLog.slice(ofLog.findLastIndex(({ kind }) => kind === 'write')).map(({ kind }) => kind);
+    return since.includes('flushBegin') && since.includes('flushEnd');
+  };
+  await expect.poll(isFlushed, { timeout: 10_000 }).toBe(true);
 });
 
 /** All that was recorded, on an empty disk, is what is on the real one. */

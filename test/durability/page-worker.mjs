@@ -1,4 +1,7 @@
-/** Random reads and stores of counters, one in a page: node page-worker.mjs URL PATH view|api [OPERATIONS] */
+/**
+ * Random reads and stores of counters, one in a page: node page-worker.mjs URL PATH view|api [OPERATIONS]
+ * It ends with its input, if that is before.
+ */
 import { mount } from 'cluster-fs';
 
 const pageSize = 4096;
@@ -12,10 +15,9 @@ const { get, set, close } = await (how === 'view' ? throughView() : throughHandl
 
 let wrong = 0;
 let told = false;
-// Without a number: until its input ends.
-if (operations === undefined) process.stdin.on('end', () => (told = true)).resume();
-for (let i = 0; operations === undefined ? !told : i < Number(operations); i++) {
-  if (i % 1000 === 0) await new Promise((resolve) => setImmediate(resolve));
+process.stdin.on('end', () => (told = true)).resume();
+for (let i = 0; !told && i < Number(operations ?? Number.POSITIVE_INFINITY); i++) {
+  if (i % 100 === 0) await new Promise((resolve) => setImmediate(resolve));
   const page = Math.floor(Math.random() * pages);
   const expected = counts[page] ?? 0;
   if ((await get(page)) !== expected) wrong++;
@@ -28,6 +30,7 @@ for (const [page, expected] of counts.entries()) if ((await get(page)) !== expec
 await close();
 process.stdout.write(`${wrong}\n`);
 await fs.unmount();
+process.stdin.destroy();
 
 async function throughView() {
   const view = await fs.map(path, { mode: 'rw' });

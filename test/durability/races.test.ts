@@ -133,6 +133,34 @@ test('files that are removed while they are being stored leave their places to o
   expect(node.errors).toEqual([]);
 }, 60_000);
 
+test('what is appended to a file while it is being stored is there, or is not', async () => {
+  const { node, fs } = await start();
+  await fs.unmount();
+  const line = Buffer.from('appended while the file is being stored;');
+  for (let lines = 1; lines <= 6; lines++) {
+    const now = await mountForTest(node);
+    const content = randomBytes(MiB);
+    await now.promises.writeFile('/file', content);
+    const handle = await now.promises.open('/file', 'a');
+    const synced = handle.sync();
+    // Behind the last of these the file is not changed any more.
+    for (let i = 0; i < lines; i++) await handle.write(line);
+    await synced;
+    await handle.close();
+    await now.unmount();
+    await cutPower(node);
+    await node.start();
+    const again = await mountForTest(node);
+    const found = await again.promises.readFile('/file');
+    const there = Math.max(0, Math.floor((found.length - content.length) / line.length));
+    const expected = Buffer.concat([content, ...Array<Buffer>(there).fill(line)]);
+    expect(found.equals(expected), `${found.length} bytes after ${lines} lines`).toBe(true);
+    expect(there).toBeLessThanOrEqual(lines);
+    await again.unmount();
+  }
+  expect(node.errors).toEqual([]);
+}, 60_000);
+
 describe('files that have one inode, one after the other, in one turn of the node', () => {
   /** Requests that come together: the inode that one has freed is the next one's. */
   async function together(

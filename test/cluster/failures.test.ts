@@ -1,6 +1,10 @@
 /** Nodes, and the lines between them, die, stop, come back: nobody waits for ever, no bytes are wrong. */
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import type { ClusterFs } from 'cluster-fs';
-import { expect, test } from 'vitest';
+import { expect, onTestFinished, test } from 'vitest';
+import { type Child, startChild } from '../chaos/children.ts';
 import { mountForTest, type NodeProcess, startNodeProcess } from '../chaos/node-process.ts';
 import { freePort, type Line, startLine } from './line.ts';
 
@@ -111,6 +115,39 @@ test('a home that is killed and started again has its files, and the others go o
   await nodes.here.promises.writeFile('/from-here', 'it');
   expect(nodes.there.readFileSync('/from-here', 'utf8')).toBe('it');
   expect([await nodes.there.check(), await nodes.here.check()]).toEqual([[], []]);
+});
+
+test('what a process stores in a block that has just come back is not lost with the home', {
+  timeout,
+}, async () => {
+  const directory = mkdtempSync(join(tmpdir(), 'clusterfs-dies-'));
+  onTestFinished(() => rmSync(directory, { recursive: true }));
+  const marker = join(directory, 'marker');
+  const peerPort = await freePort();
+  const program = new URL('dies-forgetting.mjs', import.meta.url).href;
+  const env = { NODE_OPTIONS: `--import ${program}`, CLUSTERFS_DIES: marker };
+  const home = await startNodeProcess({ peerPort, env });
+  const member = await startNodeProcess({ joinPort: peerPort });
+  const fs = await mountForTest(home);
+  await fs.promises.writeFile('/file', Buffer.alloc(65_536));
+  const [there, here] = [home, member].map(({ url }) => startChild('storer.mjs', [url, '/file'])) as [
+    Child,
+    Child,
+  ];
+  const store = (child: Child, at: number, value: number): Promise<unknown> => {
+    child.send({ at, value });
+    return child.hear('stored');
+  };
+  await Promise.all([there, here].map((child) => child.hear('ready')));
+  await store(there, 0, 1);
+  await store(here, 1, 2);
+  writeFileSync(marker, '');
+  const stored = store(there, 2, 3);
+  await expect.poll(() => home.isAlive, { timeout: 10_000 }).toBe(false);
+  await home.start();
+  await stored;
+  await fs.promises.mkdir('/after');
+  expect([...(await fs.promises.readFile('/file')).subarray(0, 3)]).toEqual([1, 2, 3]);
 });
 
 test('a line that is cut within the lease loses nothing', { timeout }, async () => {

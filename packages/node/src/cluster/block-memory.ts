@@ -151,8 +151,9 @@ export class BlockMemory implements Memory<Buffer> {
       if (length < count * pageSize) this.#c.data.zero(page * pageSize + length, count * pageSize - length);
     }
     this.#c.pager?.forget(extents);
-    if (access === 'write') for (const view of views) this.#letStore(view, block);
+    // Before anybody can store: until then it is the same in either place, whichever a node of after finds.
     this.#events.installed(block, pageCountOf(extents));
+    if (access === 'write') for (const view of views) this.#letStore(view, block);
   }
 
   allow(block: number): void {

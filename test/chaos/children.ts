@@ -2,7 +2,7 @@
 import { type ChildProcess, fork } from 'node:child_process';
 import { once } from 'node:events';
 import { onTestFinished } from 'vitest';
-import { programPath } from './node-process.ts';
+import { commandFor, programPath } from './node-process.ts';
 
 export interface Child {
   readonly process: ChildProcess;
@@ -18,9 +18,14 @@ interface Heard {
   readonly kind: string;
 }
 
-export function startChild(program: string, args: readonly (string | number)[]): Child {
+/** `enter`: in front of the command that starts it. */
+export function startChild(
+  program: string,
+  args: readonly (string | number)[],
+  enter?: readonly string[],
+): Child {
   const child = fork(programPath(program), args.map(String), {
-    execArgv: [],
+    ...commandFor(enter),
     stdio: ['ignore', 'inherit', 'pipe', 'ipc'],
   });
   let stderr = '';

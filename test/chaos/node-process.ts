@@ -27,10 +27,18 @@ export interface NodeOptions {
   readonly env?: Readonly<Record<string, string>>;
   readonly onConflict?: 'wait' | 'deny' | 'revoke';
   readonly recallDeadlineMs?: number;
-  /** On loopback: where other nodes join it. */
+  /** Where other nodes join it. */
   readonly peerPort?: number;
-  /** On loopback: where the node is whose files it shall have. */
+  /** Where the node is whose files it shall have. */
   readonly joinPort?: number;
+  /** Of either port; default: loopback. */
+  readonly peerHost?: string;
+  /** What nodes prove themselves with to each other; without, loopback alone will do. */
+  readonly token?: string;
+  /** What it is called in the cluster. */
+  readonly name?: string;
+  /** In front of the command that starts it. */
+  readonly enter?: readonly string[];
 }
 
 interface Message {
@@ -71,10 +79,10 @@ export async function startNodeProcess(options: NodeOptions = {}): Promise<NodeP
   let child: ChildProcess | undefined;
   let recovered = false;
   const start = async (): Promise<void> => {
-    const { env, ...forNode } = options;
+    const { env, enter, ...forNode } = options;
     const started = { memory: 64 * MiB, ...forNode, socketPath, runDirectory: directory };
     child = fork(programPath('node-program.mjs'), [JSON.stringify(started)], {
-      execArgv: [],
+      ...commandFor(enter),
       env: { ...process.env, ...env },
       stdio: ['ignore', 'inherit', 'pipe', 'ipc'],
     });
@@ -127,6 +135,10 @@ export async function startNodeProcess(options: NodeOptions = {}): Promise<NodeP
     stop: () => end('stop'),
   };
 }
+
+/** How to fork a program somewhere else: in place of node comes what leads there. */
+export const commandFor = ([execPath, ...before]: readonly string[] = []) =>
+  execPath === undefined ? { execArgv: [] } : { execPath, execArgv: [...before, process.execPath] };
 
 export const programPath = (name: string): string => fileURLToPath(new URL(name, import.meta.url));
 

@@ -3,8 +3,15 @@ import { rmSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { joinNode, startNode } from '@cluster-fs/node';
 
-const { peerPort, joinPort, ...options } = JSON.parse(process.argv[2] ?? '{}');
-const host = '127.0.0.1';
+const {
+  peerPort,
+  joinPort,
+  peerHost: host = '127.0.0.1',
+  token,
+  name,
+  ...options
+} = JSON.parse(process.argv[2] ?? '{}');
+const security = token === undefined ? { kind: 'none' } : { kind: 'token', token };
 
 /** On a port for other nodes, or with the files of the node there, or alone. */
 async function start() {
@@ -14,7 +21,7 @@ async function start() {
     onNotice: (/** @type {string} */ text) => tell('notice', text),
   };
   if (peerPort === undefined && joinPort === undefined) return startNode(common);
-  const cluster = { security: { kind: 'none' }, name: joinPort === undefined ? 'home' : 'member' };
+  const cluster = { security, name: name ?? (joinPort === undefined ? 'home' : 'member') };
   if (joinPort !== undefined) return joinNode({ ...common, cluster, join: { host, port: joinPort } });
   const node = startNode({ ...common, cluster });
   await node.listen({ host, port: peerPort });

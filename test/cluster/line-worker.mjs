@@ -10,6 +10,8 @@ const host = '127.0.0.1';
 let isCut = false;
 /** @type {Set<import('node:net').Socket>} */
 const sockets = new Set();
+/** What who connected has said, over one connection after the other. @type {Buffer[]} */
+const said = [];
 
 const server = createServer((near) => {
   if (isCut) {
@@ -17,6 +19,7 @@ const server = createServer((near) => {
     return;
   }
   const far = connect({ host, port: toPort, noDelay: true });
+  near.on('data', (chunk) => said.push(chunk));
   pass(near, far);
   pass(far, near);
 });
@@ -34,7 +37,11 @@ function pass(from, to) {
 }
 
 AbortSignal.timeout(limitMs).addEventListener('abort', () => process.kill(process.pid, 'SIGKILL'));
-parentPort?.on('message', (/** @type {'cut' | 'mend'} */ what) => {
+parentPort?.on('message', (/** @type {'cut' | 'mend' | 'said'} */ what) => {
+  if (what === 'said') {
+    parentPort?.postMessage(Buffer.concat(said));
+    return;
+  }
   isCut = what === 'cut';
   if (isCut) for (const socket of sockets) socket.destroy();
   parentPort?.postMessage(what);

@@ -10,6 +10,8 @@ export interface Line {
   /** Ends all connections, and takes no new ones. */
   cut(): Promise<void>;
   mend(): Promise<void>;
+  /** All that came from who connected. */
+  said(): Promise<Buffer>;
 }
 
 /** The test process ends when the test takes longer than `limitMs`: it may sit in a page fault. */
@@ -20,12 +22,17 @@ export async function startLine(toPort: number, { limitMs }: { limitMs: number }
   });
   onTestFinished(async () => void (await worker.terminate()));
   const [port] = (await once(worker, 'message')) as [number];
-  const tell = async (what: 'cut' | 'mend'): Promise<void> => {
+  const tell = async (what: 'cut' | 'mend' | 'said'): Promise<unknown> => {
     const done = once(worker, 'message');
     worker.postMessage(what);
-    await done;
+    return (await done)[0];
   };
-  return { port, cut: () => tell('cut'), mend: () => tell('mend') };
+  return {
+    port,
+    cut: async () => void (await tell('cut')),
+    mend: async () => void (await tell('mend')),
+    said: async () => Buffer.from((await tell('said')) as Uint8Array),
+  };
 }
 
 /** A port that nobody listens on just now. */

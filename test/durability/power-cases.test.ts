@@ -1,6 +1,6 @@
 /** Who goes, and what stays: kills, stops, other sockets, names, views, and files larger than one hold. */
 import { randomBytes } from 'node:crypto';
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync, rmSync, statSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type ClusterFs, runDirectory } from 'cluster-fs';
@@ -10,6 +10,7 @@ import { cutPower, never, storeReport } from './power.ts';
 import { contentOf } from './storm-content.mjs';
 
 const MiB = 2 ** 20;
+const page = 4096;
 const old = randomBytes(100_000);
 
 test('a kill alone takes nothing, synced or not; a loss of power after it does', async () => {
@@ -200,6 +201,29 @@ test('a view is as at its last sync, also where it stored the same again', async
   const again = await mountForTest(node);
   expect((await again.promises.readFile('/mapped')).equals(expected)).toBe(true);
 }, 30_000);
+
+test('places that nobody names any more take no room on the disk', async () => {
+  const { node, store } = await start();
+  const fs = await mountForTest(node);
+  const data = (): { used: number; size: number } => {
+    const { blocks, size } = statSync(join(store, 'data'));
+    return { used: blocks * 512, size };
+  };
+  for (const path of ['/first', '/second', '/third']) await fs.promises.writeFile(path, randomBytes(4 * MiB));
+  await fs.sync();
+  expect(data().used).toBeGreaterThan(12 * MiB);
+  await fs.promises.unlink('/first');
+  await fs.sync();
+  expect(data().used).toBeLessThan(9 * MiB);
+  expect(data().size).toBe(12 * MiB + page);
+  await fs.promises.truncate('/third', 0);
+  await fs.sync();
+  expect(data().size).toBe(8 * MiB + page);
+  await fs.promises.writeFile('/fourth', randomBytes(4 * MiB));
+  await fs.sync();
+  expect(data().used).toBeLessThan(9 * MiB);
+  expect(data().size).toBe(8 * MiB + page);
+});
 
 test('a large file that is written in place while it is synced is at one version', async () => {
   const { node } = await start();

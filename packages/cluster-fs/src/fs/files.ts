@@ -189,7 +189,7 @@ async function copyToOwnPages(context: Context, source: Source, term: Term): Pro
   try {
     while (size < source.inode.size) {
       source.refresh(context.backend.segment);
-      const part = nextPart(source, size, { mayHole: holes.length < maxHoles });
+      const part = nextPart(source, size, { mayHole: holes.length < writeLimits.holes });
       if (part.isHole) {
         holes.push({ filePage: size / pageSize, count: pagesFor(part.end - size) });
         size = part.end;
@@ -208,9 +208,6 @@ async function copyToOwnPages(context: Context, source: Source, term: Term): Pro
     throw error;
   }
 }
-
-/** Holes that one message can name. What a file has more of them becomes pages of zeros in the copy. */
-const maxHoles = 65_536;
 
 /** What lies from `at` on, as far as it is all hole, or all in pages. */
 function nextPart(

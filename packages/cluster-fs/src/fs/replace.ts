@@ -5,14 +5,14 @@
  *                                    └──the source fails, abort──▶ given back, nothing has changed
  */
 import { constants } from 'node:fs';
-import type { Run } from '@cluster-fs/transport';
+import type { Hole, Run } from '@cluster-fs/transport';
 import { pageSize } from '../segment/index.ts';
 import { aboutPath } from './about-path.ts';
 import { throwIfAborted } from './argument-errors.ts';
 import { modeOf, pathOf } from './arguments.ts';
 import { contentOf, isSource, type Source, writeSource } from './content.ts';
 import { assertWritable, type Context } from './context.ts';
-import { fillOwnPages, giveBack } from './own-pages.ts';
+import { fillOwnPages, giveBack, pagesFor } from './own-pages.ts';
 import { termOf } from './term.ts';
 import { limits, type Put, publish, putWhole } from './writing.ts';
 
@@ -36,7 +36,7 @@ export async function replace(
   context: Context,
   path: string,
   data: ReplaceData,
-  { mode, mtimeMs, exclusive = false, signal }: ReplaceOptions = {},
+  { mode, mtimeMs, exclusive = false, sparse = false, signal }: ReplaceOptions = {},
 ): Promise<void> {
   const { O_CREAT, O_EXCL, O_TRUNC, O_WRONLY } = constants;
   const put = {
@@ -49,7 +49,7 @@ export async function replace(
   assertWritable(context, 'open', put.path);
   throwIfAborted(signal);
   try {
-    if (isSource(data)) await putSource(context, data, put);
+    if (isSource(data)) await putSource(context, data, { ...put, sparse });
     else await putWhole(context, contentOf(data, 'utf8'), put);
   } catch (error) {
     // A lack of pages is not about a path; here it is known for which file they were wanted.
@@ -61,22 +61,50 @@ export async function replace(
  * Throws ESTALE when the node is started again before the put: the pages are gone, and what the source gave
  * cannot be had again.
  */
-async function putSource({ backend, requests }: Context, source: Source, put: Put): Promise<void> {
-  const { signal, ...request } = put;
+async function putSource(
+  { backend, requests }: Context,
+  source: Source,
+  { signal, sparse, ...request }: Put & { readonly sparse: boolean },
+): Promise<void> {
   const term = termOf(backend);
   const runs: Run[] = [];
+  const holes: Hole[] = [];
+  let filePage = 0;
   const fill = async (bytes: Uint8Array): Promise<void> => {
-    const filled = await fillOwnPages(backend, bytes, { term, signal });
-    runs.push(...filled);
+    for (const part of sparse ? partsOf(bytes) : [{ bytes, isHole: false }]) {
+      const count = pagesFor(part.bytes.length);
+      if (part.isHole && holes.length < limits.holes) holes.push({ filePage, count });
+      else runs.push(...(await fillOwnPages(backend, part.bytes, { term, signal })));
+      filePage += count;
+    }
   };
   try {
     const size = await gather(source, fill, signal);
     term.check();
-    await publish(requests, { ...request, size, runs }, signal);
+    await publish(requests, { ...request, size, runs, holes }, signal);
   } catch (error) {
     giveBack(backend, term, runs);
     throw error;
   }
+}
+
+const zeros = Buffer.alloc(pageSize);
+
+/** The bytes in parts: pages that are all zeros, and others. */
+function partsOf(bytes: Uint8Array): { bytes: Uint8Array; isHole: boolean }[] {
+  const isZero = (at: number): boolean => {
+    const page = bytes.subarray(at, at + pageSize);
+    return zeros.compare(page, 0, page.length, 0, page.length) === 0;
+  };
+  const parts: { bytes: Uint8Array; isHole: boolean }[] = [];
+  for (let at = 0; at < bytes.length; ) {
+    const start = at;
+    const isHole = isZero(at);
+    do at += pageSize;
+    while (at < bytes.length && isZero(at) === isHole);
+    parts.push({ bytes: bytes.subarray(start, at), isHole });
+  }
+  return parts;
 }
 
 /**

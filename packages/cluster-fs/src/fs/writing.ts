@@ -20,6 +20,8 @@ export const limits = {
   writeBytes: pageLimits.batchPages * pageSize,
   /** Times that a write in place is begun again because the node took its grant back. */
   grantAttempts: 20,
+  /** Holes that one message can name. What a file has more of them becomes pages of zeros. */
+  holes: 65_536,
 } as const;
 
 /** Whether a whole-file write with these flags replaces everything, so that it can be one `put`. */

@@ -4,6 +4,7 @@ import { basename, join, posix, resolve } from 'node:path';
 import { addAbortSignal } from 'node:stream';
 import { type ClusterFs, FsError } from 'cluster-fs';
 import type { Command } from 'commander';
+import { isLarge, makeBeside, writePieces } from '../dump/beside.ts';
 import { chunksOf } from '../publisher/chunks.ts';
 import { clusterPath, destinationOf } from './paths.ts';
 import { showProgress } from './progress.ts';
@@ -22,7 +23,8 @@ export function addPut(program: Command, host: Host): void {
     description:
       'A file appears in one step, whole: whoever reads has all of the old content or all of the new, ' +
       'and an ' +
-      'interrupted put leaves nothing. With --replace, open views of the file move to the new content. ' +
+      'interrupted put leaves nothing. With --replace, open views of the file move to the new content; those ' +
+      'of a file of more than a quarter of the memory of a node with a store keep the old. Holes stay holes. ' +
       'When PATH is a directory the file goes into it under its own name.',
     examples: [
       'clusterfs put model.bin /models/model.bin',
@@ -61,7 +63,15 @@ async function putStdin({ fs, out, signal }: MountedRun, options: Options, path:
       bytes += count;
       progress.update(bytes, bytes);
     });
-    await fs.replace(target, source, { exclusive: options.replace !== true, signal });
+    const [head, isAll] = await firstOf(source);
+    // Nobody knows how much will come: where it need not be in memory as a whole, it is not.
+    const mayBeLarge = !isAll && !fs.existsSync(target) && (await isLarge(fs, Number.POSITIVE_INFINITY));
+    await putContent({ fs, signal }, target, joined(head, source), {
+      isLarge: mayBeLarge,
+      replace: options.replace === true,
+      mode: 0o666,
+      sparse: false,
+    });
     return { files: 1, bytes, target };
   } finally {
     progress.stop();
@@ -159,12 +169,36 @@ async function putFile(
         onProgress(done);
       },
     });
-    const mode = stats.mode & 0o7777;
-    await fs.replace(target, source, { mode, exclusive: options.replace !== true, signal });
+    await putContent({ fs, signal }, target, source, {
+      isLarge: await isLarge(fs, stats.blocks * 512),
+      replace: options.replace === true,
+      mode: stats.mode & 0o7777,
+      sparse: stats.blocks * 512 < stats.size,
+    });
     return bytes;
   } finally {
     await file.close();
   }
+}
+
+interface Content {
+  readonly isLarge: boolean;
+  readonly replace: boolean;
+  readonly mode: number;
+  readonly sparse: boolean;
+}
+
+async function putContent(
+  { fs, signal }: Pick<MountedRun, 'fs' | 'signal'>,
+  target: string,
+  source: AsyncIterable<Buffer>,
+  { isLarge, replace, mode, sparse }: Content,
+): Promise<void> {
+  if (!isLarge) return fs.replace(target, source, { mode, sparse, exclusive: !replace, signal });
+  await makeBeside(fs, target, {
+    replace,
+    make: (temporary) => writePieces(fs, temporary, source, { mode, sparse, signal }),
+  });
 }
 
 /** Refuses before anything is read; the node has the last word. */
@@ -172,6 +206,24 @@ function assertPlace(fs: ClusterFs, path: string, { replace }: Options): void {
   if (replace !== true && fs.lstatSync(path, { throwIfNoEntry: false }) !== undefined) {
     throw new FsError('EEXIST', 'put', { path, why: 'give --replace to replace it' });
   }
+}
+
+const headBytes = 4 * 2 ** 20;
+
+/** What comes first of a source, and whether that is all. */
+async function firstOf(source: AsyncGenerator<Buffer>): Promise<[Buffer[], boolean]> {
+  const head: Buffer[] = [];
+  for (let bytes = 0; bytes < headBytes; bytes += head.at(-1)?.length ?? 0) {
+    const { value, done } = await source.next();
+    if (done === true) return [head, true];
+    head.push(value);
+  }
+  return [head, false];
+}
+
+async function* joined(head: readonly Buffer[], rest: AsyncIterable<Buffer>): AsyncGenerator<Buffer> {
+  yield* head;
+  yield* rest;
 }
 
 async function* counted(

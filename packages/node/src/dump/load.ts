@@ -5,10 +5,10 @@
  * INVARIANT: nothing outside of the directory that is loaded into is touched: no name leads through a
  * symlink.
  */
-import { randomBytes } from 'node:crypto';
 import type { Stats } from 'node:fs';
 import { posix } from 'node:path';
 import { type ClusterFs, FsError } from 'cluster-fs';
+import { isLarge, makeBeside } from './beside.ts';
 import { type Counts, noCounts } from './dump.ts';
 import { type DumpEntry, entriesOf } from './entries.ts';
 import { damaged, secondsFor } from './format.ts';
@@ -74,14 +74,17 @@ async function loadEntry(load: Load, entry: DumpEntry): Promise<void> {
     throw new FsError('EEXIST', 'load', { path, why });
   }
   if (there?.isDirectory() === true) throw new FsError('EISDIR', 'load', { path });
+  const { replace } = options;
+  const beside = (make: (temporary: string) => Promise<void>) => makeBeside(fs, path, { replace, make });
   if (entry.type === 'file') {
     // One that others see keeps its inode, so that open views of it move on, unless it has other names.
     const isPlain = there === undefined || (there.isFile() && there.nlink === 1);
-    if (entry.pieces === undefined && isPlain) await putFile(load, path, entry);
-    else await makeBeside(load, path, (temporary) => fillFile(load, temporary, entry));
+    const isWhole = entry.pieces === undefined && isPlain && !(await isLarge(fs, entry.size));
+    if (isWhole) await putFile(load, path, entry);
+    else await beside((temporary) => fillFile(load, temporary, entry));
     counts.files++;
   } else if (entry.type === 'symlink') {
-    await makeBeside(load, path, async (temporary) => {
+    await beside(async (temporary) => {
       await fs.promises.symlink(entry.target, temporary);
       await setAttributes(load, temporary, entry);
     });
@@ -89,7 +92,7 @@ async function loadEntry(load: Load, entry: DumpEntry): Promise<void> {
   } else {
     const linked = posix.join(options.into, ...entry.linked);
     assertInDirectory(load, linked);
-    await makeBeside(load, path, (temporary) => fs.promises.link(linked, temporary));
+    await beside((temporary) => fs.promises.link(linked, temporary));
     counts.links++;
   }
 }
@@ -179,23 +182,6 @@ interface Writable {
 async function writeAll(handle: Writable, bytes: Buffer, position: number): Promise<void> {
   for (let done = 0; done < bytes.length; )
     done += (await handle.write(bytes, done, bytes.length - done, position + done)).bytesWritten;
-}
-
-/** Makes something under a name of its own, and gives it its name in one step. */
-async function makeBeside(
-  { fs, options }: Load,
-  path: string,
-  make: (temporary: string) => Promise<void>,
-): Promise<void> {
-  const temporary = posix.join(posix.dirname(path), `.clusterfs-load-${randomBytes(8).toString('hex')}`);
-  try {
-    await make(temporary);
-    if (options.replace) await fs.promises.rename(temporary, path);
-    // Unlike rename, link refuses to replace.
-    else await fs.promises.link(temporary, path);
-  } finally {
-    await fs.promises.rm(temporary, { force: true });
-  }
 }
 
 async function setAttributes({ fs, options }: Load, path: string, entry: DumpEntry): Promise<void> {

@@ -34,8 +34,8 @@ export const outcomes = {
   'on advance': 'the view keeps the old bytes, and their pages, until `advance()`',
   same: 'nothing that the view shows changes',
   stays:
-    'nothing is done: pages that a client without userfaultfd maps stay in memory, and who asked is told that ' +
-    'none went',
+    'nothing is done: pages that a client without userfaultfd maps stay in memory, and who asked is told ' +
+    'that none went',
   recall:
     'the client is asked to close the view, and then the operation goes on; when it does not, EBUSY names ' +
     'session, pid and file, and nothing has changed, or the session is revoked (below)',

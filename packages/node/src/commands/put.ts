@@ -23,8 +23,9 @@ export function addPut(program: Command, host: Host): void {
     description:
       'A file appears in one step, whole: whoever reads has all of the old content or all of the new, ' +
       'and an ' +
-      'interrupted put leaves nothing. With --replace, open views of the file move to the new content; those ' +
-      'of a file of more than a quarter of the memory of a node with a store keep the old. Holes stay holes. ' +
+      'interrupted put leaves nothing. With --replace, open views of the file move to the new content; ' +
+      'those of a file of more than a quarter of the memory of a node with a store keep the old. ' +
+      'Holes stay holes. ' +
       'When PATH is a directory the file goes into it under its own name.',
     examples: [
       'clusterfs put model.bin /models/model.bin',

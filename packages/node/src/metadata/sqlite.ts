@@ -113,7 +113,7 @@ export function openSqliteStore(path: string, { besideData }: SqliteOptions): Me
   return storeOn(db, path, besideData ? new Ballast(`${path}.ballast`) : undefined);
 }
 
-/** The log has bytes of files, in the redo log: SQLite makes it with the permissions that the database has. */
+/** SQLite's log has bytes of files, those of the redo log, and gets the permissions of the database. */
 function makePrivate(path: string): void {
   try {
     closeSync(openSync(path, constants.O_RDWR | constants.O_CREAT, 0o600));

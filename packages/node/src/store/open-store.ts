@@ -133,8 +133,8 @@ export function beginWriteBack(
 }
 
 /**
- * How much of the files there is memory for: of a tmpfs that is smaller than what was promised, a sixteenth is
- * left for what comes in before something has gone.
+ * How much of the files there is memory for: of a tmpfs that is smaller than what was promised, a sixteenth
+ * is left for what comes in before something has gone.
  */
 function roomOf({ data }: Coordinator, memory: number): number {
   const { blocks } = fstatSync(data.fd);

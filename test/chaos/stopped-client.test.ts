@@ -111,6 +111,20 @@ test('a client that is stopped while its node dies keeps its pages until it is b
   await expectCleanEnd(fs, onlooker);
 }, 30_000);
 
+test('a client that is stopped keeps the pages that its file had before its node died', async () => {
+  const { node, fs, onlooker } = await start();
+  onlooker.process.kill('SIGSTOP');
+  await fs.promises.writeFile('/file', words(ownWord(5), MiB));
+  await node.kill();
+  await node.start();
+  await reuseFreedPages(fs);
+  expect((await fs.status()).quarantinedBytes).toBeGreaterThanOrEqual(MiB);
+  onlooker.process.kill('SIGCONT');
+  await expect.poll(async () => (await fs.status()).unresolvedSessions, { timeout: 5000 }).toEqual([]);
+  await expect.poll(async () => (await ask(onlooker)).first).toEqual([ownWord(5), ownWord(5)]);
+  await expectCleanEnd(fs, onlooker);
+}, 30_000);
+
 test('a client that was stopped when its node died may be killed: its pages are free then', async () => {
   const { node, fs, onlooker } = await start();
   onlooker.process.kill('SIGSTOP');

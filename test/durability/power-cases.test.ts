@@ -1,6 +1,6 @@
 /** Who goes, and what stays: kills, stops, other sockets, names, views, and files larger than one hold. */
 import { randomBytes } from 'node:crypto';
-import { mkdtempSync, rmSync, statSync } from 'node:fs';
+import { cpSync, mkdtempSync, rmSync, statSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type ClusterFs, runDirectory } from 'cluster-fs';
@@ -200,6 +200,34 @@ test('a view is as at its last sync, also where it stored the same again', async
   await restartWithoutPower(node);
   const again = await mountForTest(node);
   expect((await again.promises.readFile('/mapped')).equals(expected)).toBe(true);
+}, 30_000);
+
+test('nothing of what a killed node had in memory is in the files of a store that was put in its place', async () => {
+  const { node, store } = await start();
+  const backup = `${store}-backup`;
+  onTestFinished(() => rmSync(backup, { recursive: true, force: true }));
+  const before = await mountForTest(node);
+  await before.promises.writeFile('/kept', old);
+  await before.unmount();
+  await node.stop();
+  cpSync(store, backup, { recursive: true });
+  await node.start();
+  const fs = await mountForTest(node);
+  await fs.promises.writeFile('/secret', Buffer.alloc(16 * MiB, 'secret'));
+  await fs.unmount();
+  await node.kill();
+  rmSync(store, { recursive: true });
+  cpSync(backup, store, { recursive: true });
+  await node.start();
+  const again = await mountForTest(node);
+  expect(again.readdirSync('/')).toEqual(['kept']);
+  expect((await again.promises.readFile('/kept')).equals(old)).toBe(true);
+  await again.promises.truncate('/kept', 24 * MiB);
+  const view = await again.map('/kept', { mode: 'rw' });
+  expect(view.bytes.subarray(old.length).every((byte) => byte === 0)).toBe(true);
+  view.close();
+  expect(await again.check()).toEqual([]);
+  expect(node.errors).toEqual([]);
 }, 30_000);
 
 test('places that nobody names any more take no room on the disk', async () => {

@@ -202,7 +202,7 @@ test('a view is as at its last sync, also where it stored the same again', async
   expect((await again.promises.readFile('/mapped')).equals(expected)).toBe(true);
 }, 30_000);
 
-test('nothing of what a killed node had in memory is in the files of a store that was put in its place', async () => {
+test('a store that is put in the place of another has nothing of what its node had in memory', async () => {
   const { node, store } = await start();
   const backup = `${store}-backup`;
   onTestFinished(() => rmSync(backup, { recursive: true, force: true }));

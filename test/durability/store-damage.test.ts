@@ -27,6 +27,7 @@ const damages: readonly [string, string, string, (file: string) => void][] = [
   ['data is deleted', 'data', 'EIO', (file) => rmSync(file)],
   ['data is emptied', 'data', 'EIO', (file) => truncateSync(file)],
   ['data is something else', 'data', 'EINVAL', (file) => writeFileSync(file, content)],
+  ['a bit of the header of data is flipped', 'data', 'EIO', (file) => flip(file, 33)],
   ['metadata.db is garbage', 'metadata.db', 'EIO', (file) => writeFileSync(file, content)],
   ['metadata.db is garbage behind its header', 'metadata.db', 'EIO', (file) => spoil(file, 100)],
   ['metadata.db is garbage in its middle', 'metadata.db', 'EIO', (file) => spoil(file, 1024)],
@@ -232,6 +233,12 @@ function expectNoNode(store: string, { code, path }: Refusal): void {
 }
 
 /** Garbage from an offset on, over all that is there. */
+function flip(file: string, at: number): void {
+  const bytes = readFileSync(file);
+  bytes.writeUInt8(bytes.readUInt8(at) ^ 1, at);
+  writeFileSync(file, bytes);
+}
+
 function spoil(file: string, from: number): void {
   const bytes = readFileSync(file);
   randomBytes(bytes.length - from).copy(bytes, from);

@@ -55,6 +55,18 @@ const mapBoth = async ({ there, here }: Nodes) => {
   return { theirs: theirs.bytes, ours: ours.bytes };
 };
 
+/** Clients that store into `/file`. */
+async function startStorers(nodes: readonly [NodeProcess, NodeProcess]): Promise<readonly [Child, Child]> {
+  const storers = nodes.map(({ url }) => startChild('storer.mjs', [url, '/file']));
+  await Promise.all(storers.map((child) => child.hear('ready')));
+  return storers as [Child, Child];
+}
+
+function store(storer: Child, at: number, value: number): Promise<unknown> {
+  storer.send({ at, value });
+  return storer.hear('stored');
+}
+
 test('what a dead node had stored and not sent is lost, counted, and nothing else', { timeout }, async () => {
   const nodes = await start();
   const { theirs, ours } = await mapBoth(nodes);
@@ -117,6 +129,29 @@ test('a home that is killed and started again has its files, and the others go o
   expect([await nodes.there.check(), await nodes.here.check()]).toEqual([[], []]);
 });
 
+test('a client that is not back since its home was killed keeps what it may store into', {
+  timeout,
+}, async () => {
+  const peerPort = await freePort();
+  const home = await startNodeProcess({ peerPort });
+  const member = await startNodeProcess({ joinPort: peerPort });
+  const [fs, other] = [await mountForTest(home), await mountForTest(member)];
+  await fs.promises.writeFile('/file', Buffer.alloc(65_536));
+  const [there, here] = await startStorers([home, member]);
+  await store(there, 0, 1);
+  process.kill(there.pid, 'SIGSTOP');
+  const late = store(there, 2, 3);
+  await home.kill();
+  await home.start();
+  const stored = store(here, 1, 2);
+  // Answered after the leases are over that were given before.
+  await other.promises.mkdir('/after');
+  process.kill(there.pid, 'SIGCONT');
+  await Promise.all([late, stored]);
+  for (const { promises } of [fs, other])
+    expect([...(await promises.readFile('/file')).subarray(0, 3)]).toEqual([1, 2, 3]);
+});
+
 test('what a process stores in a block that has just come back is not lost with the home', {
   timeout,
 }, async () => {
@@ -130,15 +165,7 @@ test('what a process stores in a block that has just come back is not lost with 
   const member = await startNodeProcess({ joinPort: peerPort });
   const fs = await mountForTest(home);
   await fs.promises.writeFile('/file', Buffer.alloc(65_536));
-  const [there, here] = [home, member].map(({ url }) => startChild('storer.mjs', [url, '/file'])) as [
-    Child,
-    Child,
-  ];
-  const store = (child: Child, at: number, value: number): Promise<unknown> => {
-    child.send({ at, value });
-    return child.hear('stored');
-  };
-  await Promise.all([there, here].map((child) => child.hear('ready')));
+  const [there, here] = await startStorers([home, member]);
   await store(there, 0, 1);
   await store(here, 1, 2);
   writeFileSync(marker, '');

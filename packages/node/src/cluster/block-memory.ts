@@ -5,7 +5,7 @@
  * INVARIANT: when a block is gone, its pages are absent, and every view of it is registered: who touches it
  * waits. When it may only be read, every view that could store into it is protected there.
  * INVARIANT: nothing is begun under a write in place of a client, nor while a view owes an answer to a remap:
- * what it is about to map is not registered.
+ * what it is about to map is not registered; nor before all clients of a node that was killed are back or dead.
  */
 import { readSync, writeSync } from 'node:fs';
 import { FsError, native } from '@cluster-fs/transport';
@@ -76,7 +76,7 @@ export class BlockMemory implements Memory<Buffer> {
       return;
     }
     const leftMs = deadlineMs - performance.now();
-    if (leftMs <= 0 && late !== undefined && late !== 'write') {
+    if (leftMs <= 0 && typeof late === 'object') {
       const { path } = late;
       revokeSession(this.#c, late.session, `another node waits for ${path}, and the client does not answer`);
     }
@@ -94,8 +94,10 @@ export class BlockMemory implements Memory<Buffer> {
     }
   }
 
-  /** What is in the way: a write in place, or a view that owes an answer. */
-  #obstacle(block: number): View | 'write' | undefined {
+  /** What is in the way: a write in place, a view that owes an answer, or one that nobody knows yet. */
+  #obstacle(block: number): View | 'write' | 'unresolved' | undefined {
+    // A client of before a crash may store through a view that it has not presented yet: nobody could arm it.
+    if (this.#c.unresolved.size > 0) return 'unresolved';
     const ino = inoOf(block);
     const range = rangeOf(block);
     const begin = range.from * pageSize;

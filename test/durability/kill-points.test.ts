@@ -1,13 +1,12 @@
 /**
- * The node dies behind each call that changes its store, one after the other, while its clients live on: what
- * was asked for has come true or not, all that was answered before is there, and it can all be synced,
- * removed, and lose its power.
+ * The node dies behind each call that changes its store or its segment, one after the other, while its clients
+ * live on: what was asked for has come true or not, all that was answered before is there, and it can all be
+ * synced, removed, and lose its power.
  */
 import { createHash } from 'node:crypto';
 import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { type ClusterFs, runDirectory } from 'cluster-fs';
+import type { ClusterFs } from 'cluster-fs';
 import { expect, onTestFinished, test } from 'vitest';
 import { mountForTest, type NodeProcess, startNodeProcess } from '../chaos/node-process.ts';
 import { FsModel } from './durable-model.ts';
@@ -74,6 +73,21 @@ const changes: Readonly<Record<string, Change>> = {
     run: (fs, at) => fs.promises.truncate(`${at}/stored`, page + 3),
     model: (m, at) => m.truncate(`${at}/stored`, page + 3),
   },
+  punch: {
+    // Whole pages: parts of pages are zeroed in place, as by a write, and may be there in part.
+    run: (fs, at) => fs.promises.punchHole(`${at}/stored`, 2 * page, 5 * page),
+    model: (m, at) => m.write(`${at}/stored`, 2 * page, Buffer.alloc(5 * page)),
+  },
+  zero: {
+    run: (fs, at) => fs.promises.zeroRange(`${at}/stored`, page, 3 * page),
+    model: (m, at) => m.write(`${at}/stored`, page, Buffer.alloc(3 * page)),
+  },
+  grow: {
+    run: (fs, at) => fs.promises.truncate(`${at}/dirty`, 5 * page + 3),
+    model: (m, at) => m.truncate(`${at}/dirty`, 5 * page + 3),
+  },
+  move: { run: (fs, at) => fs.move(`${at}/stored`), model: () => undefined },
+  evict: { run: (fs, at) => fs.evict(`${at}/stored`), model: () => undefined },
   'rename over': {
     run: (fs, at) => fs.promises.rename(`${at}/dirty`, `${at}/stored`),
     model: (m, at) => m.rename(`${at}/dirty`, `${at}/stored`),
@@ -118,6 +132,12 @@ test.each(Object.keys(changes))('%s, and the node dies behind a call', { timeout
     expect(node.errors, where).toEqual([]);
   }
   expect(deaths).toBeGreaterThan(0);
+  const changed = new Set(recorder.calls().map(({ path }) => path));
+  for (const file of ['store/metadata.db-wal', 'store/data', 'run/data'])
+    expect(
+      [...changed].some((path) => path.endsWith(file)),
+      file,
+    ).toBe(true);
   await fs.unmount();
   await cutPower(node);
   await node.start();
@@ -186,13 +206,15 @@ async function removeAndSync(fs: ClusterFs, path: string): Promise<void> {
 }
 
 async function start() {
-  const store = mkdtempSync(join(tmpdir(), 'clusterfs-store-'));
-  const recorder = startRecorder(store);
+  // Both the store and the segment: the node dies behind calls that change either.
+  const home = mkdtempSync('/dev/shm/clusterfs-kill-');
+  const recorder = startRecorder(home);
   onTestFinished(() => {
     recorder.close();
-    rmSync(store, { recursive: true, force: true });
+    rmSync(home, { recursive: true, force: true });
   });
   const { env } = recorder;
-  const options = { store, env, memory: 32 * MiB, writeBackMs: never, runDirectory: runDirectory(store) };
+  const [store, runDirectory] = [join(home, 'store'), join(home, 'run')];
+  const options = { store, env, memory: 32 * MiB, writeBackMs: never, runDirectory };
   return { node: await startNodeProcess(options), recorder };
 }

@@ -1,7 +1,7 @@
 /**
- * The node dies behind each call that changes its store or its segment, one after the other, while its clients
- * live on: what was asked for has come true or not, all that was answered before is there, and it can all be
- * synced, removed, and lose its power.
+ * The node dies behind each call that changes its store or its segment, one after the other, while its
+ * clients live on: what was asked for has come true or not, all that was answered before is there, and it can
+ * all be synced, removed, and lose its power.
  */
 import { createHash } from 'node:crypto';
 import { mkdtempSync, rmSync } from 'node:fs';

@@ -164,14 +164,6 @@ export const brokenMemoryRules: readonly BrokenRule[] = [
     named: 'evict',
   },
   {
-    rule: 'pages are punched before they are absent',
-    module: 'store/evictor.js',
-    from: 'this.#pager.setAbsent(pages);',
-    to: 'this.#c.data.punch(pages);\n        this.#pager.setAbsent(pages);',
-    noticedBy: 'durability/eviction.test.ts',
-    named: 'reads go on',
-  },
-  {
     rule: 'a reader is not told that pages went while it read',
     module: 'store/evictor.js',
     from: 'countEviction(this.#published);',

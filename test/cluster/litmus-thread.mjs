@@ -1,20 +1,22 @@
 /**
  * One thread of a litmus test, as a process:
- *   node litmus-thread.mjs URL REFEREE ROLE THREAD THREADS ROUNDS PLACE LAG
+ *   node litmus-thread.mjs URL REFEREE ROLE THREAD THREADS ROUNDS PLACE LAGS
  *
- * Each round has words x and y of its own. All threads begin it at nearly the same time: each tells at the
- * referee, a node that all of them mount and that is no part of the test, how far it is. What a thread read
- * in each round is told at the end. LAG: how many milliseconds it lets the others go ahead.
+ * Each round has words x and y of its own. All threads begin it at nearly the same time: before every few
+ * rounds each tells at the referee, a node that all of them mount and that is no part of the test, how far it
+ * is, and waits for the others. What a thread read in each round is told at the end.
+ *
+ * LAGS: how many milliseconds each thread lets the others go ahead in a round, with commas between.
  */
 import { mount } from 'cluster-fs';
 import { isOrphan, leave } from '../chaos/parent.mjs';
 import { randomOf } from '../random.mjs';
 import { wordsOf } from './litmus-words.mjs';
 
-const [url, referee, role, thread, threads, rounds, place, lag] = process.argv.slice(2);
+const [url, referee, role, thread, threads, rounds, place, lags = ''] = process.argv.slice(2);
 const count = Number(rounds);
 const me = Number(thread);
-const lagMs = Number(lag);
+const lagMs = Number(lags.split(',')[me] ?? 0);
 const random = randomOf(me + 1);
 const [fs, meeting] = [await mount(url), await mount(referee)];
 
@@ -33,10 +35,10 @@ const wordOf = wordsOf(count, place === 'apart' ? 'apart' : 'in one block');
 const nowhere = new Int32Array(new SharedArrayBuffer(4));
 const sleep = (/** @type {number} */ ms) => Atomics.wait(nowhere, 0, 0, ms);
 
-/** Every other time, so that threads meet at all distances. */
+/** Now and then, so that threads meet at all distances. */
 const longestPauseMs = 0.3;
 function pause() {
-  if (random.happens(0.5)) sleep(random.fraction() * longestPauseMs);
+  if (random.happens(0.25)) sleep(random.fraction() * longestPauseMs);
 }
 
 /** @param {number} i */
@@ -75,6 +77,7 @@ const accesses = roles[role ?? ''];
 if (accesses === undefined) throw new Error(`no role ${role}`);
 
 const pollMs = 0.02;
+const roundsAtOnce = lags === '' ? 4 : 1;
 /** A processor's line apart. */
 const wordsApart = 16;
 
@@ -90,7 +93,8 @@ process.once('message', () => {
   const read = [];
   for (let i = 0; i < count; i++) {
     Atomics.store(begun, me * wordsApart, i + 1);
-    while (!othersHaveBegun(i + 1)) {
+    const mayBegin = i - (i % roundsAtOnce) + 1;
+    while (!othersHaveBegun(mayBegin)) {
       if (isOrphan()) return;
       sleep(pollMs);
     }

@@ -24,7 +24,7 @@ import {
 } from './litmus-tests.ts';
 import { bytesFor } from './litmus-words.mjs';
 
-const rounds = Number(process.env.CLUSTERFS_LITMUS_ROUNDS ?? 400);
+const rounds = Number(process.env.CLUSTERFS_LITMUS_ROUNDS ?? 200);
 const timeout = 60_000 + rounds * 20;
 /** Of an attempt to make what is broken show. */
 const brokenRounds = 300;
@@ -148,7 +148,7 @@ async function run({ threads, lagsMs = [] }: Litmus, { nodes, place, rounds }: R
       threads.length,
       rounds,
       place,
-      lagsMs[i] ?? 0,
+      lagsMs.join(),
     ]),
   );
   await Promise.all(children.map((child) => child.hear('ready')));

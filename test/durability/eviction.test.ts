@@ -79,7 +79,8 @@ test(
     expect((await storeOf(fs)).evictedBytes).toBeGreaterThan(4 * memory);
     // A fault that finds nothing to evict goes beyond the limit by what it brings in.
     expect(most).toBeLessThanOrEqual(memory + 2 * MiB);
-    expect(mostOfNode).toBeLessThanOrEqual(160 * MiB);
+    // It grows for half a minute, with what V8 has not collected yet, and then no more.
+    expect(mostOfNode).toBeLessThanOrEqual(256 * MiB);
     expect(await fs.check()).toEqual([]);
     expect(node.errors).toEqual([]);
   },

@@ -5,7 +5,8 @@
  * INVARIANT: when a block is gone, its pages are absent, and every view of it is registered: who touches it
  * waits. When it may only be read, every view that could store into it is protected there.
  * INVARIANT: nothing is begun under a write in place of a client, nor while a view owes an answer to a remap:
- * what it is about to map is not registered; nor before all clients of a node that was killed are back or dead.
+ * what it is about to map is not registered; nor before all clients of a node that was killed are back or
+ * dead.
  */
 import { readSync, writeSync } from 'node:fs';
 import { FsError, native } from '@cluster-fs/transport';

@@ -27,12 +27,16 @@ export interface NodeOptions {
   readonly env?: Readonly<Record<string, string>>;
   readonly onConflict?: 'wait' | 'deny' | 'revoke';
   readonly recallDeadlineMs?: number;
-  /** Where other nodes join it. */
+  /** Bytes of the segment, with a store or in a cluster. */
+  readonly capacity?: number;
+  /** Where other nodes join it; a node that joins itself keeps files then. */
   readonly peerPort?: number;
   /** Where the node is whose files it shall have. */
   readonly joinPort?: number;
   /** Of either port; default: loopback. */
   readonly peerHost?: string;
+  /** Where a node that joins listens itself; default: `peerHost`. */
+  readonly ownHost?: string;
   /** What nodes prove themselves with to each other; without, loopback alone will do. */
   readonly token?: string;
   /** What it is called in the cluster. */

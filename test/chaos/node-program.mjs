@@ -7,6 +7,7 @@ const {
   peerPort,
   joinPort,
   peerHost: host = '127.0.0.1',
+  ownHost = host,
   token,
   name,
   ...options
@@ -21,10 +22,14 @@ async function start() {
     onNotice: (/** @type {string} */ text) => tell('notice', text),
   };
   if (peerPort === undefined && joinPort === undefined) return startNode(common);
-  const cluster = { security, name: name ?? (joinPort === undefined ? 'home' : 'member') };
-  if (joinPort !== undefined) return joinNode({ ...common, cluster, join: { host, port: joinPort } });
-  const node = startNode({ ...common, cluster });
-  await node.listen({ host, port: peerPort });
+  const isMember = joinPort !== undefined;
+  const cluster = { security, name: name ?? (isMember ? 'member' : 'home') };
+  const keeps = peerPort !== undefined;
+  const join = { host, port: joinPort };
+  const node = isMember
+    ? await joinNode({ ...common, cluster, keeps, join })
+    : startNode({ ...common, cluster });
+  if (peerPort !== undefined) await node.listen({ host: ownHost, port: peerPort });
   return node;
 }
 

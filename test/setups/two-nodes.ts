@@ -49,7 +49,8 @@ async function join(
   options: { readonly memory?: string; readonly execArgv?: readonly string[] },
 ): Promise<NodeProcess> {
   try {
-    return await startNode({ ...options, options: ['--join', home.peerUrl ?? '', '--name', name] });
+    const cluster = ['--join', home.peerUrl ?? '', '--listen', 'tcp://127.0.0.1:0', '--name', name];
+    return await startNode({ ...options, options: cluster });
   } catch (error) {
     await home.stop();
     throw error;

@@ -100,6 +100,42 @@ export class ClusterFs extends EventEmitter<ClusterFsEvents> {
   }
 
   /**
+   * Moves a file to another node of the cluster, by its name, while it is in use: from then on that node
+   * keeps its bytes. Views everywhere stay valid, no store is lost; for `pausedMs` nobody could store into it.
+   * Interrupted, the file stays where it was. ENOENT when no node of that name keeps files, ENOSPC when it
+   * has no room, EBUSY when a client has the file pinned or follows it by hand, ENOTSUP on a node alone.
+   */
+  migrate(path: string, to: string, { onProgress, signal }: LongOptions = {}): Promise<Reply<'migrate'>> {
+    return this.#session.request(
+      'migrate',
+      { path, to, progress: onProgress !== undefined },
+      longRequest(onProgress, signal),
+    );
+  }
+
+  /** Moves all files of a node to others that have room for them; which of them stayed, and why. */
+  drain(node: string, { onProgress, signal }: LongOptions = {}): Promise<Reply<'drain'>> {
+    return this.#session.request(
+      'drain',
+      { node, progress: onProgress !== undefined },
+      longRequest(onProgress, signal),
+    );
+  }
+
+  /** Moves files to the nodes that use them, and from full nodes to empty ones; `dryRun`: says which. */
+  rebalance({
+    dryRun = false,
+    onProgress,
+    signal,
+  }: LongOptions & { dryRun?: boolean } = {}): Promise<Reply<'rebalance'>> {
+    return this.#session.request(
+      'rebalance',
+      { dryRun, progress: onProgress !== undefined },
+      longRequest(onProgress, signal),
+    );
+  }
+
+  /**
    * Packs the segment while it is in use: every file one extent, free space one run, as far as space allows.
    */
   defrag({ onProgress, signal }: LongOptions = {}): Promise<Reply<'defrag'>> {

@@ -6,16 +6,23 @@
  */
 import { once } from 'node:events';
 import { closeSync, mkdirSync, openSync, rmSync, statSync, unlinkSync } from 'node:fs';
-import { hostname } from 'node:os';
 import { assert, FsError, native, Spinner } from '@cluster-fs/transport';
 import { connectPeer, type PeerAddress } from '@cluster-fs/transport/peer';
 import { runDirectory } from 'cluster-fs';
 import { pageSize } from 'cluster-fs/segment';
 import { Admission, type AllowLists } from './admission.ts';
-import { type ClusterOptions, enterCluster, forgetFiles, newcomer, restoreLent } from './cluster/enter.ts';
+import {
+  type ClusterOptions,
+  enterCluster,
+  forgetFiles,
+  type Joining,
+  newcomer,
+  restoreLent,
+} from './cluster/enter.ts';
 import type { ClusterHome } from './cluster/home.ts';
 import type { Connect } from './cluster/line.ts';
 import type { Member } from './cluster/member.ts';
+import { emptyOut, reportOf } from './cluster/membership.ts';
 import { Coordinator, type CoordinatorOptions } from './coordinator/coordinator.ts';
 import { EventHub } from './coordinator/event-hub.ts';
 import { LayoutGate } from './coordinator/gate.ts';
@@ -71,6 +78,8 @@ export interface NodeOptions extends AllowLists {
 export interface JoinOptions extends Omit<NodeOptions, 'cluster' | 'store' | 'writeBackMs' | 'inodeCount'> {
   readonly cluster: ClusterOptions;
   readonly join: PeerAddress;
+  /** Whether it may keep files, and not only copies: others must reach it, see `listen`. Default false. */
+  readonly keeps?: boolean;
   /** Ends the attempt; the node that came of it stays. */
   readonly signal?: AbortSignal;
 }
@@ -135,16 +144,20 @@ export function startNode(options: NodeOptions): ClusterNode {
  * ETIMEDOUT, EPROTONOSUPPORT, EHOSTUNREACH; the reason of `signal`
  */
 export async function joinNode({ signal: giveUp, ...options }: JoinOptions): Promise<ClusterNode> {
-  const { name = hostname(), security } = options.cluster;
-  const identity = newcomer(name, security);
-  const connect: Connect = (signal) => connectPeer({ ...options.join, security, identity, signal });
+  const { cluster, join, keeps = false } = options;
+  const { security } = cluster;
+  const directory = runDirectoryOf(options);
+  const newIdentity = newcomer(cluster, keeps ? directory : undefined);
   const ending = giveUp === undefined ? {} : { signal: giveUp };
-  const link = await connectPeer({ ...options.join, security, identity, ...ending });
+  const link = await connectPeer({ ...join, security, identity: newIdentity, ...ending });
+  // The cluster is the coordinator's from here on.
+  const identity = { ...newIdentity, clusterId: link.peer.clusterId };
+  const connect: Connect = (signal) => connectPeer({ ...join, security, identity, signal });
   try {
     const { reply } = await unlessAborted(link.request('describe', {}), giveUp);
     const capacity = Math.max(options.capacity ?? 0, reply.dataBytes * capacityPerHome, options.memory);
     const sizes = { capacity: Math.min(maxMemory, capacity), inodeCount: reply.inodeCount };
-    const { serve, abandon, node } = prepare({ ...options, ...sizes }, { connect });
+    const { serve, abandon, node } = prepare({ ...options, ...sizes }, { connect, identity, keeps });
     try {
       node.member?.start(link);
       await unlessAborted(Promise.resolve(node.member?.ready), giveUp);
@@ -183,7 +196,7 @@ interface Prepared {
 }
 
 function prepare(options: NodeOptions, joining?: Joining): Prepared {
-  assertSizes(options, joining);
+  assertSizes(options);
   const limits = limitsWith(options.limits);
   const admission = new Admission(options, options.onNotice ?? (() => undefined));
   const cleanup: (() => void)[] = [];
@@ -200,13 +213,14 @@ function prepare(options: NodeOptions, joining?: Joining): Prepared {
     const stop = async (): Promise<void> => {
       await leave();
       // Before the lock goes, so that a node that starts just then does not find half of it.
-      cleanup.splice(1, 0, removeFiles);
+      if (node.member?.keepsSome !== true) cleanup.splice(1, 0, removeFiles);
       cleanUp();
       await Promise.resolve();
     };
     const listen = async (address: PeerAddress): Promise<string> => {
-      assert(node.home !== undefined, 'a node of a cluster');
+      assert(node.home !== undefined, 'a node of a cluster that others may come to');
       const url = await node.home.listen(address);
+      await node.member?.keep(url);
       node.facts.listening.push(url);
       return url;
     };
@@ -217,7 +231,7 @@ function prepare(options: NodeOptions, joining?: Joining): Prepared {
   }
 }
 
-function assertSizes(options: NodeOptions, joining: Joining | undefined): void {
+function assertSizes(options: NodeOptions): void {
   const { memory, inodeCount = defaultInodes, socketPath, capacity = memory } = options;
   const refuse = (why: string): never => {
     throw new FsError('EINVAL', 'serve', { path: socketPath, why });
@@ -228,8 +242,8 @@ function assertSizes(options: NodeOptions, joining: Joining | undefined): void {
   if (!Number.isSafeInteger(capacity) || capacity < memory || capacity > maxMemory) {
     refuse(`the capacity is ${capacity} bytes, give ${memory} to ${maxMemory}`);
   }
-  if (capacity > memory && options.store === undefined && joining === undefined)
-    refuse('a capacity beyond memory needs a store');
+  if (capacity > memory && (options.store ?? options.cluster) === undefined)
+    refuse('a capacity beyond memory needs a store, or other nodes');
   if (!Number.isSafeInteger(inodeCount) || inodeCount < minInodes || inodeCount > maxInodes) {
     refuse(`${inodeCount} inodes, give ${minInodes} to ${maxInodes}`);
   }
@@ -240,10 +254,6 @@ function assertSizes(options: NodeOptions, joining: Joining | undefined): void {
     refuse(`the recall deadline is ${recallDeadlineMs} ms`);
 }
 
-interface Joining {
-  readonly connect: Connect;
-}
-
 interface Parts {
   readonly joining: Joining | undefined;
   readonly limits: Limits;
@@ -251,17 +261,20 @@ interface Parts {
   readonly cleanup: (() => void)[];
 }
 
+const runDirectoryOf = (options: NodeOptions): string =>
+  options.runDirectory ?? runDirectory(storePath(options) ?? options.socketPath);
+
 /** Metadata, segment and `data`, as a node of before has left them, or new. */
 function openFiles(options: NodeOptions, { cleanup, joining }: Pick<Parts, 'cleanup' | 'joining'>) {
   const { socketPath, onNotice = () => undefined } = options;
-  const directory = options.runDirectory ?? runDirectory(storePath(options) ?? socketPath);
+  const directory = runDirectoryOf(options);
   const removeFiles = (): void => rmSync(directory, { recursive: true, force: true });
   const { lock, isNew } = lockDirectory(directory, socketPath);
   cleanup.push(() => closeSync(lock));
   // What a killed node left is kept when this one cannot start; what we made is not.
   if (isNew) cleanup.push(removeFiles);
   // A cache of a node of before, whose leases may be over.
-  if (joining !== undefined) forgetFiles(directory);
+  if (joining?.keeps === false) forgetFiles(directory);
   const opened = openMetadata(options, directory, cleanup);
   const recovered = recoverFrom(opened.store, options, cleanup);
   const { dataSize } = recovered.writer.segment;
@@ -270,7 +283,7 @@ function openFiles(options: NodeOptions, { cleanup, joining }: Pick<Parts, 'clea
   const data = new DataFile(`${directory}/data`, dataSize);
   cleanup.push(() => data.close());
   warnIfSmall(data, Math.min(dataSize, options.memory), { onNotice, isStored: options.store !== undefined });
-  if (options.cluster !== undefined && joining === undefined) restoreLent(data);
+  if (options.cluster !== undefined && joining?.keeps !== false) restoreLent(data);
   const writeBack = openWriteBack(options, opened, recovered);
   if (writeBack !== undefined) cleanup.push(() => writeBack.abandon());
   return { opened, recovered, data, writeBack, removeFiles };
@@ -304,13 +317,13 @@ function assemble(options: NodeOptions, { limits, admission, cleanup, joining }:
     listening: [socketPath, ...alsoListen].map((path) => `unix:${path}`),
     persistent: writeBack !== undefined,
     admission,
-    cluster: () => home?.report ?? member?.report ?? null,
+    cluster: () => reportOf(home, member),
   };
   const wentOn = opened.isSame && !recovered.isNew;
   const { home, member } = enterCluster(coordinator, {
     cluster: options.cluster,
     memory: options.memory,
-    connect: joining?.connect,
+    joining,
     facts,
     spinner,
     wentOn,
@@ -334,6 +347,7 @@ function assemble(options: NodeOptions, { limits, admission, cleanup, joining }:
   const leave = async (): Promise<void> => {
     if (writeBack === undefined && options.cluster === undefined) return;
     for (const server of servers) server.close(nodeStopped());
+    if (member?.keepsSome === true) await emptyOut(member, data.directory, onNotice);
     await writeBack?.close();
     await home?.close();
     await member?.leave();

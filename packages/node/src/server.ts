@@ -45,6 +45,16 @@ export interface ServerOptions {
 
 /** Accepted in one turn of the event loop, so that a storm of connections lets others work. */
 const acceptedAtOnce = 64;
+/** Those that may take long, and can be cancelled. */
+const longNames: ReadonlySet<RequestName> = new Set([
+  'put',
+  'move',
+  'migrate',
+  'drain',
+  'rebalance',
+  'defrag',
+]);
+
 /** When not even a spare descriptor helps, how long newcomers wait. */
 const acceptAgainMs = 100;
 
@@ -330,12 +340,12 @@ export class Server {
 
   /** Progress and cancellation; a signal is made when there is something to wait for. */
   #longOptions(client: Client, { name, fields }: AnyRequest, id: number): MoveOptions {
-    if (name !== 'put' && name !== 'move' && name !== 'defrag') return {};
+    if (!longNames.has(name)) return {};
     const { connection, long } = client;
     const onProgress = (done: number, total: number): void => {
       connection.event('progress', { request: id, done, total, what: name });
     };
-    const wantsProgress = name !== 'put' && fields.progress;
+    const wantsProgress = 'progress' in fields && fields.progress;
     return {
       get signal() {
         const controller = long.get(id) ?? new AbortController();

@@ -22,4 +22,16 @@ export { assert, codeOfErrno, type ErrorCode, FsError, unreachable } from './err
 export { limits as frameLimits } from './frame.ts';
 export * from './messages.ts';
 export * as native from './native.ts';
+export {
+  type Extent,
+  extent,
+  type Guess,
+  type Hole,
+  hole,
+  type MoveFailure,
+  maxPathLength,
+  type PlannedMove,
+  type Run,
+  run,
+} from './records.ts';
 export { Spinner } from './spinner.ts';

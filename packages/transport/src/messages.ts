@@ -24,34 +24,9 @@ import {
   u32,
   u53,
 } from './codec.ts';
+import { extents, guess, holes, maxMoves, moveFailure, path, plannedMove, runs } from './records.ts';
 
 export const protocolVersion = 1;
-
-/** Longest path a peer may send (PATH_MAX), and with it the longest symlink target. */
-export const maxPathLength = 4096;
-/** Pieces in one message; a file with more extents is sent in several. */
-const maxRuns = 65_536;
-
-const path = text(maxPathLength);
-
-/** A run of pages of the segment: where it starts and how many pages it has. */
-export const run = { page: u32, count: u32 };
-export type Run = RecordOf<typeof run>;
-const runs = list(record('run', run), maxRuns);
-
-/** Where `count` pages of a file, from `filePage` on, lie in the segment. */
-export const extent = { filePage: u32, page: u32, count: u32 };
-export type Extent = RecordOf<typeof extent>;
-const extents = list(record('extent', extent), maxRuns);
-
-/** What a client has mapped before it had a lease: which inode, in which layout, where. */
-const guess = { ino: u32, generation: u32, layoutVersion: u53, address: u53, length: u53 };
-export type Guess = RecordOf<typeof guess>;
-
-/** `count` pages of a file, from `filePage` on, that have no page of the segment. */
-export const hole = { filePage: u32, count: u32 };
-export type Hole = RecordOf<typeof hole>;
-const holes = list(record('hole', hole), maxRuns);
 
 type Shape = Readonly<Record<string, Codec<unknown>>>;
 interface Entry {
@@ -306,6 +281,30 @@ export const requests = {
       elapsedMs: f64,
       copyMs: f64,
       swapMs: f64,
+    },
+  },
+  migrate: {
+    id: 90,
+    connection: 'request',
+    doc: 'Moves a file to another node of the cluster, by its name, under every view, reader and writer.',
+    fields: { path, to: text(256), progress: bool },
+    reply: { bytes: u53, elapsedMs: f64, pausedMs: f64 },
+  },
+  drain: {
+    id: 91,
+    connection: 'request',
+    doc: 'Moves all files that a node keeps to others, which have room for them.',
+    fields: { node: text(256), progress: bool },
+    reply: { files: u53, bytes: u53, failed: list(record('failure', moveFailure), maxMoves) },
+  },
+  rebalance: {
+    id: 92,
+    connection: 'request',
+    doc: 'Moves files to where they are used, and from full nodes to empty ones; or says what it would move.',
+    fields: { dryRun: bool, progress: bool },
+    reply: {
+      moves: list(record('move', plannedMove), maxMoves),
+      failed: list(record('failure', moveFailure), maxMoves),
     },
   },
   defrag: {

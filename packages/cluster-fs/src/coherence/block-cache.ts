@@ -98,6 +98,17 @@ export class BlockCache<B> {
     for (const block of waiting) this.#memory.wake(block);
   }
 
+  /** The block is here, to be read, without having been asked for: its home has changed. */
+  adopt(block: BlockId): void {
+    this.#states.set(block, 'S');
+  }
+
+  /** The block is no longer this home's: whatever was asked for is not answered, and nothing is said. */
+  abandon(block: BlockId): void {
+    this.#states.delete(block);
+    if (this.#waiting.delete(block)) this.#memory.wake(block);
+  }
+
   receive({ block, name, bytes }: DirectoryMessage<B>): void {
     this.step(block, name, bytes);
   }

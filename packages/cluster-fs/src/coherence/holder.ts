@@ -112,6 +112,16 @@ export class Holder<B> {
     if (this.isIn) this.#cache.step(block, 'flush');
   }
 
+  /** A copy to read that is here already, and known to the home, which it is from now on. */
+  adopt(block: BlockId): void {
+    this.#cache.adopt(block);
+  }
+
+  /** The block has another home: what is here of it is not this one's any more. */
+  abandon(block: BlockId): void {
+    this.#cache.abandon(block);
+  }
+
   /** What `drop` or `protect` began is done. */
   done(block: BlockId, bytes: B): void {
     // First, and then the clock: if that begins to fence the block, something else is begun for it.

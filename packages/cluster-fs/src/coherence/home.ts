@@ -55,8 +55,10 @@ export interface HomeWorld<B> {
   ended(session: CacheId): void;
   /** From here on, until it is in `entries` no more, the block is not for the home's processes alone. */
   entered?(block: BlockId): void;
-  /** Whether nobody but the home gets the block for now; until `release`. */
-  isHeld?(block: BlockId): boolean;
+  /** Whether that cache does not get the block for now; until `release`. */
+  isHeld?(block: BlockId, from: CacheId): boolean;
+  /** Whether the block has another home by now: what is still said of it here does not count. */
+  hasLeft?(block: BlockId): boolean;
 }
 
 export interface HomeOptions {
@@ -153,6 +155,21 @@ export class Home<B> {
   clear(block: BlockId): void {
     this.#take({ block, event: 'clear', from: ownCache, bytes: undefined });
     this.#work();
+  }
+
+  /** This node is the block's home from here on: its processes have a copy to read, and so has `sharer`. */
+  adopt(block: BlockId, sharer: CacheId): void {
+    if (!this.#entries.has(block)) this.#world.entered?.(block);
+    const sharers = new Set([ownCache, sharer]);
+    this.#entries.set(block, { ...ownedBy(ownCache), state: 'idle', owner: undefined, sharers });
+    this.#own.adopt(block);
+  }
+
+  /** The block has another home. Requires: `hasLeft` says so. */
+  abandon(block: BlockId): void {
+    this.#entries.delete(block);
+    this.#parked = this.#parked.filter((parked) => parked.block !== block);
+    this.#own.abandon(block);
   }
 
   /** Some blocks are held no more: who asked for them is served. */
@@ -276,7 +293,8 @@ export class Home<B> {
 
   #step({ block, event, from, bytes }: Arrived<B>): void {
     if (from !== ownCache && event !== 'lost' && !this.#sessions.has(from)) return;
-    if (from !== ownCache && asks.has(event) && this.#world.isHeld?.(block) === true) {
+    if (this.#world.hasLeft?.(block) === true) return;
+    if (asks.has(event) && this.#world.isHeld?.(block, from) === true) {
       this.#parked.push({ block, event, from, bytes });
       return;
     }

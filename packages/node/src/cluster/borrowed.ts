@@ -16,44 +16,32 @@ import {
 import { InodeCopy, isAbsent, pageSize, readInode } from 'cluster-fs/segment';
 import { pagesFor } from '../coordinator/content.ts';
 import type { Coordinator } from '../coordinator/coordinator.ts';
-import type { Access, Blocks, FileId } from '../coordinator/elsewhere.ts';
+import { type Access, type FileBlocks, type FileId, moved } from '../coordinator/elsewhere.ts';
 import { changeExtents, showGrown } from '../coordinator/remap.ts';
-import { clip, merge } from '../coordinator/runs.ts';
+import { clip, merge, pageCountOf } from '../coordinator/runs.ts';
 import type { Session, View } from '../coordinator/session.ts';
 import type { Range } from '../store/stored.ts';
 import { BlockMemory } from './block-memory.ts';
 import { blockOf, blocksIn, indexOf, inoOf, rangeOf } from './blocks.ts';
 import type { CacheBudget } from './cache-budget.ts';
+import type { Relaid } from './foreign-content.ts';
+import { HeldTags } from './held-tags.ts';
 import type { Line } from './line.ts';
-import type { Relaid } from './replica.ts';
+import { ReadAhead } from './read-ahead.ts';
+import { Resident } from './resident.ts';
 
-/** A sequential reader is ahead of its touches by up to this many blocks. */
-const maxAheadBlocks = 64;
 const tickMs = 50;
 /** How long a request waits for a block. Who touches one waits on. */
 const requestMs = 30_000;
 const giveUpPollMs = 5;
+/** Blocks under way of a file that this node is to keep. */
+const fetchersOfTaken = 64;
 /** How often files that nobody uses any more are looked for. */
 const sweepMs = 1000;
+/** The same while there are files without a name: their home may want the space. */
+const orphanSweepMs = 100;
 
 const readable: ReadonlySet<CacheState> = new Set(['S', 'SE', 'E']);
-
-/** The rights to a file. */
-interface FileTags {
-  readonly generation: number;
-  r: Promise<Uint8Array> | undefined;
-  rw: Promise<Uint8Array> | undefined;
-  /** The strongest that has come. */
-  stag: Uint8Array | undefined;
-  /** How many are asked for: they are wanted. */
-  asking: number;
-}
-
-/** Where the last touches of a file went. */
-interface Stream {
-  next: number;
-  ahead: number;
-}
 
 interface BorrowedOptions {
   readonly budget: CacheBudget;
@@ -61,43 +49,43 @@ interface BorrowedOptions {
   readonly spinner: Spinner;
   /** What requests fail with while the home is away for longer than a lease. */
   readonly unreachable: () => FsError;
+  /** Whether that node is the home of the file still. */
+  readonly isHome: (ino: number) => boolean;
 }
 
-export class Borrowed implements Blocks {
-  readonly opening = undefined;
+export class Borrowed implements FileBlocks {
   readonly #c: Coordinator;
   readonly #line: Line;
   readonly #spinner: Spinner;
   readonly #memory: BlockMemory;
   readonly #holder: Holder<Buffer>;
-  readonly #tags = new Map<number, FileTags>();
-  readonly #inoByTag = new Map<string, number>();
-  /** STags that are being given back. */
-  readonly #closing = new Set<string>();
-  readonly #streams = new Map<number, Stream>();
-  /** Blocks that are here, the oldest first, and their pages. */
-  readonly #resident = new Map<number, number>();
+  readonly #tags: HeldTags;
+  readonly #readAhead = new ReadAhead();
+  readonly #resident: Resident;
   readonly #timers: NodeJS.Timeout[];
-  readonly #budget: CacheBudget;
   readonly #unreachable: () => FsError;
+  readonly #isHome: (ino: number) => boolean;
+  /** Files that this node is about to keep: nothing of them goes. */
+  readonly #taken = new Set<number>();
   /** Until requests fail, while there is no link. */
   #away: NodeJS.Timeout | undefined;
   #isAway = false;
-  #residentPages = 0;
   #session: number | undefined;
   #fetched = 0;
   #faults = 0;
   #lost = 0;
 
-  constructor(c: Coordinator, line: Line, { budget, spinner, unreachable }: BorrowedOptions) {
+  constructor(c: Coordinator, line: Line, { budget, spinner, unreachable, isHome }: BorrowedOptions) {
     this.#c = c;
     this.#line = line;
     this.#spinner = spinner;
-    this.#budget = budget;
+    this.#resident = new Resident(budget);
     this.#unreachable = unreachable;
+    this.#isHome = isHome;
+    this.#tags = new HeldTags(c.segment, line);
     this.#memory = new BlockMemory(c, {
       done: (block, bytes) => this.#holder.done(block, bytes),
-      dropped: (block) => this.#forget(block),
+      dropped: (block) => this.#resident.forget(block),
       installed: (block, pages) => this.#arrived(block, pages),
       lost: (block) => {
         this.#lost++;
@@ -112,17 +100,20 @@ export class Borrowed implements Blocks {
     this.#timers = [
       setInterval(() => this.#holder.tick(), tickMs),
       setInterval(() => this.#sweep(), sweepMs),
+      setInterval(() => {
+        if (c.orphans.size > 0) this.#sweep();
+      }, orphanSweepMs),
     ];
     for (const timer of this.#timers) timer.unref();
   }
 
   get report() {
     return {
-      cachedBytes: this.#residentPages * pageSize,
+      cachedBytes: this.#resident.pages * pageSize,
       fetchedBlocks: this.#fetched,
       faults: this.#faults,
       lostBlocks: this.#lost,
-      stags: this.#inoByTag.size,
+      stags: this.#tags.count,
     };
   }
 
@@ -153,25 +144,20 @@ export class Borrowed implements Blocks {
   receive(event: AnyPeerEvent): void {
     switch (event.name) {
       case 'blockWelcome':
-        if (this.#session !== event.fields.session) this.#forgetTags();
+        if (this.#session !== event.fields.session) this.#tags.forget();
         this.#session = event.fields.session;
         this.#holder.receive({ kind: 'welcome', ...event.fields });
-        for (const key of this.#closing)
-          this.#line.current?.event('tagClose', { stag: Buffer.from(key, 'latin1') });
+        this.#tags.closeAgain();
         return;
-      case 'tagClosed': {
-        const { stag } = event.fields;
-        this.#closing.delete(keyOf(stag));
-        this.#inoByTag.delete(keyOf(stag));
-        this.#line.current?.event('tagGone', { stag });
+      case 'tagClosed':
+        this.#tags.closed(event.fields.stag);
         return;
-      }
       case 'blockPong':
         this.#holder.receive({ kind: 'pong', ...event.fields });
         return;
       case 'toHolder': {
         const { number, received, stag, index, message } = event.fields;
-        const ino = this.#inoByTag.get(keyOf(stag));
+        const ino = this.#tags.inoOf(stag);
         const name = toCacheNames[message];
         if (ino === undefined || name === undefined)
           throw new FsError('EPROTO', 'blocks', { why: `${message} of a file that is not known` });
@@ -195,61 +181,10 @@ export class Borrowed implements Blocks {
     else {
       const { number, received, message } = frame.envelope;
       const { block, name, bytes } = message;
-      const stag = this.#tags.get(inoOf(block))?.stag ?? this.#closingTag(inoOf(block));
-      if (stag === undefined) throw new Error(`a block of inode ${inoOf(block)} without an STag`);
+      const stag = this.#tags.of(inoOf(block));
       const fields = { number, received, stag, index: indexOf(block), message: toDirectoryPlaces[name] };
       link.event('toHome', fields, bytes === undefined ? {} : { payload: bytes });
     }
-  }
-
-  /** What crosses the return of an STag is answered with it. */
-  #closingTag(ino: number): Uint8Array | undefined {
-    for (const key of this.#closing) if (this.#inoByTag.get(key) === ino) return Buffer.from(key, 'latin1');
-    return undefined;
-  }
-
-  /** STags end with the session. */
-  #forgetTags(): void {
-    this.#tags.clear();
-    this.#inoByTag.clear();
-    this.#closing.clear();
-  }
-
-  async #tag(ino: number, mode: 'r' | 'rw'): Promise<void> {
-    const inode = new InodeCopy();
-    if (!readInode(this.#c.segment, ino, inode))
-      throw new FsError('ESTALE', 'stag', { why: `inode ${ino} is gone` });
-    const { generation } = inode;
-    let tags = this.#tags.get(ino);
-    if (tags?.generation !== generation) {
-      tags = { generation, r: undefined, rw: undefined, stag: undefined, asking: 0 };
-      this.#tags.set(ino, tags);
-    }
-    const isThere = tags.rw ?? (mode === 'r' ? tags.r : undefined);
-    if (isThere !== undefined) {
-      await isThere;
-      return;
-    }
-    const asking = this.#ask(ino, tags, mode);
-    tags[mode] = asking;
-    tags.asking++;
-    try {
-      await asking;
-    } catch (error) {
-      tags[mode] = undefined;
-      throw error;
-    } finally {
-      tags.asking--;
-    }
-  }
-
-  async #ask(ino: number, tags: FileTags, mode: 'r' | 'rw'): Promise<Uint8Array> {
-    const link = await this.#line.link();
-    const { generation } = tags;
-    const { reply } = await link.request('tagOpen', { ino, generation, mode });
-    this.#inoByTag.set(keyOf(reply.stag), ino);
-    if (mode === 'rw' || tags.stag === undefined) tags.stag = reply.stag;
-    return reply.stag;
   }
 
   /** Files that nobody here uses, and of which nothing is here, are given back. */
@@ -258,8 +193,8 @@ export class Borrowed implements Blocks {
     const used = new Set<number>();
     for (const block of this.#holder.cache.blocks.keys()) used.add(inoOf(block));
     const inode = new InodeCopy();
-    for (const [ino, { asking }] of this.#tags) {
-      if (asking > 0 || this.#c.references.has(ino)) continue;
+    for (const ino of [...this.#tags.idle()]) {
+      if (this.#taken.has(ino) || this.#c.references.has(ino)) continue;
       const isThere = readInode(this.#c.segment, ino, inode) && inode.nlink > 0;
       if (!used.has(ino)) this.#giveBack(ino);
       else if (!isThere) this.evict(ino);
@@ -267,20 +202,110 @@ export class Borrowed implements Blocks {
   }
 
   #giveBack(ino: number): void {
-    const link = this.#line.current;
-    if (link === undefined) return;
-    this.#tags.delete(ino);
-    this.#streams.delete(ino);
-    for (const [key, of] of this.#inoByTag) {
-      if (of !== ino || this.#closing.has(key)) continue;
-      this.#closing.add(key);
-      link.event('tagClose', { stag: Buffer.from(key, 'latin1') });
-    }
+    this.#tags.giveBack(ino);
+    this.#readAhead.forget(ino);
   }
 
   evict(ino: number): void {
     for (const block of [...this.#holder.cache.blocks.keys()])
       if (inoOf(block) === ino) this.#holder.evict(block);
+  }
+
+  /**
+   * Fetches a file that this node is to keep, for as long as `untilMs`, and keeps what has come; how many of
+   * its blocks are here then. Others go on, and may take some back.
+   */
+  async bring(ino: number, untilMs: number): Promise<{ present: number; total: number }> {
+    this.#taken.add(ino);
+    await this.#tags.open(ino, 'take');
+    const blocks = this.#blocksOf(ino);
+    const missing = blocks.filter((block) => !this.#may(block, 'read'));
+    let next = 0;
+    const fetcher = async (): Promise<void> => {
+      for (let i = next++; i < missing.length && performance.now() < untilMs; i = next++)
+        await this.#get(missing[i] as number, 'read');
+    };
+    await Promise.all(Array.from({ length: fetchersOfTaken }, fetcher));
+    const present = blocks.filter((block) => this.#may(block, 'read')).length;
+    return { present, total: blocks.length };
+  }
+
+  /** Gets the rest of such a file, and these blocks with no other copy anywhere. */
+  async bringRest(ino: number, alone: readonly number[]): Promise<void> {
+    await Promise.all(alone.map((block) => this.#get(block, 'write')));
+    const missing = this.#blocksOf(ino).filter((block) => !this.#may(block, 'read'));
+    await Promise.all(missing.map((block) => this.#get(block, 'read')));
+  }
+
+  async #get(block: number, access: Access): Promise<void> {
+    while (!this.#may(block, access)) {
+      if (this.#isAway) throw this.#unreachable();
+      const changed = this.#memory.changed(block, requestMs);
+      this.#want(block, access);
+      await changed;
+    }
+  }
+
+  /** The blocks of a file that are no hole. */
+  #blocksOf(ino: number): number[] {
+    const blocks = new Set<number>();
+    for (const { filePage, count } of this.#c.extents(ino))
+      for (const block of blocksIn(ino, { from: filePage, count })) blocks.add(block);
+    return [...blocks];
+  }
+
+  /** Blocks of a file of which somebody else may have a copy, too. */
+  sharedOf(ino: number): number[] {
+    return this.#blocksOf(ino).filter((block) => this.#state(block) !== 'E');
+  }
+
+  /** The session that this node has there. */
+  get session(): number | undefined {
+    return this.#holder.isIn ? this.#session : undefined;
+  }
+
+  /** Resolves when it has one; ECONNRESET, or the like, when it does not get one in time. */
+  async enter(): Promise<number> {
+    const endMs = performance.now() + defaultLease.leaseMs;
+    for (;;) {
+      await this.#line.link();
+      if (this.session !== undefined) return this.session;
+      if (performance.now() > endMs) throw this.#unreachable();
+      await new Promise((goOn) => setTimeout(goOn, giveUpPollMs));
+    }
+  }
+
+  /** That node is the home of a file of ours from now on, where we keep these blocks to read. */
+  adopt(ino: number, { stag, mode }: { stag: Uint8Array; mode: 'r' | 'rw' }, blocks: Iterable<number>): void {
+    this.#tags.adopt(ino, mode, stag);
+    for (const block of blocks) {
+      this.#holder.adopt(block);
+      const { from, count } = rangeOf(block);
+      this.#keep(block, pageCountOf(clip(this.#c.extents(ino), from, count)));
+    }
+  }
+
+  /** The file has another home: what is here of it is not from there any more. */
+  abandon(ino: number): void {
+    this.#taken.delete(ino);
+    for (const block of [...this.#holder.cache.blocks.keys()]) {
+      if (inoOf(block) !== ino) continue;
+      this.#resident.forget(block);
+      this.#holder.abandon(block);
+    }
+    this.#giveBack(ino);
+  }
+
+  /** Whether no copy of any of its blocks is here, or on its way out. */
+  hasNothing(ino: number): boolean {
+    for (const [block, state] of this.#holder.cache.blocks)
+      if (inoOf(block) === ino && state !== 'IS' && state !== 'IE') return false;
+    return true;
+  }
+
+  /** It will not be ours after all. */
+  release(ino: number): void {
+    this.#taken.delete(ino);
   }
 
   /** Gives everything up; resolves when it is at home, or when that takes too long. */
@@ -294,25 +319,13 @@ export class Borrowed implements Blocks {
 
   #arrived(block: number, pages: number): void {
     this.#fetched++;
-    this.#forget(block);
-    this.#resident.set(block, pages);
-    this.#residentPages += pages;
-    this.#budget.usedPages += pages;
-    let left = this.#budget.surplusPages;
-    for (const [old, oldPages] of this.#resident) {
-      if (left <= 0) return;
-      if (old === block) continue;
-      left -= oldPages;
-      setImmediate(() => this.#holder.evict(old));
-    }
+    this.#keep(block, pages);
   }
 
-  #forget(block: number): void {
-    const pages = this.#resident.get(block);
-    if (pages === undefined) return;
-    this.#resident.delete(block);
-    this.#residentPages -= pages;
-    this.#budget.usedPages -= pages;
+  #keep(block: number, pages: number): void {
+    this.#resident.keep(block, pages);
+    const mayGo = (old: number): boolean => old !== block && !this.#taken.has(inoOf(old));
+    for (const old of this.#resident.surplus(mayGo)) setImmediate(() => this.#holder.evict(old));
   }
 
   #state(block: number): CacheState {
@@ -345,7 +358,7 @@ export class Borrowed implements Blocks {
       throw new FsError('ENOTSUP', 'map', { why: 'views of files of another node are live' });
     if (session.userfault === undefined)
       throw new FsError('ENOTSUP', 'map', { why: 'pinned clients cannot map files of another node' });
-    await this.#tag(ino, mode);
+    await this.#tags.open(ino, mode);
   }
 
   watch(view: View): void {
@@ -365,12 +378,13 @@ export class Borrowed implements Blocks {
     const inode = new InodeCopy();
     for (;;) {
       if (!readInode(this.#c.segment, ino, inode)) return;
+      if (!this.#isHome(ino)) throw moved('read');
       const count = Math.min(range.count, pagesFor(inode.size) - range.from);
       const blocks = blocksIn(ino, { from: range.from, count: Math.max(0, count) });
       const lacking = blocks.filter((block) => !this.#may(block, access));
       if (lacking.length === 0) return;
       if (this.#isAway) throw this.#unreachable();
-      await this.#tag(ino, access === 'write' ? 'rw' : 'r');
+      await this.#tags.open(ino, access === 'write' ? 'rw' : 'r');
       await Promise.all(
         lacking.map((block) => {
           const changed = this.#memory.changed(block, requestMs);
@@ -393,14 +407,22 @@ export class Borrowed implements Blocks {
       this.#memory.wake(block);
       return true;
     }
-    const ahead = access === 'read' ? this.#ahead(ino, indexOf(block)) : 1;
-    this.#tag(ino, view.mode).then(
+    const ahead = access === 'read' ? this.#readAhead.touched(ino, indexOf(block)) : 1;
+    this.#tags.open(ino, view.mode).then(
       () => {
+        if (!this.#isHome(ino)) {
+          this.#memory.wake(block);
+          return;
+        }
         this.#want(block, access);
         for (let i = 1; i < ahead; i++) this.#prefetch(block + i);
         this.#spinner.expect();
       },
       (error: unknown) => {
+        if (error instanceof FsError && error.code === 'EAGAIN') {
+          this.#memory.wake(block);
+          return;
+        }
         this.#c.hub.report(error);
         this.#memory.fail(block);
       },
@@ -413,34 +435,12 @@ export class Borrowed implements Blocks {
     this.#holder.fault(block, 'read');
   }
 
-  #ahead(ino: number, index: number): number {
-    const stream = this.#streams.get(ino) ?? { next: -1, ahead: 1 };
-    // On its way already.
-    if (index >= stream.next - stream.ahead && index < stream.next) return 1;
-    stream.ahead = stream.next === index ? Math.min(maxAheadBlocks, stream.ahead * 2) : 1;
-    stream.next = index + stream.ahead;
-    this.#streams.set(ino, stream);
-    return stream.ahead;
-  }
-
-  hold(): void {
-    // The home holds.
-  }
-
-  release(): void {
-    // The home does.
-  }
-
   isShared(): boolean {
     return true;
   }
 
   isWritten(): boolean {
     return false;
-  }
-
-  sharedFiles(): Iterable<number> {
-    return [];
   }
 
   /**
@@ -468,14 +468,14 @@ export class Borrowed implements Blocks {
     if (views.length === 0) return;
     const access = views.some(({ mode }) => mode === 'rw') ? 'write' : 'read';
     await c.journal.nextFlush();
-    do await this.acquire(ino, range, access);
-    while (!this.holds(ino, clipToSize(c, ino, range), access));
+    const { blocks = this } = c;
+    do await blocks.acquire(ino, range, access);
+    while (!blocks.holds(ino, clipToSize(c, ino, range), access));
     for (const view of c.viewsOf(ino)) showGrown(c, view, range);
   }
 }
 
 const nothing = Buffer.alloc(0);
-const keyOf = (stag: Uint8Array): string => Buffer.from(stag).toString('latin1');
 const asBuffer = (bytes: Uint8Array): Buffer => Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);
 
 function clipToSize(c: Coordinator, ino: number, { from, count }: Range): Range {

@@ -42,6 +42,9 @@ const forwarded: ReadonlySet<RequestName> = new Set([
   'remove',
   'fallocate',
   'move',
+  'migrate',
+  'drain',
+  'rebalance',
   'defrag',
   'sync',
 ] satisfies RequestName[]);
@@ -74,6 +77,7 @@ export class Guests {
       requests: new Set(),
       userfault: undefined,
       kernelFaults: false,
+      isGuest: true,
       sinceMs: c.now(),
       handles: new Map(),
       views: new Map(),

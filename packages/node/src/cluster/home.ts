@@ -1,6 +1,6 @@
 /**
- * A node as the home of others: lets them in, streams changes to them, answers them, and knows when one is
- * gone.
+ * A node that keeps files, as others see it: lets them in, answers them, and knows when one is gone. The
+ * coordinator also streams changes to them.
  *
  *   link ──▶ peer with a link ──link ends──▶ peer without ──lease over──▶ gone: guests, blocks, STags
  *                    ▲──────────the same life of the node comes back──┘
@@ -12,28 +12,39 @@ import { FsError, type Spinner } from '@cluster-fs/transport';
 import {
   type AnyPeerEvent,
   type AnyPeerRequest,
-  certifiedCluster,
   listenPeers,
   type PeerAddress,
+  type PeerEvent,
   type PeerIdentity,
   type PeerLink,
   type PeerListener,
+  type PeerRequest,
   type PeerSecurity,
+  type PeerUse,
 } from '@cluster-fs/transport/peer';
 import { defaultLease } from 'cluster-fs/coherence';
+import { InodeCopy, readInode } from 'cluster-fs/segment';
 import type { Coordinator } from '../coordinator/coordinator.ts';
-import type { ClusterReport } from '../coordinator/elsewhere.ts';
+import type { ClusterReport, NodeReport } from '../coordinator/elsewhere.ts';
+import type { EventKind } from '../coordinator/event-hub.ts';
 import type { NodeFacts } from '../coordinator/report.ts';
 import { ChangeFeed, Follower } from './feed.ts';
+import { applyContent } from './foreign-content.ts';
 import { Guests } from './guests.ts';
-import type { Homes } from './homes.ts';
+import { coordinatorId, coordinatorNumber, type Homes } from './homes.ts';
 import { Lent } from './lent.ts';
+import { Migration } from './migration.ts';
+import { Moving } from './moving.ts';
+import type { OwnContent } from './own-content.ts';
+import { Placement } from './placement.ts';
+import { type Roster, reachableAt } from './roster.ts';
 import { netOf } from './rows.ts';
 
 /** A node that joined, in one of its lives. */
 interface Peer {
   readonly identity: PeerIdentity;
-  readonly follower: Follower;
+  /** At the coordinator. */
+  readonly follower: Follower | undefined;
   readonly guests: Guests;
   /** Its session of blocks, as soon as it has one. */
   session: number | undefined;
@@ -47,7 +58,7 @@ const stuckPollMs = 500;
 const stuckMs = 2 * defaultLease.leaseMs;
 
 export interface HomeOptions {
-  readonly name: string;
+  readonly identity: PeerIdentity;
   readonly security: PeerSecurity;
   readonly facts: () => NodeFacts;
   readonly onNotice: (message: string) => void;
@@ -55,13 +66,24 @@ export interface HomeOptions {
   readonly spinner: Spinner;
   /** Whether a node of before may have lent blocks whose leases are not over. */
   readonly mayHaveLent: boolean;
+  /** Undefined at the coordinator: how what was done here gets there. */
+  readonly own: OwnContent | undefined;
+  readonly roster: Roster;
+  /** Bytes of files in memory. */
+  readonly memory: number;
 }
 
 export class ClusterHome {
   readonly #c: Coordinator;
   readonly #options: HomeOptions;
-  readonly #feed: ChangeFeed;
+  readonly #homes: Homes;
+  /** At the coordinator. */
+  readonly #feed: ChangeFeed | undefined;
   readonly #lent: Lent;
+  readonly moving: Moving;
+  /** At the coordinator. */
+  readonly migration: Migration | undefined;
+  readonly placement: Placement | undefined;
   readonly #peers = new Map<string, Peer>();
   readonly #listeners: PeerListener[] = [];
   readonly #timer: NodeJS.Timeout;
@@ -69,8 +91,8 @@ export class ClusterHome {
 
   constructor(c: Coordinator, homes: Homes, options: HomeOptions) {
     this.#c = c;
+    this.#homes = homes;
     this.#options = options;
-    this.#feed = new ChangeFeed(c.journal.published, () => c.writer.inodeLimit);
     const listeners = {
       opened: (link: PeerLink, session: number) => {
         for (const peer of this.#peers.values()) if (peer.link === link) peer.session = session;
@@ -82,44 +104,97 @@ export class ClusterHome {
         for (const peer of this.#peers.values()) if (peer.link === link) this.#cutOff(peer, reason);
       },
     };
-    this.#lent = new Lent(c, listeners, options);
+    const { own, roster, identity } = options;
+    this.#lent = new Lent(c, listeners, {
+      ...options,
+      isOwn: (ino) => homes.isOwn(ino),
+      assertHas: (ino) => homes.assertHas(ino),
+    });
+    homes.lent = this.#lent;
+    this.moving = new Moving({
+      c,
+      homes,
+      lent: this.#lent,
+      settled: (ino) => own?.settled(ino) ?? Promise.resolve(),
+      sessionOf: (number) => this.#sessionOf(number),
+    });
+    homes.moving = this.moving;
     this.#timer = setInterval(() => this.#cutOffStuck(), stuckPollMs);
     this.#timer.unref();
-    homes.lent = this.#lent;
+    if (own !== undefined) return;
+    const feed = new ChangeFeed(c.journal.published, () => c.writer.inodeLimit);
+    this.#feed = feed;
+    const { name } = identity;
+    const { memory } = options;
+    const migration = new Migration({ c, homes, roster, moving: this.moving, name, memory });
+    const uses = () => this.#allUses();
+    const placement = new Placement({ c, homes, roster, migration, name, memory, uses });
+    this.migration = migration;
+    this.placement = placement;
+    c.placing = {
+      migrate: (session, request, long) => migration.migrate(session, request, long),
+      drain: (request, long) => placement.drain(request, long),
+      rebalance: (request, long) => placement.rebalance(request, long),
+    };
     c.journal.replicate = (changes) => {
       const net = netOf(changes);
-      return net === undefined ? undefined : this.#feed.committed(net);
+      return net === undefined ? undefined : feed.committed(net);
     };
     c.hub.relay = (kind, path, detail) => {
-      for (const { link } of this.#feed.followers) link?.event('happened', { kind, path, detail });
+      for (const { link } of feed.followers) link?.event('happened', { kind, path, detail });
+      return true;
     };
   }
 
+  /** The session of blocks of the node of that number. */
+  #sessionOf(number: number): number | undefined {
+    const nodeId = number === coordinatorNumber ? coordinatorId : this.#options.roster.of(number)?.nodeId;
+    for (const { identity, session } of this.#peers.values()) if (identity.nodeId === nodeId) return session;
+    return undefined;
+  }
+
+  /** At the coordinator. */
   get report(): ClusterReport {
     return {
       role: 'home',
+      name: this.#options.identity.name,
       home: null,
-      cachedBytes: 0,
-      fetchedBlocks: 0,
-      faults: 0,
-      nodes: [...this.#peers.values()].map(({ identity, follower, link }) => ({
+      keptBytes: this.#homes.keptBytes.get(coordinatorNumber) ?? 0,
+      nodes: this.#nodes(),
+      sequence: this.#feed?.sequence ?? 0,
+      ...sumOf(this.#homes.cacheReport, this.#lent.report),
+    };
+  }
+
+  /** At a node that keeps files. */
+  reportWith(member: ClusterReport): ClusterReport {
+    const { self } = this.#homes;
+    const keptBytes = self === undefined ? 0 : (this.#homes.keptBytes.get(self) ?? 0);
+    return { ...member, ...sumOf(member, this.#lent.report), keptBytes };
+  }
+
+  #nodes(): NodeReport[] {
+    const { roster } = this.#options;
+    const kept = this.#homes.keptBytes;
+    const joined = [...this.#peers.values()].map(({ identity, follower, link }) => {
+      const number = roster.named(identity.nodeId)?.number;
+      return {
+        nodeId: identity.nodeId,
         name: identity.name,
         url: link?.url ?? null,
-        behind: this.#feed.sequence - follower.appliedSequence,
-      })),
-      sequence: this.#feed.sequence,
-      ...this.#lent.report,
-    };
+        behind: (this.#feed?.sequence ?? 0) - (follower?.appliedSequence ?? 0),
+        keptBytes: number === undefined ? null : (kept.get(number) ?? 0),
+      };
+    });
+    const away = roster.keepers
+      .filter(({ nodeId, number }) => kept.has(number) && !joined.some((each) => each.nodeId === nodeId))
+      .map(({ name, number }) => ({ name, url: null, behind: 0, keptBytes: kept.get(number) ?? 0 }));
+    return [...joined.map(({ nodeId: _, ...report }) => report), ...away];
   }
 
   /** Where nodes can join from here on. */
   async listen(address: PeerAddress): Promise<string> {
-    const identity = {
-      clusterId: certifiedCluster(this.#options.security) ?? Buffer.from(this.#c.segment.id, 'hex'),
-      nodeId: 1,
-      name: this.#options.name,
-      incarnation: Date.now(),
-    };
+    const { identity } = this.#options;
     const { security, onNotice } = this.#options;
     const listener = await listenPeers(
       {
@@ -139,6 +214,7 @@ export class ClusterHome {
     if (this.#closed) return;
     this.#closed = true;
     clearInterval(this.#timer);
+    this.moving.close();
     await Promise.all(this.#listeners.map((listener) => listener.close()));
     for (const { link } of this.#peers.values())
       link?.close(new FsError('ECONNRESET', 'stop', { why: 'the node stopped' }));
@@ -151,7 +227,7 @@ export class ClusterHome {
     const known = this.#peers.get(key);
     const peer: Peer = known ?? {
       identity: link.peer,
-      follower: new Follower(name),
+      follower: this.#feed === undefined ? undefined : new Follower(name),
       guests: new Guests(this.#c, name, this.#options.facts),
       session: undefined,
       link: undefined,
@@ -169,13 +245,15 @@ export class ClusterHome {
       onEvent: (event) => this.#onEvent(peer, link, event),
       onClose: () => this.#lost(peer, link),
     });
-    if (known === undefined) this.#c.hub.emit('node-join', undefined, { node: name, url: link.url });
+    if (known === undefined && this.#feed !== undefined)
+      this.#c.hub.emit('node-join', undefined, { node: name, url: link.url });
     if (link.closed !== undefined) this.#lost(peer, link);
   }
 
   #cutOffStuck(): void {
-    const stuck = new Set(this.#feed.stuck(stuckMs));
-    for (const peer of this.#peers.values()) if (stuck.has(peer.follower)) this.#cutOff(peer, heldUp());
+    const stuck = new Set(this.#feed?.stuck(stuckMs));
+    for (const peer of this.#peers.values())
+      if (peer.follower !== undefined && stuck.has(peer.follower)) this.#cutOff(peer, heldUp());
   }
 
   #cutOff(peer: Peer, reason: FsError): void {
@@ -186,7 +264,7 @@ export class ClusterHome {
   #lost(peer: Peer, link: PeerLink): void {
     if (peer.link !== link) return;
     peer.link = undefined;
-    this.#feed.linkDown(peer.follower);
+    if (peer.follower !== undefined) this.#feed?.linkDown(peer.follower);
     this.#lent.linkDown(link);
     if (peer.session === undefined) this.#gone(peer);
   }
@@ -195,10 +273,12 @@ export class ClusterHome {
     const { identity, follower, guests, link } = peer;
     this.#peers.delete(`${identity.nodeId}/${identity.incarnation}`);
     peer.link = undefined;
-    this.#feed.drop(follower);
+    if (follower !== undefined) this.#feed?.drop(follower);
     guests.closeAll();
     link?.close(new FsError('ETIMEDOUT', 'lease', { why: 'the lease of the node is over' }));
+    if (this.#feed === undefined) return;
     this.#c.hub.emit('node-leave', undefined, { node: identity.name });
+    if (this.#options.roster.left(identity.nodeId)) this.#tellKeepers();
   }
 
   #onRequest(peer: Peer, link: PeerLink, request: AnyPeerRequest): void {
@@ -221,7 +301,10 @@ export class ClusterHome {
       case 'describe':
         return request.reply({ dataBytes: segment.dataSize, inodeCount: segment.inodeCount });
       case 'follow':
-        return request.reply(this.#feed.follow(follower, link, request.fields));
+        if (this.#feed === undefined || follower === undefined) throw notTheCoordinator();
+        request.reply(this.#feed.follow(follower, link, request.fields));
+        link.event('keepers', { keepers: this.#options.roster.keepers });
+        return;
       case 'guestOpen':
         guests.open(request.fields);
         return request.reply({});
@@ -244,8 +327,92 @@ export class ClusterHome {
           request.reply({ stag: await this.#lent.tag(link, request.fields) });
         });
       default:
+        return this.#move(peer, link, request);
+    }
+  }
+
+  /** What nodes that keep files ask of each other, and of the coordinator. */
+  #move(peer: Peer, link: PeerLink, request: AnyPeerRequest): Promise<void> | void {
+    switch (request.name) {
+      case 'keep':
+        return request.reply({ number: this.#keep(peer, link, request.fields) });
+      case 'content':
+        return this.#whenOpen(async () => {
+          await applyContent(this.#c, this.#homes, this.#numberOf(peer), request.fields.files);
+          request.reply({});
+        });
+      case 'empty':
+        return this.#whenOpen(async () => {
+          const number = this.#numberOf(peer);
+          const { files } = (await this.placement?.empty(number)) ?? { files: 0 };
+          request.reply({ moved: files, left: this.#homes.keptBytes.get(number) === undefined ? 0 : 1 });
+        });
+      case 'uses':
+        assertCoordinator(peer);
+        return request.reply({ files: this.#uses() });
+      case 'moves':
+        return request.reply({ isMoving: this.migration?.isMoving(request.fields.ino) ?? false });
+      case 'take':
+        assertCoordinator(peer);
+        return this.#whenOpen(async () => request.reply(await this.moving.take(request.fields)));
+      case 'give':
+        assertCoordinator(peer);
+        return this.#whenOpen(async () => {
+          await this.moving.give(request.fields);
+          request.reply({});
+        });
+      case 'handOver':
+        return this.#whenOpen(async () => request.reply(await this.moving.handOver(request.fields)));
+      default:
         throw new FsError('ENOTSUP', request.name);
     }
+  }
+
+  /** Which nodes use the files that this one keeps. */
+  #uses(): PeerUse[] {
+    const { roster } = this.#options;
+    const numberOf = (session: number): number | undefined => {
+      for (const { identity, session: of } of this.#peers.values()) {
+        if (of !== session) continue;
+        return identity.nodeId === coordinatorId ? coordinatorNumber : roster.named(identity.nodeId)?.number;
+      }
+      return undefined;
+    };
+    return this.#lent.uses.take(this.#c, this.#homes, numberOf);
+  }
+
+  /** At all homes that can be reached. */
+  async #allUses(): Promise<PeerUse[]> {
+    const keepers = this.#options.roster.keepers.filter(({ url }) => url !== undefined);
+    const others = await Promise.all(
+      keepers.map(async ({ number }) => {
+        const link = await this.#homes.neighbour(number).line.link();
+        return (await link.request('uses', {})).reply.files;
+      }),
+    );
+    return [...this.#uses(), ...others.flat()];
+  }
+
+  /** A node keeps files from here on. */
+  #keep({ identity }: Peer, link: PeerLink, { url, memoryBytes }: PeerRequest<'keep'>): number {
+    if (this.#feed === undefined) throw notTheCoordinator();
+    const { number } = this.#options.roster.keep(this.#c.store, identity, {
+      url: reachableAt(url, link.url),
+      memoryBytes,
+    });
+    this.#tellKeepers();
+    return number;
+  }
+
+  #tellKeepers(): void {
+    const { keepers } = this.#options.roster;
+    for (const { link } of this.#feed?.followers ?? []) link?.event('keepers', { keepers });
+  }
+
+  #numberOf({ identity }: Peer): number {
+    const number = this.#options.roster.named(identity.nodeId)?.number;
+    if (number === undefined) throw new FsError('EPROTO', 'content', { why: 'the node keeps no files' });
+    return number;
   }
 
   /** Nothing is changed and nothing lent while leases of a node of before may last. */
@@ -254,10 +421,21 @@ export class ClusterHome {
     await answer();
   }
 
-  #onEvent({ guests, follower }: Peer, link: PeerLink, event: AnyPeerEvent): void {
+  #onEvent(peer: Peer, link: PeerLink, event: AnyPeerEvent): void {
+    const { guests, follower } = peer;
     switch (event.name) {
       case 'applied':
-        this.#feed.applied(follower, event.fields.sequence);
+        if (follower !== undefined) this.#feed?.applied(follower, event.fields.sequence);
+        return;
+      case 'gave':
+        assertCoordinator(peer);
+        this.moving.gave(event.fields);
+        return;
+      case 'unused':
+        this.#unused(peer, event.fields);
+        return;
+      case 'happened':
+        this.#happened(peer, event.fields);
         return;
       case 'guestClose':
         guests.close(event.fields.guest);
@@ -272,7 +450,43 @@ export class ClusterHome {
         this.#lent.receive(link, event);
     }
   }
+
+  /** A file without a name may go when nobody refers to it, neither here nor at its home. */
+  #unused(peer: Peer, { ino, generation }: PeerEvent<'unused'>): void {
+    const c = this.#c;
+    const inode = new InodeCopy();
+    const isIt = readInode(c.segment, ino, inode) && inode.generation === generation && inode.nlink === 0;
+    if (!isIt || inode.home !== this.#numberOf(peer) || c.references.has(ino)) return;
+    c.orphans.delete(ino);
+    c.journal.mutate(() => c.destroy(ino)).catch((error: unknown) => c.hub.report(error));
+  }
+
+  /** At a node that keeps files: everybody is told by the coordinator. */
+  #happened(peer: Peer, { kind, path, detail }: PeerEvent<'happened'>): void {
+    this.#numberOf(peer);
+    this.#c.hub.emit(kind as EventKind, path, detail as Readonly<Record<string, unknown>>);
+  }
 }
+
+function assertCoordinator({ identity }: Peer): void {
+  if (identity.nodeId !== coordinatorId)
+    throw new FsError('EPROTO', 'move', { why: 'the coordinator alone moves files' });
+}
+
+const notTheCoordinator = (): FsError =>
+  new FsError('ENOTSUP', 'join', { why: 'this node has joined another one: join that' });
 
 const heldUp = (): FsError =>
   new FsError('ETIMEDOUT', 'follow', { why: 'the node did not apply changes, and held all others up' });
+
+interface Counted {
+  readonly lostBlocks: number;
+  readonly stags: number;
+}
+
+const sumOf = <A extends Counted, B extends Counted>(a: A, b: B): A & B => ({
+  ...a,
+  ...b,
+  lostBlocks: a.lostBlocks + b.lostBlocks,
+  stags: a.stags + b.stags,
+});

@@ -6,24 +6,29 @@
  * inode. A number is given to a node when it joins to keep files, and to no other ever after.
  */
 import { FsError, type Request } from '@cluster-fs/transport';
-import { homeIn } from 'cluster-fs/segment';
+import { homeIn, InodeCopy, isFile, pageSize, readInode } from 'cluster-fs/segment';
 import type { Coordinator } from '../coordinator/coordinator.ts';
-import type { Access, Blocks, FileId } from '../coordinator/elsewhere.ts';
+import type { Access, Blocks, FileBlocks, FileId } from '../coordinator/elsewhere.ts';
 import type { Session, View } from '../coordinator/session.ts';
 import type { Range } from '../store/stored.ts';
+import type { Borrowed } from './borrowed.ts';
+import { lostFile } from './foreign-content.ts';
 import type { Lent } from './lent.ts';
+import type { Moving } from './moving.ts';
 import type { Neighbour } from './neighbour.ts';
+import type { OwnContent } from './own-content.ts';
 
 /** The node where the cluster began: it decides on names, attributes and homes. */
 export const coordinatorNumber = 0;
 
-/** How often a request follows a file to its next home. */
-const maxMoves = 16;
-const movedPollMs = 20;
+/** The node id of the coordinator on links. */
+export const coordinatorId = 1;
+/** In the metadata store. */
+const candidatesKey = 'candidates';
 
-/** The file has another home by now: ask that one. */
-export const moved = (syscall: string): FsError =>
-  new FsError('EAGAIN', syscall, { why: 'the file has another home by now' });
+/** A request follows a file from home to home for so long. */
+const followMs = 15_000;
+const movedPollMs = 20;
 
 export class Homes implements Blocks {
   readonly #c: Coordinator;
@@ -34,14 +39,42 @@ export class Homes implements Blocks {
   self: number | undefined;
   /** The blocks of its own files, when it keeps some. */
   lent: Lent | undefined;
+  moving: Moving | undefined;
+  /** What this node does to its files, on its way to the coordinator. */
+  own: OwnContent | undefined;
+  /** Nobody here refers to a file of this node that has no name. */
+  unused: ((ino: number) => void) | undefined;
+  /** Files that this node is said to keep, and does not have: their generations. */
+  readonly #lost = new Map<number, number>();
+  readonly #candidates = new Map<number, number>();
+  readonly #memoryPages: number;
+  #foreignPages = 0;
 
-  constructor(c: Coordinator, meet: (number: number) => Neighbour) {
+  /** `memory`: bytes of files. */
+  constructor(c: Coordinator, memory: number, meet: (number: number) => Neighbour) {
     this.#c = c;
+    this.#memoryPages = Math.floor(memory / pageSize);
     this.#meet = meet;
   }
 
   get neighbours(): Iterable<Neighbour> {
     return this.#neighbours.values();
+  }
+
+  isKnown(number: number): boolean {
+    return this.#neighbours.has(number);
+  }
+
+  /** What is borrowed from the home of a file. */
+  borrowedFor(ino: number): Borrowed {
+    return this.neighbour(this.homeOf(ino)).borrowed;
+  }
+
+  get cacheReport() {
+    const total = { cachedBytes: 0, fetchedBlocks: 0, faults: 0, lostBlocks: 0, stags: 0 };
+    for (const { borrowed } of this.neighbours)
+      for (const [key, value] of Object.entries(borrowed.report)) total[key as keyof typeof total] += value;
+    return total;
   }
 
   neighbour(number: number): Neighbour {
@@ -72,20 +105,123 @@ export class Homes implements Blocks {
 
   /** Asks the home of a file, and the next one when it has moved meanwhile. */
   async following<T>(ino: number, ask: (home: number) => T | Promise<T>): Promise<T> {
-    for (let moves = 0; ; moves++) {
+    const endMs = performance.now() + followMs;
+    for (;;) {
       const home = this.homeOf(ino);
+      this.assertHas(ino);
       try {
         return await ask(home);
       } catch (error) {
-        if (!(error instanceof FsError) || error.code !== 'EAGAIN' || moves >= maxMoves) throw error;
+        if (!(error instanceof FsError) || error.code !== 'EAGAIN' || performance.now() > endMs) throw error;
         // It says so before this node has heard of it.
         if (this.homeOf(ino) === home) await this.#c.answers.next(movedPollMs);
       }
     }
   }
 
-  #of(ino: number): Blocks {
+  /** Whether this node keeps the file, and has it. */
+  isOwn(ino: number): boolean {
+    return this.homeOf(ino) === this.self && !this.isLost(ino);
+  }
+
+  /** Whether this node kept the file, and has lost it. */
+  isLost(ino: number): boolean {
+    const generation = this.#lost.get(ino);
+    return generation !== undefined && this.#c.inode(ino).generation === generation;
+  }
+
+  /** Pages in use that are not of other homes' files. */
+  get ownPages(): number {
+    const { pages, segment } = this.#c.writer;
+    return segment.pageCount - pages.free - this.#foreignPages;
+  }
+
+  get freePages(): number {
+    const isBounded = this.self !== undefined && this.#c.writeBack === undefined;
+    return isBounded ? Math.max(0, this.#memoryPages - this.ownPages) : Number.POSITIVE_INFINITY;
+  }
+
+  countForeign(pages: number): void {
+    this.#foreignPages += pages;
+    this.#c.writer.onRollback(() => {
+      this.#foreignPages -= pages;
+    });
+  }
+
+  /** At the start, when it is known which files are this node's. */
+  beginCounting(): void {
+    const inode = new InodeCopy();
+    for (let ino = 1; ino < this.#c.writer.inodeLimit; ino++)
+      if (readInode(this.#c.segment, ino, inode) && isFile(inode.mode) && !this.isOwn(ino))
+        this.#foreignPages += inode.pages;
+  }
+
+  /** How much is kept by which node; of those that keep something. Looks at all files. */
+  get keptBytes(): Map<number, number> {
+    const kept = new Map<number, number>();
+    const inode = new InodeCopy();
+    for (let ino = 1; ino < this.#c.writer.inodeLimit; ino++) {
+      if (!readInode(this.#c.segment, ino, inode) || !isFile(inode.mode)) continue;
+      kept.set(inode.home, (kept.get(inode.home) ?? 0) + inode.pages * pageSize);
+    }
+    return kept;
+  }
+
+  assertHas(ino: number): void {
+    if (this.homeOf(ino) === this.self && this.isLost(ino)) throw lostFile('open');
+  }
+
+  setLost(ino: number, generation: number): void {
+    this.#lost.set(ino, generation);
+  }
+
+  /** Whether this node had all of the file when it was to become its home. */
+  isCandidate(ino: number): boolean {
+    const inode = new InodeCopy();
+    const generation = this.#candidates.get(ino);
+    return (
+      generation !== undefined && readInode(this.#c.segment, ino, inode) && inode.generation === generation
+    );
+  }
+
+  /** Remembered over a crash: until it is known whose the file is, its pages are kept as they are. */
+  setCandidate(ino: number, generation: number | undefined): void {
+    if (generation === undefined && !this.#candidates.has(ino)) return;
+    if (generation === undefined) this.#candidates.delete(ino);
+    else this.#candidates.set(ino, generation);
+    const candidates = [...this.#candidates].map((pair) => pair.join(':')).join(' ');
+    this.#c.store.setSuperblock({ [candidatesKey]: candidates });
+  }
+
+  /** As a node of before has left them. */
+  loadCandidates(): void {
+    for (const pair of (this.#c.store.superblock(candidatesKey) ?? '').split(' ')) {
+      const [ino = 0, generation = 0] = pair.split(':').map(Number);
+      if (ino > 0) this.#candidates.set(ino, generation);
+    }
+  }
+
+  /** Whether what is here of a file is what it is at its new home. */
+  keepsPages(ino: number, { from, to }: { from: number; to: number }): boolean {
+    if (to === this.self) {
+      if (this.isCandidate(ino)) return true;
+      this.setLost(ino, this.#c.inode(ino).generation);
+      return false;
+    }
+    if (from === this.self) return this.moving?.isGiving(ino) === true;
+    return !this.isKnown(from) || this.neighbour(from).borrowed.hasNothing(ino);
+  }
+
+  /** The inode says that a file has another home. */
+  changed(ino: number, change: { from: number; to: number }): void {
+    if (this.moving !== undefined) this.moving.changed(ino, change);
+    else if (this.isKnown(change.from)) this.neighbour(change.from).borrowed.abandon(ino);
+    this.#c.answers.notify();
+  }
+
+  #of(ino: number): FileBlocks {
     const home = this.homeOf(ino);
+    this.assertHas(ino);
     return home === this.self && this.lent !== undefined ? this.lent : this.neighbour(home).borrowed;
   }
 

@@ -14,22 +14,26 @@ import {
   defaultLease,
   Home,
   type HomeFrame,
+  ownCache,
   type ToDirectory,
   toCachePlaces,
   toDirectoryNames,
 } from 'cluster-fs/coherence';
 import { InodeCopy, isFile, pageSize, readInode } from 'cluster-fs/segment';
 import type { Coordinator } from '../coordinator/coordinator.ts';
-import type { Access, Blocks, FileId } from '../coordinator/elsewhere.ts';
+import { type Access, type FileBlocks, type FileId, moved } from '../coordinator/elsewhere.ts';
 import { clip } from '../coordinator/runs.ts';
 import type { Session, View } from '../coordinator/session.ts';
 import { fillForWriters } from '../coordinator/views.ts';
 import type { DataFile } from '../data-file.ts';
 import { type Range, wholeFile } from '../store/stored.ts';
 import { BlockMemory } from './block-memory.ts';
-import { blockOf, blockPages, blocksIn, indexOf, inoOf, rangeOf } from './blocks.ts';
+import { blockOf, blocksIn, indexOf, inoOf, rangeOf } from './blocks.ts';
+import { HandingOver } from './handing-over.ts';
 import { Shadow } from './shadow.ts';
+import { SharedBlocks } from './shared-blocks.ts';
 import { type Tag, Tags } from './tags.ts';
+import { Uses } from './uses.ts';
 
 interface Listeners {
   /** A node has opened a session of blocks. */
@@ -39,6 +43,16 @@ interface Listeners {
   broke(link: PeerLink, reason: FsError): void;
 }
 
+interface LentOptions {
+  readonly mayHaveLent: boolean;
+  readonly spinner: Spinner;
+  /** Whether this node keeps the file. */
+  readonly isOwn: (ino: number) => boolean;
+  /** Throws for one that it has lost. */
+  readonly assertHas: (ino: number) => void;
+}
+
+const asksFor: ReadonlySet<ToDirectory> = new Set(['getShared', 'getExclusive', 'upgrade']);
 const tickMs = 100;
 const readable: ReadonlySet<CacheState> = new Set(['S', 'SE', 'E']);
 
@@ -46,8 +60,9 @@ const readable: ReadonlySet<CacheState> = new Set(['S', 'SE', 'E']);
 export const hasLent = (data: DataFile): boolean => existsSync(markIn(data));
 const markIn = ({ directory }: DataFile): string => `${directory}/lent`;
 
-export class Lent implements Blocks {
+export class Lent implements FileBlocks {
   readonly #c: Coordinator;
+  readonly #options: LentOptions;
   readonly #spinner: Spinner;
   readonly #listeners: Listeners;
   readonly #memory: BlockMemory;
@@ -57,9 +72,11 @@ export class Lent implements Blocks {
   readonly #links = new Map<number, PeerLink>();
   readonly #linkIds = new WeakMap<PeerLink, number>();
   /** Blocks that are not processes' of this node alone, by file. */
-  readonly #shared = new Map<number, Set<number>>();
+  readonly #shared = new SharedBlocks();
   /** Files that are being changed, and how often. */
   readonly #held = new Map<number, number>();
+  readonly handing: HandingOver;
+  readonly uses = new Uses();
   readonly #timer: NodeJS.Timeout;
   opening: Promise<void> | undefined;
   /** Says to the node that comes after this one that leases may last. */
@@ -73,15 +90,19 @@ export class Lent implements Blocks {
   #lostBlocks = 0;
   #opened: (() => void) | undefined;
 
-  constructor(
-    c: Coordinator,
-    listeners: Listeners,
-    { mayHaveLent, spinner }: { mayHaveLent: boolean; spinner: Spinner },
-  ) {
+  constructor(c: Coordinator, listeners: Listeners, options: LentOptions) {
+    const { mayHaveLent, spinner } = options;
     this.#c = c;
+    this.#options = options;
     this.#spinner = spinner;
     this.#listeners = listeners;
     this.#shadow = new Shadow(c.data);
+    this.handing = new HandingOver({
+      home: () => this.#home,
+      shared: this.#shared,
+      isOwn: options.isOwn,
+      forget: (block) => this.#shadow.forget(this.#extents(block)),
+    });
     this.#memory = new BlockMemory(c, {
       done: (block, bytes) => {
         this.#taken = { block, bytes };
@@ -105,8 +126,9 @@ export class Lent implements Blocks {
         reverted: (block) => this.#reverted(block),
         cleared: () => undefined,
         ended: (session) => this.#ended(session),
-        entered: (block) => this.#share(block),
-        isHeld: (block) => this.#held.has(inoOf(block)),
+        entered: (block) => this.#shared.add(block),
+        isHeld: (block, from) => this.#isHeld(inoOf(block), from),
+        hasLeft: (block) => this.handing.hasLeft(inoOf(block)),
       },
       { times: defaultLease, firstSession: c.epoch * 2 ** 20 + 1, mayHaveGranted: mayHaveLent },
     );
@@ -128,8 +150,7 @@ export class Lent implements Blocks {
   }
 
   get report() {
-    let lentBlocks = 0;
-    for (const blocks of this.#shared.values()) lentBlocks += blocks.size;
+    const lentBlocks = this.#shared.count;
     return { lentBlocks, lostBlocks: this.#lostBlocks, stags: this.#tags.count };
   }
 
@@ -154,14 +175,13 @@ export class Lent implements Blocks {
     const inode = new InodeCopy();
     if (!readInode(c.segment, ino, inode) || inode.generation !== generation || !isFile(inode.mode))
       throw new FsError('ESTALE', 'stag', { why: `inode ${ino} is gone` });
+    this.#options.assertHas(ino);
+    if (!this.#options.isOwn(ino)) throw moved('stag');
     for (const view of c.viewsOf(ino)) {
       if (view.session.userfault !== undefined || (mode === 'r' && view.mode === 'r')) continue;
       throw new FsError('EBUSY', 'map', { path: view.path, why: `pid ${view.session.pid} has it pinned` });
     }
-    if (!this.#isMarked) writeFileSync(this.#mark, '');
-    this.#isMarked = true;
-    c.refer(ino);
-    const tag = this.#tags.give(ino, mode, session);
+    const tag = this.#give(ino, mode, session);
     try {
       // Who may store anywhere must have pages everywhere.
       if (mode === 'rw') await fillForWriters(c, ino);
@@ -172,11 +192,34 @@ export class Lent implements Blocks {
     return tag.stag;
   }
 
+  #give(ino: number, mode: Tag['mode'], session: number): Tag {
+    if (!this.#isMarked) writeFileSync(this.#mark, '');
+    this.#isMarked = true;
+    this.#c.refer(ino);
+    return this.#tags.give(ino, mode, session);
+  }
+
+  /** A file becomes this node's: the node that had it goes on with a copy to read of these blocks. */
+  adopt(ino: number, mode: Tag['mode'], session: number, blocks: Iterable<number>): Uint8Array {
+    this.handing.adopt(ino, session, blocks);
+    return this.#give(ino, mode, session).stag;
+  }
+
+  isSession(session: number): boolean {
+    return this.#home.sessions.has(session);
+  }
+
+  #isHeld(ino: number, from: number): boolean {
+    const givenTo = this.handing.givenTo(ino);
+    if (givenTo !== undefined) return from !== givenTo;
+    return from !== ownCache && this.#held.has(ino);
+  }
+
   /** What is on its way to the holder is still answered; nothing more is sent. */
   #giveBack(link: PeerLink, tag: Tag): void {
     tag.isClosing = true;
     if (this.#tags.of(tag.ino, tag.session)?.isClosing !== false)
-      for (const block of [...(this.#shared.get(tag.ino) ?? [])]) {
+      for (const block of [...this.#shared.of(tag.ino)]) {
         this.#home.forget(block, tag.session);
         this.#unshare(block);
       }
@@ -221,6 +264,7 @@ export class Lent implements Blocks {
         const tag = this.#tags.resolve(stag, this.#sessionOf(link));
         const name = nameOf(tag, message);
         const block = blockOf(tag.ino, index);
+        if (asksFor.has(name)) this.uses.note(tag.ino, tag.session);
         const bytes = this.#bytesOf(event.payload);
         const said = { block, name, ...(carriesBytes.has(name) ? { bytes } : {}) };
         this.#home.receive(this.#idOf(link), {
@@ -287,18 +331,11 @@ export class Lent implements Blocks {
     }
   }
 
-  #share(block: number): void {
-    const ino = inoOf(block);
-    this.#shared.set(ino, (this.#shared.get(ino) ?? new Set()).add(block));
-  }
-
   /** Nobody else has it any more. */
   #unshare(block: number): void {
     const isOwn = !this.#home.entries.has(block) && this.#home.cache.state(block) === 'E';
     if (!isOwn) return;
-    const blocks = this.#shared.get(inoOf(block));
-    blocks?.delete(block);
-    if (blocks?.size === 0) this.#shared.delete(inoOf(block));
+    this.#shared.delete(block);
   }
 
   #extents(block: number) {
@@ -352,7 +389,8 @@ export class Lent implements Blocks {
   #ended(session: number): void {
     for (const tag of this.#tags.ofSession(session)) this.#closeTag(tag);
     this.#listeners.ended(session);
-    for (const blocks of [...this.#shared.values()]) for (const block of [...blocks]) this.#unshare(block);
+    for (const ino of [...this.#shared.files()])
+      for (const block of [...this.#shared.of(ino)]) this.#unshare(block);
   }
 
   async open({ ino }: FileId, { mode }: { mode: 'r' | 'rw' }, session: Session): Promise<void> {
@@ -365,11 +403,10 @@ export class Lent implements Blocks {
   }
 
   watch(view: View): void {
-    const blocks = this.#shared.get(view.ino);
-    if (blocks === undefined) return;
+    const blocks = [...this.#shared.of(view.ino)];
     this.#memory.guard(
       view,
-      [...blocks].filter((block) => this.#home.cache.state(block) !== 'E'),
+      blocks.filter((block) => this.#home.cache.state(block) !== 'E'),
     );
   }
 
@@ -378,14 +415,7 @@ export class Lent implements Blocks {
   }
 
   #lacking(ino: number, range: Range, access: Access): number[] {
-    const blocks = this.#shared.get(ino);
-    if (blocks === undefined) return [];
-    const first = Math.floor(range.from / blockPages);
-    const count = Math.ceil((range.from + range.count) / blockPages) - first;
-    const isIn = (block: number): boolean => indexOf(block) >= first && indexOf(block) < first + count;
-    const within =
-      count < blocks.size ? blocksIn(ino, range).filter((b) => blocks.has(b)) : [...blocks].filter(isIn);
-    return within.filter((block) => !this.#may(block, access));
+    return this.#shared.within(ino, range).filter((block) => !this.#may(block, access));
   }
 
   #may(block: number, access: Access): boolean {
@@ -413,7 +443,7 @@ export class Lent implements Blocks {
 
   fault(view: View, filePage: number, access: Access): boolean {
     const [block = 0] = blocksIn(view.ino, { from: filePage, count: 1 });
-    if (this.#shared.get(view.ino)?.has(block) !== true) return false;
+    if (!this.#shared.has(block)) return false;
     if (this.#may(block, access)) {
       this.#memory.wake(block);
       return access === 'write';
@@ -434,11 +464,11 @@ export class Lent implements Blocks {
   }
 
   isShared(ino: number): boolean {
-    return this.#shared.has(ino);
+    return this.#shared.hasFile(ino);
   }
 
   sharedFiles(): Iterable<number> {
-    return this.#shared.keys();
+    return this.#shared.files();
   }
 
   isWritten(ino: number): boolean {

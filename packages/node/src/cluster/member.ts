@@ -1,17 +1,33 @@
 /**
- * A node that joined a cluster, and the coordinator of that: what comes from there besides blocks.
+ * A node that joined a cluster, and the coordinator of that: what comes from there besides blocks, and what
+ * goes there of the files that this node keeps.
  *
  *   connecting ──▶ up ──link ends──▶ connecting (with backoff) ──▶ up ...
  */
-import type { FsError } from '@cluster-fs/transport';
+import { FsError } from '@cluster-fs/transport';
 import type { AnyPeerEvent, PeerLink } from '@cluster-fs/transport/peer';
+import { isFile } from 'cluster-fs/segment';
 import type { Coordinator } from '../coordinator/coordinator.ts';
 import type { ClusterReport } from '../coordinator/elsewhere.ts';
 import type { EventKind } from '../coordinator/event-hub.ts';
 import { coordinatorNumber, type Homes } from './homes.ts';
 import type { Connect } from './line.ts';
 import { Neighbour, type NeighbourOptions } from './neighbour.ts';
+import { OwnContent } from './own-content.ts';
 import { Replica } from './replica.ts';
+import type { Roster } from './roster.ts';
+
+/** How often files without a name are looked for that nobody refers to. */
+const sweepMs = 100;
+const numberKey = 'keeper';
+
+interface MemberOptions extends NeighbourOptions {
+  /** Of this node in the cluster. */
+  readonly name: string;
+  /** Bytes of files in memory. */
+  readonly memory: number;
+  readonly roster: Roster;
+}
 
 export class Member {
   readonly #c: Coordinator;
@@ -20,11 +36,19 @@ export class Member {
   readonly #coordinator: Neighbour;
   #url = '';
   #feed: Uint8Array | undefined;
-  #current: (() => void) | undefined;
+  readonly #roster: Roster;
+  readonly #name: string;
+  readonly #memory: number;
+  /** What this node does to files that it keeps. */
+  readonly own: OwnContent;
+  readonly #timer: NodeJS.Timeout;
+  /** Where other nodes reach this one. */
+  #reachedAt: string | undefined;
+  #ready: { resolve(): void; reject(error: unknown): void } | undefined;
   /** Resolves when the tree is here for the first time. */
   readonly ready: Promise<void>;
 
-  constructor(c: Coordinator, homes: Homes, connect: Connect, options: NeighbourOptions) {
+  constructor(c: Coordinator, homes: Homes, connect: Connect, options: MemberOptions) {
     this.#c = c;
     this.#homes = homes;
     this.#coordinator = new Neighbour(c, connect, options, {
@@ -33,10 +57,65 @@ export class Member {
       event: (event, link) => this.#take(event, link),
     });
     homes.know(coordinatorNumber, this.#coordinator);
-    this.#replica = new Replica(c, (relaid, extents) => this.#coordinator.borrowed.relay(relaid, extents));
-    this.ready = new Promise((resolve) => {
-      this.#current = resolve;
+    this.#roster = options.roster;
+    this.#name = options.name;
+    this.#memory = options.memory;
+    this.#replica = new Replica(c, homes);
+    this.own = new OwnContent(c, homes, () => this.#coordinator.line.current);
+    this.ready = new Promise((resolve, reject) => {
+      this.#ready = { resolve, reject };
     });
+    this.#timer = setInterval(() => this.#sweep(), sweepMs);
+    this.#timer.unref();
+  }
+
+  /** From here on this node keeps files: what it does to them, the coordinator is told. */
+  keepFiles(): void {
+    const c = this.#c;
+    const number = c.store.superblock(numberKey);
+    if (number !== undefined) this.#homes.self = Number(number);
+    this.#homes.own = this.own;
+    this.#homes.unused = (ino) => this.#unused(ino);
+    c.mayEnd = (ino) => !this.#homes.isOwn(ino);
+    c.journal.replicate = (changes) => {
+      if (this.#replica.isApplying) return undefined;
+      const inos = changes.flatMap((change) =>
+        change.type === 'putInode' && isFile(change.row.mode) && this.#homes.isOwn(change.row.ino)
+          ? [change.row.ino]
+          : [],
+      );
+      return inos.length === 0 ? undefined : this.own.committed(inos);
+    };
+    c.hub.relay = (kind, path, detail) => {
+      const link = this.#coordinator.line.current;
+      link?.event('happened', { kind, path, detail });
+      // It comes back from there, as what others did does.
+      return link === undefined;
+    };
+  }
+
+  /** Other nodes reach this one there. */
+  async keep(url: string): Promise<void> {
+    this.#reachedAt = url;
+    await this.#announce(await this.#coordinator.line.link());
+  }
+
+  async #announce(link: PeerLink): Promise<void> {
+    if (this.#reachedAt === undefined) return;
+    const { reply } = await link.request('keep', { url: this.#reachedAt, memoryBytes: this.#memory });
+    if (this.#homes.self === reply.number) return;
+    this.#homes.self = reply.number;
+    this.#c.store.setSuperblock({ [numberKey]: String(reply.number) });
+  }
+
+  #sweep(): void {
+    for (const ino of this.#c.orphans) if (this.#homes.isOwn(ino)) this.#unused(ino);
+  }
+
+  #unused(ino: number): void {
+    if (this.#c.references.has(ino)) return;
+    const { generation } = this.#c.inode(ino);
+    this.#coordinator.line.current?.event('unused', { ino, generation });
   }
 
   /** Goes on until `close`. `link`: one that is there already. */
@@ -49,25 +128,44 @@ export class Member {
     await this.#homes.leave();
   }
 
+  /** Whether this node keeps files: nobody else has them. */
+  get keepsSome(): boolean {
+    const { self } = this.#homes;
+    return self !== undefined && this.#homes.keptBytes.has(self);
+  }
+
+  /** Before the end: files that this node keeps go to others; whether all of them did. */
+  async empty(): Promise<boolean> {
+    const link = this.#coordinator.line.current;
+    if (!this.keepsSome) return true;
+    await link?.request('empty', {});
+    return !this.keepsSome;
+  }
+
   /** Safe to call twice. */
   close(): void {
+    clearInterval(this.#timer);
     this.#homes.close();
   }
 
   get report(): ClusterReport {
     return {
       role: 'member',
+      name: this.#name,
+      keptBytes: 0,
       nodes: [],
       lentBlocks: 0,
       home: { url: this.#url, isConnected: this.#coordinator.line.current !== undefined },
       sequence: this.#replica.sequence,
-      ...this.#coordinator.borrowed.report,
+      ...this.#homes.cacheReport,
     };
   }
 
   #up(link: PeerLink): void {
     this.#url = link.url;
     this.#follow(link).catch((error: unknown) => {
+      // It is no coordinator: another attempt makes it none.
+      if (error instanceof FsError && error.code === 'ENOTSUP') this.#ready?.reject(error);
       if (link.closed === undefined) this.#c.hub.report(error);
       link.close();
     });
@@ -75,6 +173,7 @@ export class Member {
   }
 
   async #follow(link: PeerLink): Promise<void> {
+    await this.#announce(link);
     const { sequence } = this.#replica;
     const { reply } = await link.request('follow', { feed: this.#feed, sequence });
     this.#feed = reply.feed;
@@ -83,8 +182,9 @@ export class Member {
 
   #isCurrent(link: PeerLink): void {
     link.event('applied', { sequence: this.#replica.sequence });
-    this.#current?.();
-    this.#current = undefined;
+    this.own.sendAll();
+    this.#ready?.resolve();
+    this.#ready = undefined;
   }
 
   #down(link: PeerLink, reason: FsError): void {
@@ -100,9 +200,12 @@ export class Member {
         return true;
       case 'happened': {
         const { kind, path, detail } = event.fields;
-        this.#c.hub.emit(kind as EventKind, path, detail as Readonly<Record<string, unknown>>);
+        this.#c.hub.deliver(kind as EventKind, path, detail as Readonly<Record<string, unknown>>);
         return true;
       }
+      case 'keepers':
+        this.#roster.replace(event.fields.keepers);
+        return true;
       default:
         return false;
     }

@@ -13,6 +13,8 @@ export interface NeighbourOptions {
   readonly spinner: Spinner;
   /** What fails when it cannot be reached in time. */
   readonly unreachable: () => FsError;
+  /** Whether it is the home of the file. */
+  readonly isHome: (ino: number) => boolean;
 }
 
 /** What more is done about the line, by who needs it for more than blocks. */

@@ -8,7 +8,6 @@
  * Numbers of inodes and their generations are the home's. Where pages lie is decided here: file pages that
  * are no hole at the home have pages of this segment, absent until a block of them comes.
  */
-import type { Extent, Hole } from '@cluster-fs/transport';
 import type { PeerEvent, PeerInode, PeerName } from '@cluster-fs/transport/peer';
 import {
   counter,
@@ -27,36 +26,29 @@ import {
   readInode,
   removeDirent,
   setCounter,
-  setExtents,
   setText,
 } from 'cluster-fs/segment';
 import type { Coordinator } from '../coordinator/coordinator.ts';
-import { gaps } from '../coordinator/holes.ts';
-import { noSpace } from '../coordinator/reserve.ts';
-import { clip, layOut, merge } from '../coordinator/runs.ts';
+import { layOutForeign } from './foreign-content.ts';
+import type { Homes } from './homes.ts';
 import { keyOf, type NetChanges } from './rows.ts';
-
-/** What views have to do with a change of the file pages that there are. */
-export interface Relaid {
-  readonly ino: number;
-  /** File pages that have become holes. */
-  readonly lost: readonly Hole[];
-  /** File pages that were holes, or behind the end. */
-  readonly gained: readonly Hole[];
-  readonly size: number;
-}
 
 export class Replica {
   readonly #c: Coordinator;
-  readonly #relay: (relaid: Relaid, extents: readonly Extent[]) => void;
+  readonly #homes: Homes;
   /** Everything, as far as it has come. */
   #whole: Whole | undefined;
   #sequence = 0;
+  #isApplying = false;
 
-  /** `relay` gives a file that is mapped its new extents. */
-  constructor(c: Coordinator, relay: (relaid: Relaid, extents: readonly Extent[]) => void) {
+  constructor(c: Coordinator, homes: Homes) {
     this.#c = c;
-    this.#relay = relay;
+    this.#homes = homes;
+  }
+
+  /** Whether what is being committed just now is what the coordinator says. */
+  get isApplying(): boolean {
+    return this.#isApplying;
   }
 
   get sequence(): number {
@@ -87,6 +79,9 @@ export class Replica {
   #apply({ inodes, gone, names }: NetChanges): void {
     const c = this.#c;
     let failure: unknown;
+    // What this node did itself is a commit of its own.
+    c.journal.flush();
+    this.#isApplying = true;
     c.journal
       .mutate(() => {
         for (const name of names) this.#removeName(name);
@@ -100,6 +95,7 @@ export class Replica {
         c.hub.report(error);
       });
     c.journal.flush();
+    this.#isApplying = false;
     if (failure !== undefined) throw failure;
   }
 
@@ -121,14 +117,19 @@ export class Replica {
     const c = this.#c;
     const inode = new InodeCopy();
     if (!readInode(c.segment, ino, inode)) return;
-    if (isFile(inode.mode)) this.#layOut(ino, [], 0);
     c.orphans.delete(ino);
+    if (this.#homes.isOwn(ino)) {
+      this.#homes.own?.forget(ino);
+      c.destroy(ino);
+      return;
+    }
+    if (isFile(inode.mode)) layOutForeign(c, this.#homes, { ino, pages: [], size: 0 });
     freeChain(c.writer, ino);
     c.slots.forget(ino);
     c.writer.freeInode(ino);
   }
 
-  #put({ ino, generation, mode, target, pages, size }: PeerInode): void {
+  #put({ ino, generation, mode, target, pages, size, home }: PeerInode): void {
     const c = this.#c;
     const inode = new InodeCopy();
     const isThere = readInode(c.segment, ino, inode);
@@ -139,39 +140,21 @@ export class Replica {
       c.writer.touchInode(ino).mode = mode;
       if (isSymlink(mode)) setText(c.writer, ino, Buffer.from(target ?? ''));
     }
-    if (isFile(mode)) this.#layOut(ino, pages, size);
-  }
-
-  /** Gives a file pages where the home has some, and takes them where it has none. */
-  #layOut(ino: number, pages: readonly Hole[], size: number): void {
-    const c = this.#c;
-    const before = c.extents(ino);
-    const kept = pages.flatMap(({ filePage, count }) => clip(before, filePage, count));
-    const gained = pages.flatMap(({ filePage, count }) => gaps(before, filePage, filePage + count));
-    const lost = holesOf(before, pages);
-    const isSame = gained.length === 0 && lost.length === 0;
-    const oldSize = c.inode(ino).size;
-    if (isSame && oldSize === size) return;
-    const added = gained.flatMap(({ filePage, count }) => layOut(this.#take(count), filePage));
-    const extents = merge(kept, added);
-    if (c.views.has(ino)) this.#relay({ ino, lost, gained, size }, extents);
-    else {
-      if (!isSame) setExtents(c.writer, ino, extents);
-      const left = lost.flatMap(({ filePage, count }) => clip(before, filePage, count));
-      if (left.length > 0) c.freePages(left);
+    if (!isFile(mode)) return;
+    const before = isNew ? home : inode.home;
+    c.writer.touchInode(ino).home = home;
+    if (home !== before) {
+      const { self } = this.#homes;
+      if (before === self) this.#homes.countForeign(inode.pages);
+      else if (home === self) this.#homes.countForeign(-inode.pages);
+      const stays = this.#homes.keepsPages(ino, { from: before, to: home });
+      // What is here of it is not what its new home has.
+      if (!stays) layOutForeign(c, this.#homes, { ino, pages: [], size });
+      c.journal.afterCommit(() => this.#homes.changed(ino, { from: before, to: home }));
     }
-  }
-
-  #take(count: number) {
-    const c = this.#c;
-    const runs = c.writer.pages.allocate(count);
-    if (runs === undefined) throw noSpace(c, count);
-    c.writer.onRollback(() => {
-      for (const run of runs) c.writer.pages.release(run);
-    });
-    // A page that nobody can know yet: readers find it by the extents, which come later.
-    c.pager?.setAbsent(runs);
-    return runs;
+    if (isNew && home === this.#homes.self) this.#homes.setLost(ino, generation);
+    // What is in it is for its home to say.
+    if (!this.#homes.isOwn(ino)) layOutForeign(c, this.#homes, { ino, pages, size });
   }
 
   /** What is left when pages and names are as they should be. */
@@ -181,19 +164,18 @@ export class Replica {
     const rights = record.mode !== row.mode || record.uid !== row.uid || record.gid !== row.gid;
     if (rights) setCounter(c.segment, 'rightsVersion', counter(c.segment, 'rightsVersion') + 1);
     const touched = c.writer.touchInode(row.ino);
-    const { mode, uid, gid, nlink, parent, size, layoutVersion, home } = row;
+    const { mode, uid, gid, nlink, parent, size, layoutVersion } = row;
     const { atimeMs, mtimeMs, ctimeMs, birthtimeMs } = row;
-    Object.assign(touched, { mode, uid, gid, nlink, parent, size, layoutVersion, home });
+    Object.assign(touched, { mode, uid, gid, nlink, parent });
     Object.assign(touched, { atimeMs, mtimeMs, ctimeMs, birthtimeMs });
+    const isOwn = isFile(mode) && this.#homes.isOwn(row.ino);
+    if (isOwn) this.#homes.own?.heard(row.ino, mtimeMs);
+    else Object.assign(touched, { size, layoutVersion });
     // The home keeps it for somebody, perhaps at another node.
-    if (nlink === 0) c.orphans.add(row.ino);
+    if (nlink > 0) return;
+    c.orphans.add(row.ino);
+    if (isOwn && !c.references.has(row.ino)) c.journal.afterCommit(() => this.#homes.unused?.(row.ino));
   }
-}
-
-/** The parts of `extents` that are in none of `pages`. */
-function holesOf(extents: readonly Extent[], pages: readonly Hole[]): Hole[] {
-  const wanted = pages.map(({ filePage, count }) => ({ filePage, count, page: 0 }));
-  return extents.flatMap(({ filePage, count }) => gaps(wanted, filePage, filePage + count));
 }
 
 /** Everything that the home has, while it comes: the last word on each inode and name counts. */

@@ -10,7 +10,7 @@ import { type AnyRequest, FsError, type Request, type RequestName } from '@clust
 import { walk } from 'cluster-fs/segment';
 import { setAttributes } from '../coordinator/attributes.ts';
 import type { Coordinator } from '../coordinator/coordinator.ts';
-import type { AnyReply, Routes } from '../coordinator/elsewhere.ts';
+import { type AnyReply, moved, type Routes } from '../coordinator/elsewhere.ts';
 import { close, open } from '../coordinator/open.ts';
 import type { Handle, Session } from '../coordinator/session.ts';
 import { coordinatorNumber, type Homes } from './homes.ts';
@@ -68,6 +68,11 @@ export class Router implements Routes {
         : here();
     const ino = fileOf(this.#c, session, request);
     if (ino === undefined) return this.#decide(session, request, here);
+    // Its own node asks the next home: requests do not follow a file from node to node.
+    if (session.isGuest) {
+      if (this.#homes.homeOf(ino) !== this.#homes.self) throw moved(request.name);
+      return here();
+    }
     return this.#homes.following(ino, (home) =>
       home === this.#homes.self ? here() : this.#atHome(home, session, request),
     );
@@ -75,6 +80,7 @@ export class Router implements Routes {
 
   /** What the coordinator alone may change. */
   #decide(session: Session, request: AnyRequest, here: Here): AnyReply | Promise<AnyReply> {
+    if (this.#homes.self !== coordinatorNumber && session.isGuest) throw moved(request.name);
     if (this.#homes.self !== coordinatorNumber)
       return request.name === 'open'
         ? this.#homes.neighbour(coordinatorNumber).open(session, request.fields)
@@ -85,8 +91,10 @@ export class Router implements Routes {
   /** A file of another home is truncated there. */
   #open(session: Session, request: Request<'open'>, here: Here): AnyReply | Promise<AnyReply> {
     const ino = (request.flags & constants.O_TRUNC) === 0 ? 0 : inoAt(this.#c, session, request.path);
-    if (ino === 0 || this.#homes.homeOf(ino) === coordinatorNumber) return here();
-    return this.#openTruncated(session, request);
+    if (ino === 0) return here();
+    return this.#homes.following(ino, (home) =>
+      home === coordinatorNumber ? here() : this.#openTruncated(session, request),
+    );
   }
 
   async #openTruncated(session: Session, request: Request<'open'>): Promise<AnyReply> {

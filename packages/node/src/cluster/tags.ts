@@ -8,7 +8,8 @@ import { FsError } from '@cluster-fs/transport';
 export interface Tag {
   readonly stag: Buffer;
   readonly ino: number;
-  readonly mode: 'r' | 'rw';
+  /** `take`: of the next home. */
+  readonly mode: 'r' | 'rw' | 'take';
   /** The session of blocks that it was given to. */
   readonly session: number;
   /** It is being given back. */
@@ -19,7 +20,7 @@ export class Tags {
   readonly #byTag = new Map<string, Tag>();
   readonly #byFile = new Map<number, Set<Tag>>();
 
-  give(ino: number, mode: 'r' | 'rw', session: number): Tag {
+  give(ino: number, mode: Tag['mode'], session: number): Tag {
     const tag: Tag = { stag: randomBytes(16), ino, mode, session, isClosing: false };
     this.#byTag.set(keyOf(tag.stag), tag);
     this.#byFile.set(ino, (this.#byFile.get(ino) ?? new Set()).add(tag));

@@ -6,6 +6,7 @@ import { addCert } from './cert.ts';
 import { addCheck } from './check.ts';
 import { addDefrag } from './defrag.ts';
 import { addDf } from './df.ts';
+import { addDrain } from './drain.ts';
 import { addDump } from './dump.ts';
 import { addEvents } from './events.ts';
 import { addEvict } from './evict.ts';
@@ -21,6 +22,7 @@ import { addMkdir } from './mkdir.ts';
 import { addMove } from './move.ts';
 import { addMv } from './mv.ts';
 import { addPut } from './put.ts';
+import { addRebalance } from './rebalance.ts';
 import { addRm } from './rm.ts';
 import { addServe } from './serve.ts';
 import { addStat } from './stat.ts';
@@ -45,6 +47,8 @@ const verbs: readonly ((program: Command, host: Host) => void)[] = [
   addExtents,
   addFallocate,
   addMove,
+  addDrain,
+  addRebalance,
   addDefrag,
   addSync,
   addEvict,

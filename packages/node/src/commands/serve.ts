@@ -59,7 +59,8 @@ const description =
   'of the directory, sockets and pipes are left out. What clients change there stays until the disk ' +
   'changes too.\n\n' +
   'Other nodes join where it listens on tcp:, with --join; they have its files, from memory of their ' +
-  'own (docs/cluster.md). All have one token, or certificates; without, they are on one machine.\n\n' +
+  'own (docs/cluster.md). One that also listens on tcp: can keep files itself: clusterfs move --to. All ' +
+  'have one token, or certificates; without, they are on one machine.\n\n' +
   'Only you and root may connect. --allow-uid and --allow-gid let others in, by number or name; with ' +
   ':r behind it they may read and not change. The socket must lie where they can reach it.';
 
@@ -74,6 +75,7 @@ export function addServe(program: Command, host: Host): void {
       'clusterfs serve --publish ./models:/models   # /models follows the directory',
       'clusterfs serve --listen tcp://0.0.0.0:7070 --token-file token',
       'clusterfs serve --join tcp://a:7070 --token-file token   # on another host: the files of a',
+      'clusterfs serve --join tcp://a:7070 --listen tcp://0.0.0.0:7070 --token-file token   # keeps some',
       'clusterfs serve --on-conflict revoke         # no client may stop a file from being changed',
     ],
   })
@@ -197,11 +199,11 @@ async function startAs(
     refuse('a token or certificates are for other nodes: give --join, or --listen tcp://HOST:PORT');
   if (join === undefined)
     return startNode(forNodes.length === 0 ? common : { ...common, cluster: clusterOptions(options) });
-  if (forNodes.length > 0) refuse('a node that joins another one cannot be joined itself');
   if (options.store !== undefined) refuse('the files are stored where their home is: --store goes there');
   if (options.publish !== undefined) refuse('publish where the home of the files is');
   if (options.inodes !== undefined) refuse('the home says how many inodes there are');
-  return joinNode({ ...common, cluster: clusterOptions(options), join, signal });
+  const keeps = forNodes.length > 0;
+  return joinNode({ ...common, cluster: clusterOptions(options), join, keeps, signal });
 }
 
 function announce(

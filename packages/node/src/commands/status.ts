@@ -104,16 +104,20 @@ function storeText({ store }: StatusReport): string {
 }
 
 function clusterText(cluster: ClusterReport): string {
-  const { role, home, nodes, sequence, cachedBytes, lentBlocks, lostBlocks } = cluster;
+  const { role, name, home, nodes, sequence, keptBytes, cachedBytes, lentBlocks, lostBlocks } = cluster;
   const lost = lostBlocks === 0 ? [] : [`LOST: ${count(lostBlocks, 'block')} that ended with a node`];
   const change = `at change ${sequence.toLocaleString('en')}`;
   if (role === 'member') {
     const where = `the files of ${home?.url}${home?.isConnected === true ? '' : ' (NOT CONNECTED)'}`;
-    return [where, change, `${formatSize(cachedBytes)} here`, ...lost].join('; ');
+    const kept = keptBytes === 0 ? [] : [`keeps ${formatSize(keptBytes)}`];
+    return [name, where, change, `${formatSize(cachedBytes)} of others here`, ...kept, ...lost].join('; ');
   }
-  const names = nodes.map(({ name, url }) => `${printable(name)} (${url ?? 'NOT CONNECTED'})`);
+  const names = nodes.map(({ name: each, url, keptBytes }) => {
+    const kept = keptBytes === null ? '' : `, keeps ${formatSize(keptBytes)}`;
+    return `${printable(each)} (${url ?? 'NOT CONNECTED'}${kept})`;
+  });
   const joined = names.length === 0 ? 'no other node' : `joined by ${names.join(', ')}`;
-  return [joined, change, `${count(lentBlocks, 'block')} with others`, ...lost].join('; ');
+  return [name, joined, change, `${count(lentBlocks, 'block')} with others`, ...lost].join('; ');
 }
 
 function memoryText(s: StatusReport): string {

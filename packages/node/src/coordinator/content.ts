@@ -217,6 +217,7 @@ export async function writeBegin(
   for (let extending = extendsFile(c, handle.ino, offset, length); ; extending = true) {
     const hold = await c.gate.acquire(handle.ino, extending ? 'exclusive' : 'shared', onBreak);
     try {
+      c.assertHome(handle.ino);
       await ownBlocks(c, handle.ino, offset, length);
     } catch (error) {
       c.gate.release(hold);

@@ -23,7 +23,7 @@ import type { Evictor } from '../store/evictor.ts';
 import type { Pager } from '../store/pager.ts';
 import { type Range, wholeFile } from '../store/stored.ts';
 import type { WriteBack } from '../store/write-back.ts';
-import type { Access, Blocks, Routes } from './elsewhere.ts';
+import { type Access, type Blocks, moved, type Placing, type Routes } from './elsewhere.ts';
 import type { EventHub } from './event-hub.ts';
 import type { LayoutGate } from './gate.ts';
 import type { Journal } from './journal.ts';
@@ -74,6 +74,8 @@ export class Coordinator {
   /** Set once, before anybody is served; undefined when no page is ever absent. */
   pager: Pager | undefined;
   evictor: Evictor | undefined;
+  /** Gives files other homes; at the coordinator of a cluster. */
+  placing: Placing | undefined;
   /** Which node answers what; undefined on a node alone. */
   routes: Routes | undefined;
   /** The blocks of files that other nodes have, or that are theirs; undefined on a node alone. */
@@ -91,6 +93,8 @@ export class Coordinator {
   readonly references = new Map<number, number>();
   /** Inodes without a name that somebody still refers to. */
   readonly orphans = new Set<number>();
+  /** Whether an inode without a name may end when nobody refers to it here. */
+  mayEnd: (ino: number) => boolean = () => true;
   /** Writes in place whose hold was broken and whose clients may still be storing. */
   readonly brokenGrants = new Set<Grant>();
   /** Rows of `held` for pages in use by moves of our own. */
@@ -162,7 +166,15 @@ export class Coordinator {
 
   /** As `exclusive`, and no other node has any of the file. */
   alone<T>(ino: number, change: () => T | Promise<T>): Promise<T> {
-    return this.exclusive(ino, () => this.holding(ino, 'write', change));
+    return this.exclusive(ino, () => {
+      this.assertHome(ino);
+      return this.holding(ino, 'write', change);
+    });
+  }
+
+  /** EAGAIN when the file has got another home while this waited: its content is changed there. */
+  assertHome(ino: number): void {
+    if (this.blocks?.isOwn(ino) === false) throw moved('write');
   }
 
   /** Runs `work` while the processes here may do that with the range, and nobody takes it from them. */
@@ -198,8 +210,8 @@ export class Coordinator {
       return;
     }
     this.references.delete(ino);
-    // A session of before a crash may still come back to it.
-    if (this.unresolved.size > 0 || !this.orphans.delete(ino)) return;
+    // A session of before a crash may still come back to it, or somebody at another node refers to it.
+    if (this.unresolved.size > 0 || !this.mayEnd(ino) || !this.orphans.delete(ino)) return;
     this.journal.mutate(() => this.destroy(ino)).catch((error: unknown) => this.hub.report(error));
   }
 
@@ -207,6 +219,7 @@ export class Coordinator {
   destroy(ino: number): void {
     const { mode } = this.inode(ino);
     const extents = isFile(mode) ? this.extents(ino) : [];
+    if (this.blocks?.isOwn(ino) === false) this.blocks.countForeign(-pageCountOf(extents));
     freeChain(this.writer, ino);
     this.slots.forget(ino);
     if (isFile(mode)) this.writeBack?.forget(this, ino);
@@ -258,7 +271,7 @@ export class Coordinator {
   nobodyLeft(): void {
     for (const confined of this.limbo.splice(0)) this.#freeConfined(confined);
     for (const ino of [...this.orphans]) {
-      if (this.references.has(ino)) continue;
+      if (this.references.has(ino) || !this.mayEnd(ino)) continue;
       this.orphans.delete(ino);
       this.journal.mutate(() => this.destroy(ino)).catch((error: unknown) => this.hub.report(error));
     }

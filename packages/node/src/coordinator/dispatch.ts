@@ -8,7 +8,7 @@ import { setAttributes } from './attributes.ts';
 import { attachPages, put, reserve, unreserve, writeBegin, writeEnd } from './content.ts';
 import type { Coordinator } from './coordinator.ts';
 import { defrag } from './defrag.ts';
-import type { AnyReply } from './elsewhere.ts';
+import type { AnyReply, Placing } from './elsewhere.ts';
 import { fallocate } from './fallocate.ts';
 import { type MoveOptions, moveFile } from './move.ts';
 import { link, mkdir, remove, rename, rmdir, symlink, unlink } from './namespace.ts';
@@ -95,6 +95,9 @@ type AdministrativeRequest = Extract<
   {
     name:
       | 'move'
+      | 'migrate'
+      | 'drain'
+      | 'rebalance'
       | 'defrag'
       | 'sync'
       | 'fetch'
@@ -120,6 +123,14 @@ function administer(
   switch (name) {
     case 'move':
       return moveFile(c, session, request.fields.path, long);
+    case 'migrate':
+      return placingOf(c).migrate(session, request.fields, long);
+    case 'drain':
+      assertOperator(session, name);
+      return placingOf(c).drain(request.fields, long);
+    case 'rebalance':
+      assertOperator(session, name);
+      return placingOf(c).rebalance(request.fields, long);
     case 'defrag':
       return defragFor(c, session, long);
     case 'fetch':
@@ -217,6 +228,11 @@ export function dispatchEvent(c: Coordinator, session: Session, event: AnyEvent)
     default:
       return;
   }
+}
+
+function placingOf({ placing }: Coordinator): Placing {
+  if (placing === undefined) throw new FsError('ENOTSUP', 'move', { why: 'this node is in no cluster' });
+  return placing;
 }
 
 /** Rearranging everybody's pages is for whoever owns the node. */

@@ -1,6 +1,7 @@
 /** What the coordinator of one node asks of the rest of the cluster. On a node alone there is neither. */
-import type { AnyRequest, Reply, Request, RequestName } from '@cluster-fs/transport';
+import { type AnyRequest, FsError, type Reply, type Request, type RequestName } from '@cluster-fs/transport';
 import type { Range } from '../store/stored.ts';
+import type { MoveOptions } from './move.ts';
 import type { Handle, Session, View } from './session.ts';
 
 export type AnyReply = Reply<RequestName>;
@@ -17,12 +18,25 @@ export interface Routes {
   sessionEnded(session: Session): void;
 }
 
+/** Which node keeps which file: what the coordinator of a cluster does about that. */
+export interface Placing {
+  /** Moves a file to the node of that name. */
+  migrate(session: Session, request: Request<'migrate'>, options: MoveOptions): Promise<Reply<'migrate'>>;
+  drain(request: Request<'drain'>, options: MoveOptions): Promise<Reply<'drain'>>;
+  rebalance(request: Request<'rebalance'>, options: MoveOptions): Promise<Reply<'rebalance'>>;
+}
+
 /** What a node says of its cluster. */
 export interface ClusterReport {
+  /** `home`: the coordinator, where the cluster began. */
   readonly role: 'home' | 'member';
+  /** Of this node in the cluster. */
+  readonly name: string;
+  /** Bytes of the files that this node keeps. */
+  readonly keptBytes: number;
   /** Commits of the home that changed the tree; of a member: those that it has. */
   readonly sequence: number;
-  /** Those that joined, at the home. */
+  /** Those that joined, and those that keep files and are away; at the coordinator. */
   readonly nodes: readonly NodeReport[];
   /** The home, for a member. */
   readonly home: { readonly url: string; readonly isConnected: boolean } | null;
@@ -43,7 +57,13 @@ export interface NodeReport {
   readonly url: string | null;
   /** Commits that it does not have yet. */
   readonly behind: number;
+  /** Bytes of the files that it keeps; null when it keeps none, and can keep none. */
+  readonly keptBytes: number | null;
 }
+
+/** The file has another home by now: ask that one. */
+export const moved = (syscall: string): FsError =>
+  new FsError('EAGAIN', syscall, { why: 'the file has another home by now' });
 
 export type Access = 'read' | 'write';
 
@@ -56,9 +76,7 @@ export interface FileId {
  * Blocks of files that several nodes use (docs/coherence.md), as the processes of this node are concerned.
  * File pages that these processes may not even read are absent from `data`.
  */
-export interface Blocks {
-  /** While leases may last that a node of before gave: nobody is let in before. Undefined when none do. */
-  readonly opening: Promise<void> | undefined;
+export interface FileBlocks {
   /** A view is about to be given on a file; resolves when it may be. ESTALE when the home has it no more. */
   open(file: FileId, lease: Pick<Request<'lease'>, 'mode' | 'follow'>, session: Session): Promise<void>;
   /** A view is mapped: what it may not store into is protected. */
@@ -69,13 +87,25 @@ export interface Blocks {
   acquire(ino: number, range: Range, access: Access): Promise<void>;
   /** A process waits for a page; false when what it waits for is none of the cluster's concern. */
   fault(view: View, filePage: number, access: Access): boolean;
-  /** From here on, until `release`, other nodes get nothing of the file that they do not have. */
-  hold(ino: number): void;
-  release(ino: number): void;
   /** Whether another node has, or had, some of the file: it must stay as it lies. */
   isShared(ino: number): boolean;
   /** Whether another node may store into the file. */
   isWritten(ino: number): boolean;
+}
+
+/** The blocks of all files, whichever node their home is. */
+export interface Blocks extends FileBlocks {
+  /** While leases may last that a node of before gave: nobody is let in before. Undefined when none do. */
+  readonly opening: Promise<void> | undefined;
+  /** From here on, until `release`, other nodes get nothing of the file that they do not have. */
+  hold(ino: number): void;
+  release(ino: number): void;
+  /** Whether this node is the home of the file, or is alone. */
+  isOwn(ino: number): boolean;
+  /** How many pages more of its files this node has memory for. */
+  readonly freePages: number;
+  /** Files of other homes get so many pages here; fewer, when negative. Requires: inside mutate. */
+  countForeign(pages: number): void;
   /** The files of which `isShared` is true, at their home. */
   sharedFiles(): Iterable<number>;
 }

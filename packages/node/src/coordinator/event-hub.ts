@@ -43,9 +43,9 @@ export class EventHub {
   #subscriptions = 0;
   #emitted = 0;
 
-  /** Tells other nodes, too. */
+  /** Tells other nodes, too; true when clients of this one are to be told at once, and not with them. */
   relay:
-    | ((kind: EventKind, path: string | undefined, detail: Readonly<Record<string, unknown>>) => void)
+    | ((kind: EventKind, path: string | undefined, detail: Readonly<Record<string, unknown>>) => boolean)
     | undefined;
 
   constructor({
@@ -79,8 +79,13 @@ export class EventHub {
 
   /** Requires: what is told has been committed. */
   emit(kind: EventKind, path: string | undefined, detail: Readonly<Record<string, unknown>>): void {
+    if (ofFiles.has(kind) && this.relay?.(kind, path, detail) === false) return;
+    this.deliver(kind, path, detail);
+  }
+
+  /** Tells the clients of this node. */
+  deliver(kind: EventKind, path: string | undefined, detail: Readonly<Record<string, unknown>>): void {
     this.#emitted++;
-    if (ofFiles.has(kind)) this.relay?.(kind, path, detail);
     if (this.#subscriptions === 0) return;
     const timeMs = this.#now();
     const place = path === undefined ? undefined : posix.normalize(`/${path}`);

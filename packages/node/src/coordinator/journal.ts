@@ -145,7 +145,11 @@ export class Journal {
       for (const { resolve } of pending) resolve();
     };
     if (everywhere === undefined) answer();
-    else everywhere.then(answer, this.#onError);
+    else
+      everywhere.then(answer, (error: Error) => {
+        // It is committed here, and who asked cannot be told that it is everywhere.
+        for (const { reject } of pending) reject(error);
+      });
   }
 
   /** What happens after a commit cannot undo it: a failure is told, and what others wait for goes on. */

@@ -204,7 +204,7 @@ function dropLink(c: Coordinator, ino: number, parent: number): void {
   record.ctimeMs = c.now();
   if (directory) c.writer.touchInode(parent).nlink -= 1;
   if (!directory && nlink > 1) return;
-  if (!c.references.has(ino)) {
+  if (!c.references.has(ino) && c.mayEnd(ino)) {
     c.destroy(ino);
     return;
   }

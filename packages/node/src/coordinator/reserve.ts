@@ -36,6 +36,9 @@ export const noSpace = (c: Coordinator, count: number): FsError =>
  * yet: a segment may be larger than its tmpfs, and metadata must have its room, or nothing could be removed.
  */
 export function assertMemory(c: Coordinator, count: number): void {
+  const free = c.blocks?.freePages ?? Number.POSITIVE_INFINITY;
+  if (count > free)
+    throw new FsError('ENOSPC', 'write', { why: `${count} pages wanted, this node has memory for ${free}` });
   const wanted = (counter(c.segment, 'reservedPages') + count) * pageSize;
   if (c.data.freeBytes() < wanted + c.store.growthBytes())
     throw new FsError('ENOSPC', 'write', { why: 'tmpfs is full' });

@@ -2,6 +2,7 @@
 import type { Coordinator } from './coordinator.ts';
 import { answerMs } from './settled.ts';
 
+const orphanPollMs = 20;
 /** Commits worth waiting for: one that frees a file, and the one that frees its pages behind it. */
 const commitsToWaitFor = 3;
 
@@ -22,8 +23,10 @@ export async function makeRoom(c: Coordinator, pages: number): Promise<void> {
     }
     const leftMs = endMs - performance.now();
     const leaving = c.quarantine.leaving(c.now() - answerMs);
-    if (leftMs <= 0 || pages > c.writer.pages.free + leaving) break;
-    await c.answers.next(leftMs);
+    // Other nodes give up what has no name any more.
+    const mayLeave = c.blocks !== undefined && c.orphans.size > 0;
+    if (leftMs <= 0 || (pages > c.writer.pages.free + leaving && !mayLeave)) break;
+    await c.answers.next(mayLeave ? Math.min(leftMs, orphanPollMs) : leftMs);
   }
   await c.evictor?.makeRoom(pages);
 }

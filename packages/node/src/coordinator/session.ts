@@ -87,6 +87,8 @@ export interface Session {
   /** The client's userfaultfd; undefined for a pinned client. */
   readonly userfault: number | undefined;
   readonly kernelFaults: boolean;
+  /** A client of another node, which asks in its name. */
+  readonly isGuest: boolean;
   readonly sinceMs: number;
   readonly handles: Map<number, Handle>;
   readonly views: Map<number, View>;

@@ -22,7 +22,7 @@ import {
   u53,
   values,
 } from '../codec.ts';
-import { hole, maxPathLength, run } from '../messages.ts';
+import { hole, maxPathLength, run } from '../records.ts';
 
 export const peerProtocolVersion = 2;
 
@@ -71,6 +71,36 @@ export type PeerInode = RecordOf<typeof inode>;
 /** A name in a directory; inode 0 when it is gone. */
 const name = { parent: u32, name: text(255), ino: u32 };
 export type PeerName = RecordOf<typeof name>;
+
+/** A node that keeps files: its number in the cluster is its own for ever. `url` while it can be reached. */
+const keeper = {
+  number: u32,
+  nodeId: u53,
+  name: text(256),
+  url: optional(text(1024)),
+  memoryBytes: u53,
+};
+export type Keeper = RecordOf<typeof keeper>;
+
+/** What the home of a file alone decides; the times when it changed them. */
+const content = {
+  ino: u32,
+  generation: u32,
+  size: u53,
+  mtimeMs: optional(f64),
+  ctimeMs: optional(f64),
+  pages,
+};
+export type PeerContent = RecordOf<typeof content>;
+
+const file = { ino: u32, generation: u32 };
+
+/** How often a node has asked for a block of a file; its number is that of the home for clients there. */
+const use = { ino: u32, generation: u32, number: u32, blocks: u53 };
+export type PeerUse = RecordOf<typeof use>;
+/** Blocks of a file, by their indices. */
+const blocks = { from: u32, count: u32 };
+export type PeerBlocks = RecordOf<typeof blocks>;
 
 const runs = list(record('run', run), 65_536);
 
@@ -156,9 +186,62 @@ export const peerRequests = {
   },
   tagOpen: {
     id: 24,
-    doc: 'Asks for an STag: the right to the blocks of a file. ESTALE when that inode is gone.',
-    fields: { ino: u32, generation: u32, mode: oneOf('r', 'rw') },
+    doc: 'Asks for an STag, the right to blocks of a file; `take` to be its next home. ESTALE: it is gone.',
+    fields: { ...file, mode: oneOf('r', 'rw', 'take') },
     reply: { stag },
+  },
+  keep: {
+    id: 26,
+    doc: 'A node that joined keeps files from here on, and is reached there. The number is its own for good.',
+    fields: { url: text(1024), memoryBytes: u53 },
+    reply: { number: u32 },
+  },
+  content: {
+    id: 27,
+    doc: 'What the asking node did to files that it keeps. Answered when every node knows it.',
+    fields: { files: list(record('content', content), 4096) },
+    reply: {},
+  },
+  take: {
+    id: 28,
+    doc: 'The coordinator has a node fetch a file that it is to keep: again, until little is missing.',
+    fields: { ...file, from: u32 },
+    reply: { present: u32, total: u32 },
+  },
+  give: {
+    id: 29,
+    doc: 'The coordinator has the home of a file let it go: it stands still there from the answer on.',
+    fields: { ...file, to: u32 },
+    reply: {},
+  },
+  handOver: {
+    id: 30,
+    doc: 'The home of a file has the next one fetch the rest, `alone` without other copies. It gets an STag.',
+    fields: {
+      ...file,
+      session: u53,
+      mode: oneOf('r', 'rw'),
+      alone: list(record('blocks', blocks), 65_536),
+    },
+    reply: { stag },
+  },
+  empty: {
+    id: 32,
+    doc: 'The asking node stops: its files go to others, as far as they have room; how many are left.',
+    fields: {},
+    reply: { moved: u32, left: u32 },
+  },
+  uses: {
+    id: 33,
+    doc: 'Which nodes have asked for blocks of the files that this one keeps, since it was asked last.',
+    fields: {},
+    reply: { files: list(record('use', use), 65_536) },
+  },
+  moves: {
+    id: 31,
+    doc: 'Whether the coordinator still moves a file. When not, what the asking node heard before is so.',
+    fields: { ino: u32 },
+    reply: { isMoving: bool },
   },
 } as const satisfies Record<string, RequestEntry>;
 
@@ -211,6 +294,21 @@ export const peerEvents = {
     id: 145,
     doc: 'Something happened at the home, for who watches at other nodes.',
     fields: { kind: text(32), path: optional(text(maxPathLength)), detail: report },
+  },
+  keepers: {
+    id: 149,
+    doc: 'All nodes that keep files, or did.',
+    fields: { keepers: list(record('keeper', keeper), 4096) },
+  },
+  gave: {
+    id: 150,
+    doc: 'The coordinator gives up to move a file: its home goes on with it, the other forgets it.',
+    fields: file,
+  },
+  unused: {
+    id: 151,
+    doc: 'A file that has no name any more, and to which nobody refers at its home: it may end.',
+    fields: file,
   },
   tagClose: { id: 137, doc: 'The STag is given back; no copy of a block is left.', fields: { stag } },
   tagClosed: { id: 146, doc: 'Answers `tagClose`: nothing more is sent for it.', fields: { stag } },

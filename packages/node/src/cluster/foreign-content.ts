@@ -1,0 +1,135 @@
+/**
+ * Files of another home in this node's segment: which file pages there are, as their home says. Where they
+ * lie is decided here; they are absent until a block of them comes.
+ */
+import { type Extent, FsError, type Hole } from '@cluster-fs/transport';
+import type { PeerContent } from '@cluster-fs/transport/peer';
+import { InodeCopy, isFile, readInode, type Segment, setExtents } from 'cluster-fs/segment';
+import type { Coordinator } from '../coordinator/coordinator.ts';
+import { gaps } from '../coordinator/holes.ts';
+import { noSpace } from '../coordinator/reserve.ts';
+import { clip, layOut, merge } from '../coordinator/runs.ts';
+import type { Homes } from './homes.ts';
+
+/** What views have to do with a change of the file pages that there are. */
+export interface Relaid {
+  readonly ino: number;
+  /** File pages that have become holes. */
+  readonly lost: readonly Hole[];
+  /** File pages that were holes, or behind the end. */
+  readonly gained: readonly Hole[];
+  readonly size: number;
+}
+
+interface Layout {
+  readonly ino: number;
+  readonly pages: readonly Hole[];
+  readonly size: number;
+}
+
+/**
+ * Gives a file pages where its home has some, and takes them where it has none. Requires: inside mutate. True
+ * when something is different from before.
+ */
+export function layOutForeign(c: Coordinator, homes: Homes, { ino, pages, size }: Layout): boolean {
+  const before = c.extents(ino);
+  const kept = pages.flatMap(({ filePage, count }) => clip(before, filePage, count));
+  const gained = pages.flatMap(({ filePage, count }) => gaps(before, filePage, filePage + count));
+  const lost = holesOf(before, pages);
+  const isSame = gained.length === 0 && lost.length === 0;
+  if (isSame && c.inode(ino).size === size) return false;
+  const pagesIn = (holes: readonly Hole[]): number => holes.reduce((sum, { count }) => sum + count, 0);
+  homes.countForeign(pagesIn(gained) - pagesIn(lost));
+  const added = gained.flatMap(({ filePage, count }) => layOut(takeAbsent(c, count), filePage));
+  const extents = merge(kept, added);
+  if (c.views.has(ino)) {
+    homes.borrowedFor(ino).relay({ ino, lost, gained, size }, extents);
+    return true;
+  }
+  if (!isSame) setExtents(c.writer, ino, extents);
+  const left = lost.flatMap(({ filePage, count }) => clip(before, filePage, count));
+  if (left.length > 0) c.freePages(left);
+  return true;
+}
+
+/** Pages that nobody can know yet: readers find them by the extents, which come later. */
+function takeAbsent(
+  c: Coordinator,
+  count: number,
+): ReturnType<typeof layOut> | { page: number; count: number }[] {
+  const runs = c.writer.pages.allocate(count);
+  if (runs === undefined) throw noSpace(c, count);
+  c.writer.onRollback(() => {
+    for (const run of runs) c.writer.pages.release(run);
+  });
+  c.pager?.setAbsent(runs);
+  return runs;
+}
+
+/** The parts of `extents` that are in none of `pages`. */
+function holesOf(extents: readonly Extent[], pages: readonly Hole[]): Hole[] {
+  const wanted = pages.map(({ filePage, count }) => ({ filePage, count, page: 0 }));
+  return extents.flatMap(({ filePage, count }) => gaps(wanted, filePage, filePage + count));
+}
+
+/** At the coordinator: what a node did to files that it keeps. Resolves when every node knows. */
+export function applyContent(
+  c: Coordinator,
+  homes: Homes,
+  home: number,
+  files: readonly PeerContent[],
+): Promise<void> {
+  return c.journal.mutate(() => {
+    const inode = new InodeCopy();
+    for (const { ino, generation, size, mtimeMs, ctimeMs, pages } of files) {
+      // It may be gone, and its home has not heard of that yet.
+      if (!readInode(c.segment, ino, inode) || inode.generation !== generation || inode.home !== home)
+        continue;
+      const isMapped = c.views.has(ino);
+      const isOther = layOutForeign(c, homes, { ino, pages, size });
+      if (!isOther && mtimeMs === undefined) continue;
+      const record = c.writer.touchInode(ino);
+      // A version is never published with other extents.
+      if (isOther && !isMapped) record.layoutVersion += 1;
+      record.size = size;
+      if (mtimeMs !== undefined) record.mtimeMs = mtimeMs;
+      record.ctimeMs = Math.max(inode.ctimeMs, ctimeMs ?? 0);
+    }
+  });
+}
+
+/**
+ * After a start: what is in memory of files of other homes is of no use, their leases are over. They get
+ * other pages, since somebody may map these still. Files that this node may be the home of are spared.
+ */
+export function forgetForeign(c: Coordinator, homes: Homes): void {
+  const inode = new InodeCopy();
+  c.journal
+    .mutate(() => {
+      for (const ino of foreignFiles(c.segment, c.writer.inodeLimit)) {
+        if (homes.isOwn(ino) || homes.isCandidate(ino) || !readInode(c.segment, ino, inode)) continue;
+        const before = c.extents(ino);
+        c.freePages(before);
+        if (c.unresolved.size === 0) c.data.punch(before);
+        setExtents(
+          c.writer,
+          ino,
+          before.flatMap(({ filePage, count }) => layOut(takeAbsent(c, count), filePage)),
+        );
+        c.writer.touchInode(ino).layoutVersion += 1;
+      }
+    })
+    .catch((error: unknown) => c.hub.report(error));
+  c.journal.flush();
+}
+
+/** Files whose content is in pages of this segment. */
+function* foreignFiles(s: Segment, limit: number): Generator<number> {
+  const inode = new InodeCopy();
+  for (let ino = 1; ino < limit; ino++)
+    if (readInode(s, ino, inode) && isFile(inode.mode) && inode.extentCount > 0) yield ino;
+}
+
+/** A file that its home has lost: nobody can say what was in it. */
+export const lostFile = (syscall: string): FsError =>
+  new FsError('EIO', syscall, { why: 'the node that kept the file has lost it' });

@@ -1,0 +1,101 @@
+/**
+ * Blocks of files that are on their way from one home to the next, at either of them: who gets what
+ * meanwhile, and what the directories know of it.
+ *
+ * Frozen, a file stands still at the home that gives it away: nobody gets a block but the next home. Adopted,
+ * its blocks are known to the next home before the coordinator has said so to all: whoever has heard of it
+ * may ask.
+ */
+import { type CacheId, type Home, ownCache } from 'cluster-fs/coherence';
+import type { SharedBlocks } from './shared-blocks.ts';
+
+export interface HandingOverParts {
+  readonly home: () => Home<Buffer>;
+  readonly shared: SharedBlocks;
+  /** Whether this node keeps the file, as its inode says. */
+  readonly isOwn: (ino: number) => boolean;
+  /** What the home has of a block besides `data`. */
+  readonly forget: (block: number) => void;
+}
+
+export class HandingOver {
+  readonly #parts: HandingOverParts;
+  /** The next home's session. */
+  readonly #frozen = new Map<number, CacheId>();
+  readonly #adopted = new Set<number>();
+
+  constructor(parts: HandingOverParts) {
+    this.#parts = parts;
+  }
+
+  /** The session that alone gets blocks of a file; undefined when it stands not still. */
+  givenTo(ino: number): CacheId | undefined {
+    return this.#frozen.get(ino);
+  }
+
+  /** Whether it is none of this node's concern what is said of a file. */
+  hasLeft(ino: number): boolean {
+    return !this.#parts.isOwn(ino) && !this.#adopted.has(ino);
+  }
+
+  /** From here on, until `takeBack` or `giveAway`, nobody but that session gets anything of the file. */
+  freeze(ino: number, session: CacheId): void {
+    this.#frozen.set(ino, session);
+  }
+
+  /** It stays here. */
+  takeBack(ino: number): void {
+    if (this.#frozen.delete(ino)) this.#parts.home().release();
+  }
+
+  /** It has another home: whoever waits for a block asks there. Requires: the inode says so. */
+  giveAway(ino: number): void {
+    this.#frozen.delete(ino);
+    this.#forgetFile(ino);
+  }
+
+  /** A file becomes this node's: the node that had it goes on with a copy to read of these blocks. */
+  adopt(ino: number, session: CacheId, blocks: Iterable<number>): void {
+    this.#adopted.add(ino);
+    for (const block of blocks) this.#parts.home().adopt(block, session);
+  }
+
+  /** It is this node's, or it is not after all. */
+  settle(ino: number, isOwn: boolean): void {
+    if (this.#adopted.delete(ino) && !isOwn) this.#forgetFile(ino);
+  }
+
+  #forgetFile(ino: number): void {
+    const { shared, home, forget } = this.#parts;
+    const blocks = [...shared.of(ino)];
+    shared.deleteFile(ino);
+    for (const block of blocks) {
+      forget(block);
+      home().abandon(block);
+    }
+  }
+
+  /** Blocks that are with others than that session and the processes here, or on their way. */
+  elsewhere(ino: number, session: CacheId): number[] {
+    const { entries } = this.#parts.home();
+    const isElse = (block: number): boolean => {
+      const entry = entries.get(block);
+      if (entry === undefined) return false;
+      if (entry.queue.length > 0 || (entry.state !== 'idle' && entry.state !== 'owned')) return true;
+      if (entry.owner === session) return false;
+      if (entry.owner !== undefined && entry.owner !== ownCache) return true;
+      return [...entry.sharers].some((sharer) => sharer !== session && sharer !== ownCache);
+    };
+    return [...this.#parts.shared.of(ino)].filter(isElse);
+  }
+
+  /** Blocks of which processes here and that session have a copy to read, and nobody else anything. */
+  sharedWith(ino: number, session: CacheId): number[] {
+    const { entries } = this.#parts.home();
+    const isShared = (block: number): boolean => {
+      const entry = entries.get(block);
+      return entry?.state === 'idle' && entry.sharers.has(session) && entry.sharers.has(ownCache);
+    };
+    return [...this.#parts.shared.of(ino)].filter(isShared);
+  }
+}

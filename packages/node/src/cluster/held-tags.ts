@@ -1,0 +1,147 @@
+/**
+ * STags that this node was given by one home: its rights to files there, for as long as its session of blocks
+ * lasts. One is given back when nothing of the file is here and nobody uses it.
+ *
+ *   asked for ──▶ held ──given back──▶ closing ──the home has answered──▶ gone
+ */
+import { FsError } from '@cluster-fs/transport';
+import { InodeCopy, readInode, type Segment } from 'cluster-fs/segment';
+import type { Line } from './line.ts';
+
+/** `take`: to be the next home of the file. */
+export type TagMode = 'r' | 'rw' | 'take';
+
+/** The rights to a file. */
+interface FileTags {
+  readonly generation: number;
+  readonly given: Partial<Record<TagMode, Promise<Uint8Array>>>;
+  /** The strongest that has come. */
+  stag: Uint8Array | undefined;
+  /** How many are asked for: they are wanted. */
+  asking: number;
+}
+
+export class HeldTags {
+  readonly #segment: Segment;
+  readonly #line: Line;
+  readonly #files = new Map<number, FileTags>();
+  readonly #inoByTag = new Map<string, number>();
+  readonly #closing = new Set<string>();
+
+  constructor(segment: Segment, line: Line) {
+    this.#segment = segment;
+    this.#line = line;
+  }
+
+  get count(): number {
+    return this.#inoByTag.size;
+  }
+
+  /** Files of which nobody is asking for a right just now. */
+  *idle(): Generator<number> {
+    for (const [ino, { asking }] of this.#files) if (asking === 0) yield ino;
+  }
+
+  inoOf(stag: Uint8Array): number | undefined {
+    return this.#inoByTag.get(keyOf(stag));
+  }
+
+  /** One by which the home knows the file; what crosses its return is answered with it. */
+  of(ino: number): Uint8Array {
+    const stag = this.#files.get(ino)?.stag ?? this.#closingTag(ino);
+    if (stag === undefined) throw new Error(`a block of inode ${ino} without an STag`);
+    return stag;
+  }
+
+  #closingTag(ino: number): Uint8Array | undefined {
+    for (const key of this.#closing) if (this.#inoByTag.get(key) === ino) return Buffer.from(key, 'latin1');
+    return undefined;
+  }
+
+  /** Sees to it that the file may be used so. ESTALE when it is gone, EAGAIN when it has another home. */
+  async open(ino: number, mode: TagMode): Promise<void> {
+    for (;;) {
+      const tags = this.#tagsOf(ino);
+      const asked = tags.given[mode] ?? (mode === 'r' ? tags.given.rw : undefined);
+      await (asked ?? this.#ask(ino, tags, mode));
+      // A new session may have begun meanwhile, in which nobody knows of it.
+      if (this.#files.get(ino) === tags) return;
+    }
+  }
+
+  #tagsOf(ino: number): FileTags {
+    const inode = new InodeCopy();
+    if (!readInode(this.#segment, ino, inode))
+      throw new FsError('ESTALE', 'stag', { why: `inode ${ino} is gone` });
+    const { generation } = inode;
+    const known = this.#files.get(ino);
+    if (known?.generation === generation) return known;
+    const tags: FileTags = { generation, given: {}, stag: undefined, asking: 0 };
+    this.#files.set(ino, tags);
+    return tags;
+  }
+
+  async #ask(ino: number, tags: FileTags, mode: TagMode): Promise<void> {
+    const given = this.#given(ino, tags, mode);
+    tags.given[mode] = given;
+    tags.asking++;
+    try {
+      await given;
+    } catch (error) {
+      delete tags.given[mode];
+      throw error;
+    } finally {
+      tags.asking--;
+    }
+  }
+
+  async #given(ino: number, tags: FileTags, mode: TagMode): Promise<Uint8Array> {
+    const link = await this.#line.link();
+    const { generation } = tags;
+    const { stag } = (await link.request('tagOpen', { ino, generation, mode })).reply;
+    this.#inoByTag.set(keyOf(stag), ino);
+    if (mode !== 'r' || tags.stag === undefined) tags.stag = stag;
+    return stag;
+  }
+
+  /** One that the home has given unasked: it got the file from this node. */
+  adopt(ino: number, mode: TagMode, stag: Uint8Array): void {
+    const tags = this.#tagsOf(ino);
+    tags.given[mode] = Promise.resolve(stag);
+    tags.stag = stag;
+    this.#inoByTag.set(keyOf(stag), ino);
+  }
+
+  giveBack(ino: number): void {
+    const link = this.#line.current;
+    if (link === undefined) return;
+    this.#files.delete(ino);
+    for (const [key, of] of this.#inoByTag) {
+      if (of !== ino || this.#closing.has(key)) continue;
+      this.#closing.add(key);
+      link.event('tagClose', { stag: Buffer.from(key, 'latin1') });
+    }
+  }
+
+  /** The session goes on over another link, which knows nothing of what was said over the one before. */
+  closeAgain(): void {
+    for (const key of this.#closing)
+      this.#line.current?.event('tagClose', { stag: Buffer.from(key, 'latin1') });
+  }
+
+  /** The home will say nothing more of it. */
+  closed(stag: Uint8Array): void {
+    this.#closing.delete(keyOf(stag));
+    this.#inoByTag.delete(keyOf(stag));
+    this.#line.current?.event('tagGone', { stag });
+  }
+
+  /** They end with the session. */
+  forget(): void {
+    this.#files.clear();
+    this.#inoByTag.clear();
+    this.#closing.clear();
+  }
+}
+
+const keyOf = (stag: Uint8Array): string => Buffer.from(stag).toString('latin1');

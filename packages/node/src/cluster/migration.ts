@@ -1,0 +1,174 @@
+/**
+ * Moving files between nodes, as the coordinator leads it:
+ *
+ *   1 take    the next home fetches the file, again and again, while everybody goes on; what is stored into
+ *             meanwhile is taken back from it, and fetched again
+ *   2 give    the home until now lets nobody change the file any more, and hands over what is missing
+ *   3 commit  the inode names the new home, and every node knows it
+ *
+ * Before the commit nothing has happened: who dies, is cut off or interrupted leaves the file where it was.
+ */
+import { FsError, type Reply, type Request } from '@cluster-fs/transport';
+import { InodeCopy, isFile, pageSize, readInode, walk } from 'cluster-fs/segment';
+import type { Coordinator } from '../coordinator/coordinator.ts';
+import type { MoveOptions } from '../coordinator/move.ts';
+import { assertMayChange } from '../coordinator/open.ts';
+import type { Session } from '../coordinator/session.ts';
+import { coordinatorNumber, type Homes } from './homes.ts';
+import type { Moving } from './moving.ts';
+import type { Roster } from './roster.ts';
+
+/** So little may be missing when the file stands still: a few milliseconds' worth. */
+const fewBlocks = 32;
+/** Rounds that bring no less to fetch: somebody stores faster than it is fetched. */
+const vainRounds = 8;
+
+export interface MigrationParts {
+  readonly c: Coordinator;
+  readonly homes: Homes;
+  readonly roster: Roster;
+  readonly moving: Moving;
+  /** What the coordinator itself is called, and how much it can keep, in bytes. */
+  readonly name: string;
+  readonly memory: number;
+}
+
+interface File {
+  readonly ino: number;
+  readonly generation: number;
+}
+
+export class Migration {
+  readonly #parts: MigrationParts;
+  readonly #files = new Set<number>();
+
+  constructor(parts: MigrationParts) {
+    this.#parts = parts;
+  }
+
+  /** Whether a file is being moved. */
+  isMoving(ino: number): boolean {
+    return this.#files.has(ino);
+  }
+
+  /** The number of the node of that name. */
+  numberOf(name: string, syscall: string): number {
+    const { roster, name: own } = this.#parts;
+    return name === own ? coordinatorNumber : roster.find(name, syscall).number;
+  }
+
+  async migrate(
+    session: Session,
+    { path, to }: Request<'migrate'>,
+    options: MoveOptions,
+  ): Promise<Reply<'migrate'>> {
+    const { c } = this.#parts;
+    assertMayChange(session, 'move', path);
+    const { credentials } = session;
+    const { ino } = walk(c.segment, path, { follow: true, syscall: 'move', credentials });
+    if (ino === 0) throw new FsError('ENOENT', 'move', { path });
+    const { mode, uid, generation } = c.inode(ino);
+    if (!isFile(mode)) throw new FsError('EINVAL', 'move', { path, why: 'not a regular file' });
+    if (credentials.uid !== 0 && credentials.uid !== uid) throw new FsError('EPERM', 'move', { path });
+    try {
+      return await c.keeping(ino, () => this.move({ ino, generation }, this.numberOf(to, 'move'), options));
+    } catch (error) {
+      if (!(error instanceof FsError) || error.path !== undefined) throw error;
+      throw new FsError(error.code, 'move', { path, why: error.why, cause: error });
+    }
+  }
+
+  /** Gives a file another home. */
+  async move({ ino, generation }: File, to: number, options: MoveOptions): Promise<Reply<'migrate'>> {
+    const { c, homes } = this.#parts;
+    const started = performance.now();
+    const from = homes.homeOf(ino);
+    const bytes = c.inode(ino).pages * pageSize;
+    if (from === to) return { bytes: 0, elapsedMs: 0, pausedMs: 0 };
+    this.#assertRoom(to, bytes);
+    if (this.#files.has(ino)) throw new FsError('EALREADY', 'move', { why: 'it is being moved' });
+    this.#files.add(ino);
+    try {
+      await this.#fetch({ ino, generation }, { from, to }, options);
+      options.signal?.throwIfAborted();
+      const paused = performance.now();
+      await this.#give({ ino, generation }, { from, to });
+      await this.#commit({ ino, generation }, { from, to });
+      const ended = performance.now();
+      return { bytes, elapsedMs: ended - started, pausedMs: ended - paused };
+    } catch (error) {
+      this.#giveUp({ ino, generation }, [from, to]);
+      throw error;
+    } finally {
+      this.#files.delete(ino);
+    }
+  }
+
+  #assertRoom(to: number, bytes: number): void {
+    const { c, homes, roster, memory } = this.#parts;
+    if (to !== coordinatorNumber && c.writeBack !== undefined)
+      throw new FsError('ENOTSUP', 'move', {
+        why: 'files of a cluster with a store stay where the store is: other nodes have none',
+      });
+    const all = to === coordinatorNumber ? memory : (roster.of(to)?.memoryBytes ?? 0);
+    const free = all - (homes.keptBytes.get(to) ?? 0);
+    if (bytes <= free) return;
+    const why = `the file has ${bytes} bytes, and the node room for ${Math.max(0, free)}`;
+    throw new FsError('ENOSPC', 'move', { why });
+  }
+
+  async #fetch(
+    file: File,
+    { from, to }: { from: number; to: number },
+    { signal, onProgress }: MoveOptions,
+  ): Promise<void> {
+    let most = -1;
+    for (let vain = 0; vain < vainRounds; ) {
+      signal?.throwIfAborted();
+      const { present, total } = await this.#take(to, { ...file, from });
+      onProgress?.(present, total);
+      if (total - present <= fewBlocks) return;
+      vain = present > most ? 0 : vain + 1;
+      most = Math.max(most, present);
+    }
+  }
+
+  async #take(to: number, fields: File & { from: number }): Promise<{ present: number; total: number }> {
+    const { homes, moving } = this.#parts;
+    if (to === coordinatorNumber) return moving.take(fields);
+    const link = await homes.neighbour(to).line.link();
+    return (await link.request('take', fields)).reply;
+  }
+
+  async #give(file: File, { from, to }: { from: number; to: number }): Promise<void> {
+    const { homes, moving } = this.#parts;
+    if (from === coordinatorNumber) return moving.give({ ...file, to });
+    const link = await homes.neighbour(from).line.link();
+    await link.request('give', { ...file, to });
+  }
+
+  /** In the same turn as the answer: who asks afterwards what became of it is told so. */
+  #commit({ ino, generation }: File, { from, to }: { from: number; to: number }): Promise<void> {
+    const { c, homes, moving } = this.#parts;
+    const everywhere = c.journal.mutate(() => {
+      const inode = new InodeCopy();
+      if (!readInode(c.segment, ino, inode) || inode.generation !== generation)
+        throw new FsError('ESTALE', 'move', { why: `inode ${ino} is gone` });
+      if (inode.nlink === 0) throw new FsError('ENOENT', 'move', { why: 'it was removed meanwhile' });
+      if (from === coordinatorNumber) homes.countForeign(inode.pages);
+      else if (to === coordinatorNumber) homes.countForeign(-inode.pages);
+      c.writer.touchInode(ino).home = to;
+      c.journal.afterCommit(() => moving.changed(ino, { from, to }));
+    });
+    c.journal.flush();
+    return everywhere;
+  }
+
+  #giveUp(file: File, nodes: readonly number[]): void {
+    const { homes, moving } = this.#parts;
+    for (const node of nodes) {
+      if (node === coordinatorNumber) moving.gave(file);
+      else homes.neighbour(node).line.current?.event('gave', file);
+    }
+  }
+}

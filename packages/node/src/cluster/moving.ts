@@ -1,0 +1,234 @@
+/**
+ * A file gets another home: what the two nodes do about it. The coordinator leads (migration.ts).
+ *
+ *   next home      taking ──handOver──▶ prepared ──the inode says so──▶ home
+ *                     └────────────── gave ─┴──▶ a node like others
+ *   home until now      home ──give──▶ given ──the inode says so──▶ a node like others, with what it had
+ *                        ▲──────gave─────┘
+ *
+ * While it is `given` nobody changes the file, or gets a block of it that it does not have: requests wait,
+ * and so do touches. Both nodes have all its bytes then. Who waits asks the new home afterwards.
+ *
+ * INVARIANT: what the inode says decides. A node that loses its way to the coordinator stays as it is until
+ * it has heard what became of it.
+ */
+import { FsError } from '@cluster-fs/transport';
+import type { PeerBlocks, PeerRequest } from '@cluster-fs/transport/peer';
+import type { Coordinator } from '../coordinator/coordinator.ts';
+import type { Hold } from '../coordinator/gate.ts';
+import { blockOf, indexOf } from './blocks.ts';
+import { coordinatorNumber, type Homes } from './homes.ts';
+import type { Lent } from './lent.ts';
+
+/** How long one `take` fetches before it says how far it is. */
+const takeMs = 100;
+/** How often it is asked what became of a move. */
+const pollMs = 1000;
+/** A file that nobody goes on to move is forgotten by the node that was to be its home. */
+const abandonedMs = 10_000;
+
+export interface MovingParts {
+  readonly c: Coordinator;
+  readonly homes: Homes;
+  readonly lent: Lent;
+  /** Resolves when the coordinator knows all that was done to the file here. */
+  readonly settled: (ino: number) => Promise<void>;
+  /** The session of blocks that the node of that number has here. */
+  readonly sessionOf: (number: number) => number | undefined;
+}
+
+interface Given {
+  readonly hold: Hold;
+  readonly to: number;
+}
+
+interface Taking {
+  readonly from: number;
+  timer: NodeJS.Timeout | undefined;
+}
+
+export class Moving {
+  readonly #parts: MovingParts;
+  readonly #given = new Map<number, Given>();
+  readonly #taking = new Map<number, Taking>();
+
+  constructor(parts: MovingParts) {
+    this.#parts = parts;
+  }
+
+  close(): void {
+    for (const { timer } of this.#taking.values()) clearTimeout(timer);
+  }
+
+  /** Whether this node gives the file away just now. */
+  isGiving(ino: number): boolean {
+    return this.#given.has(ino);
+  }
+
+  async take({ ino, generation, from }: PeerRequest<'take'>): Promise<{ present: number; total: number }> {
+    const { homes } = this.#parts;
+    this.#assertIs(ino, generation, from);
+    clearTimeout(this.#taking.get(ino)?.timer);
+    const taking: Taking = { from, timer: undefined };
+    this.#taking.set(ino, taking);
+    try {
+      return await homes.neighbour(from).borrowed.bring(ino, performance.now() + takeMs);
+    } finally {
+      taking.timer = setTimeout(() => this.#forget(ino), abandonedMs);
+      taking.timer.unref();
+    }
+  }
+
+  #assertIs(ino: number, generation: number, home: number): void {
+    const inode = this.#parts.c.inode(ino);
+    if (inode.generation !== generation || inode.home !== home)
+      throw new FsError('ESTALE', 'move', { why: `inode ${ino} is not what is to be moved` });
+  }
+
+  /** The home until now hands it over: what comes here is the last of it. */
+  async handOver({ ino, generation, session, mode, alone }: PeerRequest<'handOver'>) {
+    const { homes, lent } = this.#parts;
+    const taking = this.#taking.get(ino);
+    if (taking === undefined) throw new FsError('ESTALE', 'move', { why: `inode ${ino} is not expected` });
+    this.#assertIs(ino, generation, taking.from);
+    clearTimeout(taking.timer);
+    taking.timer = undefined;
+    if (!lent.isSession(session)) throw new FsError('ESTALE', 'move', { why: 'the home has left meanwhile' });
+    const { borrowed } = homes.neighbour(taking.from);
+    await borrowed.bringRest(
+      ino,
+      [...indicesIn(alone)].map((index) => blockOf(ino, index)),
+    );
+    // From here on its pages are kept over a crash, until it is known whose they are.
+    homes.setCandidate(ino, generation);
+    this.#poll(ino);
+    return { stag: lent.adopt(ino, mode, session, borrowed.sharedOf(ino)) };
+  }
+
+  /** Nobody changes the file here from when this resolves, until `gave` or `changed`. */
+  async give({ ino, generation, to }: PeerRequest<'give'>): Promise<void> {
+    const { c, homes, lent, settled, sessionOf } = this.#parts;
+    this.#assertIs(ino, generation, homes.self ?? -1);
+    const next = homes.neighbour(to);
+    const ours = await next.borrowed.enter();
+    const theirs = sessionOf(to);
+    if (theirs === undefined) throw new FsError('ENONET', 'move', { why: 'the next home has left' });
+    const hold = await c.gate.acquire(ino, 'exclusive');
+    try {
+      this.#assertIs(ino, generation, homes.self ?? -1);
+      assertMovable(c, ino);
+      lent.handing.freeze(ino, theirs);
+      await settled(ino);
+      const link = await next.line.link();
+      const alone = runsOf(lent.handing.elsewhere(ino, theirs));
+      // Who may store anywhere must have pages everywhere, and so has a file that is mapped to store.
+      const mode = [...c.viewsOf(ino)].some((view) => view.mode === 'rw') ? 'rw' : 'r';
+      const { reply } = await link.request('handOver', { ino, generation, session: ours, mode, alone });
+      next.borrowed.adopt(ino, { ...reply, mode }, lent.handing.sharedWith(ino, theirs));
+      this.#given.set(ino, { hold, to });
+      this.#poll(ino);
+    } catch (error) {
+      lent.handing.takeBack(ino);
+      c.gate.release(hold);
+      throw error;
+    }
+  }
+
+  /** Hears of what became of the move, whatever happens to whom. */
+  #poll(ino: number): void {
+    const timer = setTimeout(() => {
+      void this.#isDecided(ino)
+        .catch(() => false)
+        .then((isDecided) => {
+          const waits = this.#given.has(ino) || this.#taking.has(ino);
+          if (!waits) return;
+          if (isDecided) this.gave({ ino });
+          else this.#poll(ino);
+        });
+    }, pollMs);
+    timer.unref();
+  }
+
+  /** Whether nobody moves the file any more: if it has moved, that has been said before the answer. */
+  async #isDecided(ino: number): Promise<boolean> {
+    const { homes } = this.#parts;
+    if (homes.self === coordinatorNumber) return false;
+    const link = homes.neighbour(coordinatorNumber).line.current;
+    if (link === undefined) return false;
+    const { reply } = await link.request('moves', { ino });
+    return !reply.isMoving;
+  }
+
+  /** It is not moved after all. */
+  gave({ ino }: { ino: number }): void {
+    const { c, homes, lent } = this.#parts;
+    const given = this.#given.get(ino);
+    this.#given.delete(ino);
+    if (given !== undefined) {
+      homes.neighbour(given.to).borrowed.abandon(ino);
+      lent.handing.takeBack(ino);
+      c.gate.release(given.hold);
+    }
+    this.#forget(ino);
+  }
+
+  #forget(ino: number): void {
+    const { homes, lent } = this.#parts;
+    const taking = this.#taking.get(ino);
+    if (taking === undefined) return;
+    this.#taking.delete(ino);
+    clearTimeout(taking.timer);
+    homes.neighbour(taking.from).borrowed.release(ino);
+    lent.handing.settle(ino, false);
+    homes.setCandidate(ino, undefined);
+  }
+
+  /** The inode says that the file has another home. */
+  changed(ino: number, { from, to }: { from: number; to: number }): void {
+    const { c, homes, lent } = this.#parts;
+    if (from === homes.self) {
+      const given = this.#given.get(ino);
+      this.#given.delete(ino);
+      lent.handing.giveAway(ino);
+      if (given !== undefined) c.gate.release(given.hold);
+    } else if (homes.isKnown(from)) homes.neighbour(from).borrowed.abandon(ino);
+    if (to !== homes.self) return;
+    clearTimeout(this.#taking.get(ino)?.timer);
+    this.#taking.delete(ino);
+    lent.handing.settle(ino, true);
+    homes.setCandidate(ino, undefined);
+  }
+}
+
+/** Whose pages cannot be taken from them have them where they are. */
+function assertMovable(c: Coordinator, ino: number): void {
+  for (const { path, session, follow } of c.viewsOf(ino)) {
+    if (session.ended) continue;
+    const why = session.userfault === undefined ? 'pinned' : follow === 'manual' ? 'followed by hand' : '';
+    if (why !== '')
+      throw new FsError('EBUSY', 'move', {
+        path,
+        why: `${why} by session ${session.id} (pid ${session.pid}): it can only be mapped so at its home`,
+      });
+  }
+  for (const grant of c.brokenGrants)
+    if (grant.ino === ino)
+      throw new FsError('EBUSY', 'move', {
+        path: grant.path,
+        why: `pid ${grant.session.pid} is stopped in the middle of a write`,
+      });
+}
+
+function runsOf(blocks: readonly number[]): PeerBlocks[] {
+  const runs: { from: number; count: number }[] = [];
+  for (const index of blocks.map(indexOf).sort((a, b) => a - b)) {
+    const last = runs.at(-1);
+    if (last !== undefined && last.from + last.count === index) last.count++;
+    else runs.push({ from: index, count: 1 });
+  }
+  return runs;
+}
+
+function* indicesIn(runs: readonly PeerBlocks[]): Generator<number> {
+  for (const { from, count } of runs) for (let index = from; index < from + count; index++) yield index;
+}

@@ -1,0 +1,243 @@
+/**
+ * Which node should keep which file, as the coordinator sees it: files of a node that is to be emptied go
+ * where there is room; others go to who uses them, and from full nodes to empty ones.
+ */
+import { FsError, type PlannedMove, type Reply, type Request } from '@cluster-fs/transport';
+import type { PeerUse } from '@cluster-fs/transport/peer';
+import {
+  InodeCopy,
+  isDirectory,
+  isFile,
+  listDirectory,
+  modeOf,
+  pageSize,
+  readInode,
+  rootIno,
+} from 'cluster-fs/segment';
+import type { Coordinator } from '../coordinator/coordinator.ts';
+import type { MoveOptions } from '../coordinator/move.ts';
+import { coordinatorNumber, type Homes } from './homes.ts';
+import type { Migration } from './migration.ts';
+import type { Roster } from './roster.ts';
+
+/** Who asked for fewer blocks of a file than this has just looked at it. */
+const fewBlocks = 16;
+/** The part of all uses that makes a node the one that uses a file. */
+const mostUses = 2 / 3;
+/** Nodes that differ by less of their memory are even. */
+const evenShare = 0.1;
+const maxTold = 1000;
+
+export interface PlacementParts {
+  readonly c: Coordinator;
+  readonly homes: Homes;
+  readonly roster: Roster;
+  readonly migration: Migration;
+  /** Of the coordinator. */
+  readonly memory: number;
+  readonly name: string;
+  /** What is known of uses, at all homes that can be reached. */
+  readonly uses: () => Promise<PeerUse[]>;
+}
+
+interface File {
+  readonly ino: number;
+  readonly generation: number;
+  readonly path: string;
+  readonly bytes: number;
+  readonly home: number;
+}
+
+interface Node {
+  readonly number: number;
+  readonly name: string;
+  readonly memory: number;
+  kept: number;
+}
+
+interface Move {
+  readonly file: File;
+  readonly to: Node;
+  readonly why: PlannedMove['why'];
+}
+
+export class Placement {
+  readonly #parts: PlacementParts;
+
+  constructor(parts: PlacementParts) {
+    this.#parts = parts;
+  }
+
+  /** Moves the files of a node to others. What does not fit stays, and is told. */
+  async drain({ node }: Request<'drain'>, options: MoveOptions): Promise<Reply<'drain'>> {
+    const { migration } = this.#parts;
+    return this.empty(migration.numberOf(node, 'drain'), options);
+  }
+
+  async empty(number: number, options: MoveOptions = {}): Promise<Reply<'drain'>> {
+    const nodes = this.#nodes().filter((each) => each.number !== number);
+    const files = this.#files().filter(({ home }) => home === number);
+    files.sort((a, b) => b.bytes - a.bytes);
+    const moves = files.map((file) => () => {
+      const to = roomiest(nodes, file.bytes);
+      if (to === undefined)
+        throw new FsError('ENOSPC', 'move', { path: file.path, why: 'no other node has room' });
+      to.kept += file.bytes;
+      return { file, to, why: 'space' as const };
+    });
+    const { done, failed } = await this.#carryOut(moves, files, options);
+    return { files: done.length, bytes: done.reduce((sum, { file }) => sum + file.bytes, 0), failed };
+  }
+
+  /** Moves files to where they are used, and from full nodes to empty ones. */
+  async rebalance({ dryRun }: Request<'rebalance'>, options: MoveOptions): Promise<Reply<'rebalance'>> {
+    const plan = await this.#plan();
+    const moves = plan.slice(0, maxTold).map(({ file, to, why }) => {
+      const from = this.#nameOf(file.home);
+      return { path: file.path, from, to: to.name, bytes: file.bytes, why };
+    });
+    if (dryRun) return { moves, failed: [] };
+    const files = plan.map(({ file }) => file);
+    const { failed } = await this.#carryOut(
+      plan.map((move) => () => move),
+      files,
+      options,
+    );
+    return { moves, failed };
+  }
+
+  async #carryOut(
+    moves: readonly (() => Move)[],
+    files: readonly File[],
+    { signal, onProgress }: MoveOptions,
+  ) {
+    const total = files.reduce((sum, { bytes }) => sum + bytes, 0);
+    const done: Move[] = [];
+    const failed: { path: string; why: string }[] = [];
+    let doneBytes = 0;
+    for (const [i, plan] of moves.entries()) {
+      signal?.throwIfAborted();
+      const file = files[i] as File;
+      try {
+        const move = plan();
+        await this.#parts.migration.move(file, move.to.number, signal === undefined ? {} : { signal });
+        done.push(move);
+      } catch (error) {
+        if (!(error instanceof FsError)) throw error;
+        signal?.throwIfAborted();
+        if (failed.length < maxTold) failed.push({ path: file.path, why: error.message.slice(0, maxTold) });
+      }
+      doneBytes += file.bytes;
+      onProgress?.(doneBytes, total);
+    }
+    return { done, failed };
+  }
+
+  /** What should move: first to who uses it, then from the fullest node to the emptiest. */
+  async #plan(): Promise<Move[]> {
+    const nodes = this.#nodes();
+    const files = this.#files();
+    const byUse = movesByUse(files, nodes, await this.#parts.uses());
+    const used = new Set(byUse.map(({ file }) => file));
+    const others = files.filter((file) => !used.has(file)).sort((a, b) => b.bytes - a.bytes);
+    return [...byUse, ...movesBySpace(others, nodes)];
+  }
+
+  #nameOf(number: number): string {
+    const { roster, name } = this.#parts;
+    return number === coordinatorNumber ? name : (roster.of(number)?.name ?? `${number}`);
+  }
+
+  /** Those that can be reached. */
+  #nodes(): Node[] {
+    const { homes, roster, memory, name } = this.#parts;
+    const kept = homes.keptBytes;
+    const own = { number: coordinatorNumber, name, memory, kept: kept.get(coordinatorNumber) ?? 0 };
+    const keepers = roster.keepers.filter(({ url }) => url !== undefined);
+    return [
+      own,
+      ...keepers.map(({ number, name: each, memoryBytes }) => ({
+        number,
+        name: each,
+        memory: memoryBytes,
+        kept: kept.get(number) ?? 0,
+      })),
+    ];
+  }
+
+  #files(): File[] {
+    const { segment } = this.#parts.c;
+    const files: File[] = [];
+    const inode = new InodeCopy();
+    for (const [ino, path] of pathsIn(this.#parts.c)) {
+      if (!readInode(segment, ino, inode) || !isFile(inode.mode)) continue;
+      const { generation, pages, home } = inode;
+      files.push({ ino, generation, path, bytes: pages * pageSize, home });
+    }
+    return files;
+  }
+}
+
+/** The one with the most room, if the file fits there. */
+function roomiest(nodes: readonly Node[], bytes: number): Node | undefined {
+  const [best] = [...nodes].sort((a, b) => b.memory - b.kept - (a.memory - a.kept));
+  return best !== undefined && best.memory - best.kept >= bytes ? best : undefined;
+}
+
+function movesByUse(files: readonly File[], nodes: readonly Node[], uses: readonly PeerUse[]): Move[] {
+  const byFile = new Map<number, PeerUse[]>();
+  for (const use of uses) byFile.set(use.ino, [...(byFile.get(use.ino) ?? []), use]);
+  return files.flatMap((file) => {
+    const of = (byFile.get(file.ino) ?? []).filter(({ generation }) => generation === file.generation);
+    const all = of.reduce((sum, { blocks }) => sum + blocks, 0);
+    const most = of.find(({ blocks }) => blocks >= fewBlocks && blocks >= all * mostUses);
+    const to = nodes.find(({ number }) => number === most?.number);
+    if (to === undefined || to.number === file.home || to.memory - to.kept < file.bytes) return [];
+    return [planned(nodes, { file, to, why: 'use' })];
+  });
+}
+
+function movesBySpace(files: readonly File[], nodes: readonly Node[]): Move[] {
+  const moves: Move[] = [];
+  const left = new Set(files);
+  for (;;) {
+    const [emptiest, fullest] = extremes(nodes);
+    if (emptiest === undefined || fullest === undefined) return moves;
+    const gap = shareOf(fullest) - shareOf(emptiest);
+    if (gap <= evenShare) return moves;
+    // No more than makes them even.
+    const bytes = (gap / 2) * Math.min(fullest.memory, emptiest.memory);
+    const file = [...left].find(
+      (each) => each.home === fullest.number && each.bytes > 0 && each.bytes <= bytes,
+    );
+    if (file === undefined) return moves;
+    left.delete(file);
+    moves.push(planned(nodes, { file, to: emptiest, why: 'space' }));
+  }
+}
+
+const shareOf = ({ kept, memory }: Node): number => kept / memory;
+
+function extremes(nodes: readonly Node[]): [Node | undefined, Node | undefined] {
+  const sorted = [...nodes].sort((a, b) => shareOf(a) - shareOf(b));
+  return [sorted[0], sorted.at(-1)];
+}
+
+/** Counts the file where it will be. */
+function planned(nodes: readonly Node[], move: Move): Move {
+  const from = nodes.find(({ number }) => number === move.file.home);
+  if (from !== undefined) from.kept -= move.file.bytes;
+  move.to.kept += move.file.bytes;
+  return move;
+}
+
+/** All files and directories, by one of their names. */
+function pathsIn(c: Coordinator): Map<number, string> {
+  const paths = new Map<number, string>([[rootIno, '']]);
+  for (const [parent, path] of paths) {
+    if (!isDirectory(modeOf(c.segment, parent))) continue;
+    for (const { name, ino } of listDirectory(c.segment, parent))
+      if (!paths.has(ino)) paths.set(ino, `${path}/${name}`);
+  }
+  return paths;
+}

@@ -1,0 +1,82 @@
+/**
+ * The nodes that keep files: the coordinator's list, which it gives to all. A number is given once, and
+ * outlives the node: files may name it that wait for the node to come back.
+ */
+import { isIP } from 'node:net';
+import { FsError } from '@cluster-fs/transport';
+import { formatPeerUrl, type Keeper, type PeerIdentity, parsePeerUrl } from '@cluster-fs/transport/peer';
+import type { MetadataStore } from '../metadata/store.ts';
+
+/** Where a node is reached, and how much it can keep. */
+type Reached = Pick<Keeper, 'memoryBytes'> & { readonly url: string };
+
+const keyOf = (number: number): string => `keeper-${number}`;
+
+export class Roster {
+  #keepers = new Map<number, Keeper>();
+
+  get keepers(): Keeper[] {
+    return [...this.#keepers.values()];
+  }
+
+  of(number: number): Keeper | undefined {
+    return this.#keepers.get(number);
+  }
+
+  named(nodeId: number): Keeper | undefined {
+    return this.keepers.find((keeper) => keeper.nodeId === nodeId);
+  }
+
+  /** As the coordinator says. */
+  replace(keepers: readonly Keeper[]): void {
+    this.#keepers = new Map(keepers.map((keeper) => [keeper.number, keeper]));
+  }
+
+  /** What a coordinator of before has given. */
+  load(store: MetadataStore): void {
+    for (let number = 1; ; number++) {
+      const text = store.superblock(keyOf(number));
+      if (text === undefined) return;
+      const [, nodeId = '', name = ''] = /^(\d+) (.*)$/s.exec(text) ?? [];
+      this.#keepers.set(number, { number, nodeId: Number(nodeId), name, url: undefined, memoryBytes: 0 });
+    }
+  }
+
+  /** A node can be reached there from here on. */
+  keep(store: MetadataStore, { nodeId, name }: PeerIdentity, reached: Reached): Keeper {
+    const known = this.named(nodeId);
+    const keeper = { number: known?.number ?? this.#keepers.size + 1, nodeId, name, ...reached };
+    if (known?.name !== name) store.setSuperblock({ [keyOf(keeper.number)]: `${nodeId} ${name}` });
+    this.#keepers.set(keeper.number, keeper);
+    return keeper;
+  }
+
+  /** A node cannot be reached any more; whether it was one of these. */
+  left(nodeId: number): boolean {
+    const known = this.named(nodeId);
+    if (known === undefined || known.url === undefined) return false;
+    this.#keepers.set(known.number, { ...known, url: undefined });
+    return true;
+  }
+
+  /** The one of that name that can be reached. ENOENT, or EBUSY when there are two. */
+  find(name: string, syscall: string): Keeper {
+    const found = this.keepers.filter((keeper) => keeper.name === name && keeper.url !== undefined);
+    const [keeper] = found;
+    if (found.length > 1)
+      throw new FsError('EBUSY', syscall, { why: `${found.length} nodes are called '${name}'` });
+    if (keeper !== undefined) return keeper;
+    const names = this.keepers.filter(({ url }) => url !== undefined).map((each) => each.name);
+    const others = names.length === 0 ? 'no node that joined keeps files' : `there are ${names.join(', ')}`;
+    throw new FsError('ENOENT', syscall, {
+      why: `no node '${name}' keeps files (${others}): it must be started with --listen tcp://HOST:PORT`,
+    });
+  }
+}
+
+/** A node that listens on all addresses is reached at the one from which it came. */
+export function reachableAt(url: string, cameFrom: string): string {
+  const { host, port } = parsePeerUrl(url);
+  const isAny = host === '0.0.0.0' || host === '::' || (isIP(host) === 6 && /^[0:]+$/.test(host));
+  return isAny ? formatPeerUrl({ host: parsePeerUrl(cameFrom).host, port }) : url;
+}

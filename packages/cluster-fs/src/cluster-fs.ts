@@ -101,7 +101,7 @@ export class ClusterFs extends EventEmitter<ClusterFsEvents> {
 
   /**
    * Moves a file to another node of the cluster, by its name, while it is in use: from then on that node
-   * keeps its bytes. Views everywhere stay valid, no store is lost; for `pausedMs` nobody could store into it.
+   * keeps its bytes. Views everywhere stay valid, no store is lost; for `pausedMs` nobody could store.
    * Interrupted, the file stays where it was. ENOENT when no node of that name keeps files, ENOSPC when it
    * has no room, EBUSY when a client has the file pinned or follows it by hand, ENOTSUP on a node alone.
    */

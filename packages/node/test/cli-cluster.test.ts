@@ -45,7 +45,7 @@ describe.each([
     await member.says(new RegExp(`clusterfs: the files are those of ${peerUrl(home)}\n`));
     writeFileSync(at('content'), 'from b');
     await member.text('put', at('content'), '/file');
-    expect(await home.text('cat', '/file')).toBe('from b');
+    for (const node of [home, member]) expect(await node.text('cat', '/file')).toBe('from b');
     expect(await home.json('status')).toMatchObject({ cluster: { nodes: [{ name: 'b' }] } });
     expect(await member.stop()).toMatchObject({ code: 0, stderr: '' });
     expect(await home.stop()).toMatchObject({ code: 0, stderr: '' });
@@ -101,7 +101,6 @@ describe('does not start', () => {
     ['where nobody listens', nobody, /ECONNREFUSED: .*tcp:\/\/127\.0\.0\.1:1'/],
     ['to join with a store', [...nobody, '--store', 'files'], /EINVAL: .*--store goes there/],
     ['to join and publish', [...nobody, '--publish', '.:/x'], /EINVAL: .*publish where the home/],
-    ['to join and be joined', [...nobody, ...loopback], /EINVAL: .*cannot be joined itself/],
     ['to join with inodes', [...nobody, '--inodes', '100'], /EINVAL: .*how many inodes/],
     ['without its token', [...nobody, '--token-file', 'none'], /ENOENT: .*'none'/],
     ['without its certificate', [...nobody, '--cert-dir', '.'], /ENOENT: .*'\.\/ca\.crt'/],
@@ -161,28 +160,53 @@ async function expectRefused(args: readonly string[], message: RegExp): Promise<
 describe('two nodes', () => {
   test('status tells each of the other', { timeout: 2 * goneMs }, async () => {
     const home = await serve([...loopback, '--name', 'a']);
-    expect(await home.text('status')).toMatch(/^cluster +no other node; /m);
+    expect(await home.text('status')).toMatch(/^cluster +a; no other node; /m);
     const member = await serve(['--join', peerUrl(home), '--name', 'b']);
     const url = expect.stringMatching(/^tcp:\/\/127\.0\.0\.1:[1-9]\d*$/);
     expect((await home.json('status')).cluster).toMatchObject({
       role: 'home',
       home: null,
-      nodes: [{ name: 'b', url, behind: 0 }],
+      nodes: [{ name: 'b', url, behind: 0, keptBytes: null }],
     });
     expect((await member.json('status')).cluster).toMatchObject({
       role: 'member',
       home: { url: peerUrl(home), isConnected: true },
       nodes: [],
     });
-    expect(await home.text('status')).toMatch(/^cluster +joined by b \(tcp:\/\/127\.0\.0\.1:\d+\); /m);
+    expect(await home.text('status')).toMatch(/^cluster +a; joined by b \(tcp:\/\/127\.0\.0\.1:\d+\); /m);
     expect(await member.text('status')).toMatch(
-      new RegExp(`^cluster +the files of ${peerUrl(home)}; at change \\d+; 0 B here$`, 'm'),
+      new RegExp(`^cluster +b; the files of ${peerUrl(home)}; at change \\d+; 0 B of others here$`, 'm'),
     );
     home.process.kill('SIGKILL');
     await home.ended;
     await expect.poll(() => member.text('status'), { timeout: goneMs }).toMatch(/ \(NOT CONNECTED\); /);
     expect((await member.json('status')).cluster.home).toEqual({ url: peerUrl(home), isConnected: false });
     await member.stop();
+  });
+
+  test('files move from one to the other, and back', { timeout: 2 * goneMs }, async () => {
+    const home = await serve([...loopback, '--name', 'a']);
+    const member = await serve(['--join', peerUrl(home), ...loopback, '--name', 'b']);
+    writeFileSync(at('content'), 'content');
+    await home.text('put', at('content'), '/file');
+    expect(await member.text('move', '/file', '--to', 'b')).toMatch(
+      /^moved \/file to b: 4 KiB in .*store into it/,
+    );
+    expect((await home.json('status')).cluster).toMatchObject({ keptBytes: 0, nodes: [{ keptBytes: 4096 }] });
+    expect((await member.json('status')).cluster).toMatchObject({ keptBytes: 4096 });
+    expect(await home.text('status')).toMatch(/b \(tcp:[^)]*, keeps 4 KiB\)/);
+    for (const node of [home, member]) expect(await node.text('cat', '/file')).toBe('content');
+    expect(await home.text('rebalance', '--dry-run')).toMatch(/^would move 0 files$/m);
+    expect(await home.json('drain', 'b')).toMatchObject({ node: 'b', files: 1, bytes: 4096, failed: [] });
+    expect((await member.run('move', '/file', '--to', 'c')).stderr).toMatch(
+      /ENOENT: .*'\/file' .*no node 'c'/,
+    );
+    expect((await member.json('status')).cluster).toMatchObject({ keptBytes: 0 });
+    await member.text('move', '/file', '--to', 'b');
+    await member.stop();
+    expect(await home.text('cat', '/file')).toBe('content');
+    const stuck = await home.run('drain', 'a');
+    expect([stuck.code, stuck.stdout]).toEqual([1, expect.stringMatching(/^\/file stays: .*no other node/m)]);
   });
 
   test('events tell who joins, and who leaves', { timeout: 2 * goneMs }, async () => {

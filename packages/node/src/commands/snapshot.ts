@@ -1,9 +1,8 @@
 /**
- * Reading a file as it is now, however large: through a view that keeps the content that was there when it
- * was opened, so that a replacement meanwhile never gives half of each.
+ * Reading a file as it is now, however large: a replacement meanwhile never gives half of each.
  */
 import type { ClusterFs } from 'cluster-fs';
-import { bringIn } from '../dump/bring-in.ts';
+import { openStill } from '../dump/still.ts';
 
 const chunkBytes = 4 * 2 ** 20;
 
@@ -11,23 +10,25 @@ const chunkBytes = 4 * 2 ** 20;
  * The content in pieces. Each is a copy: a system call on the view itself could meet a page just when it
  * moves.
  *
- * @throws FsError ENOENT, EISDIR, EACCES, EIO
+ * @throws FsError ENOENT, EISDIR, EACCES, EIO; ESTALE when a file of another home was changed meanwhile
  */
 export async function* snapshotChunks(
   fs: ClusterFs,
   path: string,
   signal: AbortSignal,
 ): AsyncGenerator<Buffer> {
-  const view = await fs.map(path, { follow: 'manual' });
+  const still = await openStill(fs, path);
   try {
-    const { bytes } = view;
+    const { bytes } = still;
     for (let at = 0; at < bytes.length; at += chunkBytes) {
       signal.throwIfAborted();
       const chunk = bytes.subarray(at, at + chunkBytes);
-      await bringIn(view, at, chunk.length);
-      yield Buffer.from(chunk);
+      await still.need(at, chunk.length);
+      const copy = Buffer.from(chunk);
+      still.verify();
+      yield copy;
     }
   } finally {
-    view.close();
+    still.close();
   }
 }

@@ -4,8 +4,8 @@
  */
 import type { Stats } from 'node:fs';
 import type { ClusterFs, Extent } from 'cluster-fs';
-import { bringIn } from './bring-in.ts';
 import type { Piece } from './format.ts';
+import { openStill, type Still } from './still.ts';
 
 const pageSize = 4096;
 /** Read at once: a view costs more than these bytes. */
@@ -49,22 +49,14 @@ export async function openReading(fs: ClusterFs, path: string): Promise<Reading 
   }
 }
 
-interface Source {
-  readonly bytes: Uint8Array;
-  /** Before bytes are looked at. */
-  need(offset: number, length: number): Promise<void>;
-  close(): void;
-}
-
 /** Undefined when the file went just now. */
-async function sourceOf(fs: ClusterFs, path: string, { size }: Stats): Promise<Source | undefined> {
+async function sourceOf(fs: ClusterFs, path: string, { size }: Stats): Promise<Still | undefined> {
   try {
     if (size <= smallBytes) {
       const bytes = await fs.promises.readFile(path);
-      return { bytes, need: async () => undefined, close: () => undefined };
+      return { bytes, need: async () => undefined, verify: () => undefined, close: () => undefined };
     }
-    const view = await fs.map(path, { follow: 'manual' });
-    return { bytes: view.bytes, need: (...range) => bringIn(view, ...range), close: () => view.close() };
+    return await openStill(fs, path);
   } catch (error) {
     // What is there instead, if anything, is seen at the next look.
     if (isMissing(error)) return undefined;
@@ -106,12 +98,14 @@ function piecesOf(extents: readonly Extent[], size: number): Piece[] {
 }
 
 /** Copies: a system call on a view could meet a page just when it moves. */
-async function* chunksOf({ bytes, need }: Source, pieces: readonly Piece[]): AsyncGenerator<Buffer> {
+async function* chunksOf({ bytes, need, verify }: Still, pieces: readonly Piece[]): AsyncGenerator<Buffer> {
   for (const { offset, length } of pieces) {
     for (let at = offset; at < offset + length; at += chunkBytes) {
       const chunk = bytes.subarray(at, Math.min(at + chunkBytes, offset + length));
       await need(at, chunk.length);
-      yield Buffer.from(chunk);
+      const copy = Buffer.from(chunk);
+      verify();
+      yield copy;
     }
   }
 }

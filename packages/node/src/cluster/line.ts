@@ -48,6 +48,8 @@ export class Line {
   readonly #changed = new Signal();
   #link: PeerLink | undefined;
   #isConnecting = false;
+  /** Until the next attempt. */
+  #retry: NodeJS.Timeout | undefined;
 
   constructor(connect: Connect, events: LineEvents) {
     this.#connect = connect;
@@ -67,6 +69,7 @@ export class Line {
   close(): void {
     if (this.isClosed) return;
     this.#stop.abort();
+    clearTimeout(this.#retry);
     this.#link?.close();
     this.#changed.notify();
   }
@@ -106,11 +109,10 @@ export class Line {
     const { signal } = this.#stop;
     const again = (): void => {
       if (signal.aborted) return;
-      const timer = setTimeout(
+      this.#retry = setTimeout(
         () => this.#attempt(attempt + 1),
         backoffMs[Math.min(attempt, backoffMs.length - 1)],
       );
-      signal.addEventListener('abort', () => clearTimeout(timer), { once: true });
     };
     this.#connect(signal).then((link) => {
       this.#isConnecting = false;

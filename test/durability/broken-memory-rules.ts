@@ -154,6 +154,7 @@ export const brokenMemoryRules: readonly BrokenRule[] = [
     to: '',
     noticedBy: 'durability/eviction.test.ts',
     named: 'what is pinned',
+    isQuick: true,
   },
   {
     rule: 'pages that a client without userfaultfd maps are evicted',
@@ -170,7 +171,6 @@ export const brokenMemoryRules: readonly BrokenRule[] = [
     to: ';',
     noticedBy: 'durability/eviction.test.ts',
     named: 'reads go on',
-    isQuick: true,
   },
   {
     rule: 'pages that a view may still touch are given to others',

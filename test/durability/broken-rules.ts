@@ -18,7 +18,7 @@ export interface BrokenRule {
   readonly noticedBy: string;
   /** As vitest's `-t`. */
   readonly named: string;
-  /** Whether CI breaks it too. */
+  /** Whether CI breaks it too: what is noticed soon, and at every time. */
   readonly isQuick?: true;
 }
 

@@ -62,6 +62,7 @@ export class Sandbox {
 
   /** As `start`, in another place. */
   startAt(place: Place, script: URL, ...args: string[]): ChildProcess {
+    this.#refuseWhenEnding();
     const path = fileURLToPath(script);
     const [program, ...rest] = commandLine(place, [...process.execArgv, path, ...args]);
     const child = spawn(program, rest, { stdio: ['ignore', 'inherit', 'inherit', 'ipc'] });
@@ -98,6 +99,7 @@ export class Sandbox {
   }
 
   async #serve(place: Place, options: readonly string[]): Promise<{ pid: number; said: string }> {
+    this.#refuseWhenEnding();
     const socket = this.#socketAt(place.name);
     this.#sockets.add(socket);
     const args = [clusterfs, 'serve', '--listen', `unix:${socket}`, ...options];
@@ -121,6 +123,11 @@ export class Sandbox {
 
   #socketAt(name: string): string {
     return join(this.directory, `${name}.sock`);
+  }
+
+  /** An example goes on while its parts are ended: what it started now, nobody would end. */
+  #refuseWhenEnding(): void {
+    if (this.#end !== undefined) throw new Error('the example is ending');
   }
 
   /** An example whose part has died would wait for it for ever. */

@@ -16,6 +16,12 @@ const limitMs = 120_000;
 const graceMs = 5000;
 const names = readdirSync(join(root, 'examples')).filter((name) => /^\d\d-/.test(name));
 
+/** Examples with two hosts, and what the end of each says. */
+const severalHosts = [
+  ['05-two-hosts', 'what was stored on one host'],
+  ['06-vector-search', 'There was one table on each host'],
+] as const;
+
 /** Whether a machine without network namespaces is a failure. */
 const isDemanded = process.env.CLUSTERFS_DEMAND?.split(',').includes('netns') === true;
 
@@ -35,21 +41,24 @@ describe('examples', () => {
     limitMs + 2 * graceMs,
   );
 
-  test(
-    '05-two-hosts without network namespaces',
-    () => succeeds('05-two-hosts', '--loopback'),
+  test.each(severalHosts)(
+    '%s without network namespaces',
+    (name) => succeeds(name, '--loopback'),
     limitMs + 2 * graceMs,
   );
 
-  test.each(['SIGINT', 'SIGTERM'] as const)(
-    '05-two-hosts leaves nothing after %s',
-    async (signal) => {
-      const example = start('05-two-hosts');
+  const interruptions = severalHosts.flatMap(([name, end]) =>
+    (['SIGINT', 'SIGTERM'] as const).map((signal) => ({ name, end, signal })),
+  );
+  test.each(interruptions)(
+    '$name leaves nothing after $signal',
+    async ({ name, end, signal }) => {
+      const example = start(name);
       await expect.poll(example.output, { timeout: limitMs }).toMatch(/^b\$ .*\n.*ready on/m);
       example.signalAll(signal);
       const { code, output } = await example.ended;
       expect(code, output).not.toBe(0);
-      expect(output).not.toContain('what was stored on one host');
+      expect(output).not.toContain(end);
     },
     limitMs + 2 * graceMs,
   );
@@ -77,7 +86,7 @@ interface Example {
 function start(name: string, args: readonly string[] = []): Example {
   const temporary = mkdtempSync(join(tmpdir(), 'examples-test-'));
   onTestFinished(() => rmSync(temporary, { recursive: true }));
-  const example = spawn('node_modules/.bin/tsx', [`examples/${name}/main.ts`, ...args], {
+  const example = spawn(process.execPath, ['--import', 'tsx', `examples/${name}/main.ts`, ...args], {
     cwd: root,
     env: { ...process.env, TMPDIR: temporary },
     stdio: ['ignore', 'pipe', 'pipe'],

@@ -13,8 +13,8 @@ import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { makeHosts } from '../hosts.ts';
 import { Sandbox } from '../sandbox.ts';
-import { makeHosts } from './hosts.ts';
 
 await using sandbox = new Sandbox();
 const { a, b, address, what } = makeHosts(sandbox, { loopback: process.argv.includes('--loopback') });

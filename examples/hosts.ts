@@ -4,7 +4,7 @@
  * two hosts that share the loopback device.
  */
 import { spawnSync } from 'node:child_process';
-import type { Place, Sandbox } from '../sandbox.ts';
+import type { Place, Sandbox } from './sandbox.ts';
 
 export interface Hosts {
   readonly a: Place;

@@ -91,6 +91,11 @@ class Arguments {
     return static_cast<double*>(typed_array(i, name, napi_float64_array, wanted, count));
   }
 
+  uint64_t* sums(size_t i, const char* name, size_t* count) {
+    constexpr const char* wanted = "a BigUint64Array that is not empty";
+    return static_cast<uint64_t*>(typed_array(i, name, napi_biguint64_array, wanted, count));
+  }
+
   // The descriptors in a plain array of at most `limit`; how many. May run JavaScript.
   size_t descriptors(size_t i, const char* name, int* into, uint32_t limit) {
     uint32_t count = 0;
@@ -186,6 +191,7 @@ void define_spin(napi_env env, napi_value exports);
 void define_userfault(napi_env env, napi_value exports);
 void define_futex(napi_env env, napi_value exports);
 void define_copy(napi_env env, napi_value exports);
+void define_pages(napi_env env, napi_value exports);
 void define_guard(napi_env env, napi_value exports);
 
 }  // namespace cluster_fs

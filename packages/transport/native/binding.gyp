@@ -19,6 +19,7 @@
         "userfault.cc",
         "futex.cc",
         "copy.cc",
+        "pages.cc",
         "guard.cc"
       ]
     },

@@ -12,6 +12,7 @@ export * from './native/file.ts';
 export * from './native/futex.ts';
 export * from './native/guard.ts';
 export * from './native/mapping.ts';
+export * from './native/pages.ts';
 export * from './native/poll.ts';
 export * from './native/process.ts';
 export * from './native/spin.ts';

@@ -5,7 +5,7 @@ import { inThread } from './native-elsewhere.ts';
 
 const addon = createRequire(import.meta.url)('../build/Release/cluster_fs.node') as Addon;
 
-type Kind = 'address' | 'bytes' | 'flag' | 'int' | 'numbers' | 'text' | 'time';
+type Kind = 'address' | 'bytes' | 'flag' | 'int' | 'numbers' | 'sums' | 'text' | 'time';
 
 /** What each function takes. Those that take something are here: the first test says so. */
 const functions: Readonly<Record<Exclude<keyof Addon, 'pageSize' | 'createSpin'>, readonly Kind[]>> = {
@@ -65,6 +65,9 @@ const functions: Readonly<Record<Exclude<keyof Addon, 'pageSize' | 'createSpin'>
   writeMemorySync: ['int', 'address', 'address', 'address'],
   prepareWrite: ['int', 'address', 'address', 'address', 'address'],
   prepareWriteSync: ['int', 'address', 'address', 'address', 'address'],
+  sumPages: ['bytes', 'sums', 'int'],
+  readPages: ['int', 'numbers', 'bytes', 'sums', 'int'],
+  readPagesNow: ['int', 'numbers', 'bytes', 'sums', 'int', 'flag'],
   guardRange: ['address', 'address', 'text'],
   unguardRange: ['address'],
 };
@@ -80,6 +83,7 @@ const wrong: Readonly<Record<Kind, readonly unknown[]>> = {
   text: [undefined, null, 1, {}, [], Symbol('x'), 'zero\0byte'],
   bytes: [undefined, null, 1, 'bytes', {}, new Uint16Array(4), new DataView(new ArrayBuffer(8))],
   numbers: [undefined, null, 1, 'bytes', {}, [1], []],
+  sums: [undefined, null, 1n, 'bytes', {}, [1n], new BigInt64Array(8), new Float64Array(8)],
 };
 /** What an argument of a kind may be, and no call succeeds with. */
 const right: Readonly<Record<Kind, unknown>> = {
@@ -88,8 +92,9 @@ const right: Readonly<Record<Kind, unknown>> = {
   time: 0,
   flag: false,
   text: '',
-  bytes: new Uint8Array(8),
+  bytes: new Uint8Array(256),
   numbers: new Float64Array(8),
+  sums: new BigUint64Array(8),
 };
 
 describe('the addon', () => {

@@ -106,6 +106,23 @@ export interface Addon {
   prepareWrite(fd: number, offset: number, address: number, length: number, window: number): Promise<Result>;
   prepareWriteSync(fd: number, offset: number, address: number, length: number, window: number): Result;
 
+  sumPages(bytes: Uint8Array, sums: BigUint64Array, count: number): Result;
+  readPages(
+    fd: number,
+    places: Float64Array,
+    bytes: Uint8Array,
+    sums: BigUint64Array,
+    count: number,
+  ): Promise<Result>;
+  readPagesNow(
+    fd: number,
+    places: Float64Array,
+    bytes: Uint8Array,
+    sums: BigUint64Array,
+    count: number,
+    mayWait: boolean,
+  ): Result;
+
   guardRange(address: number, length: number, label: string): Result;
   unguardRange(address: number): Result;
 }

@@ -131,17 +131,24 @@ const events = { fault: 0x12, remap: 0x14, remove: 0x15 } as const;
 const faultFlags = { write: 1, writeProtect: 2, minor: 4 } as const;
 const columns = 4;
 
+/** What the last call has read. */
+const mostEvents = 256;
+const rows = new Float64Array(mostEvents * columns);
+
 /**
  * read(2): what happened since the last call, at most `max` (1 to 256) events; empty when nothing did. EINVAL
  * for a descriptor that is no userfaultfd.
  */
-export function readUserfaultEvents(fd: number, max = 64): UserfaultEvent[] {
-  const rows = new Float64Array(max * columns);
-  const count = unlessBusy(addon.readUserfaultEvents(fd, rows), 'read') ?? 0;
-  return Array.from({ length: count }, (_, i) => eventOf(rows.subarray(i * columns, (i + 1) * columns)));
+export function readUserfaultEvents(fd: number, max = mostEvents): UserfaultEvent[] {
+  const room = max === mostEvents ? rows : rows.subarray(0, max * columns);
+  const count = unlessBusy(addon.readUserfaultEvents(fd, room), 'read') ?? 0;
+  const found: UserfaultEvent[] = [];
+  for (let at = 0; at < count * columns; at += columns) found.push(eventAt(at));
+  return found;
 }
 
-function eventOf([event = 0, a = 0, b = 0, c = 0]: Float64Array): UserfaultEvent {
+function eventAt(at: number): UserfaultEvent {
+  const [event = 0, a = 0, b = 0, c = 0] = [rows[at], rows[at + 1], rows[at + 2], rows[at + 3]];
   switch (event) {
     case events.fault:
       return {

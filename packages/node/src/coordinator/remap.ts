@@ -155,7 +155,8 @@ export function arm(
   const fd = view.session.userfault;
   if (fd === undefined) return;
   try {
-    native.registerUserfault(fd, address, length, { missing: true, writeProtect: true });
+    // Where nothing is ever protected, the kernel maps what is there around a touch with it.
+    native.registerUserfault(fd, address, length, { missing: true, writeProtect: view.mode === 'rw' });
     if (writeProtect) native.writeProtectUserfault(fd, address, length, true);
   } catch (cause) {
     // A view that is being closed, or whose process is on its way out, maps nothing any more: its lease is

@@ -286,3 +286,52 @@ test('times that were set and synced are there, whatever was written after them'
   expect((await again.promises.readFile('/file')).equals(content)).toBe(true);
   expect(again.statSync('/file').mtimeMs).toBe(2_000_000);
 }, 30_000);
+
+test('what is changed while it is being read from the store is as it was changed', async () => {
+  const { node, fs } = await start();
+  const other = await mountForTest(node);
+  const content = randomBytes(12 * MiB);
+  await fs.promises.writeFile('/file', content);
+  const handle = await other.promises.open('/file', 'r+');
+  const view = await fs.map('/file');
+  for (let attempt = 0; attempt < 4 * attempts; attempt++) {
+    await fs.evict('/file');
+    const coming = fs.prefetch('/file');
+    await turns(other, attempt % 5);
+    const at = ((attempt * 7) % 12) * MiB;
+    content.fill(attempt + 1, at, at + MiB);
+    await handle.write(content, at, MiB, at);
+    // What was read is neither absent any more, nor what the store says when it is absent again.
+    if (attempt % 3 === 0) await other.evict('/file');
+    await coming;
+    expect(Buffer.compare(fs.readFileSync('/file'), content), `attempt ${attempt}`).toBe(0);
+    expect(Buffer.compare(view.bytes, content), `attempt ${attempt}, by view`).toBe(0);
+  }
+  await handle.close();
+  expect(await fs.check()).toEqual([]);
+  expect(node.errors).toEqual([]);
+}, 60_000);
+
+test('a file that is cut or removed while it is read from the store leaves nothing behind', async () => {
+  const { node, fs } = await start();
+  const other = await mountForTest(node);
+  const content = randomBytes(8 * MiB);
+  for (let attempt = 0; attempt < 2 * attempts; attempt++) {
+    await fs.promises.writeFile('/file', content);
+    await fs.evict('/file');
+    const coming = fs.prefetch('/file').catch((error: NodeJS.ErrnoException) => {
+      expect(['ENOENT', 'ESTALE']).toContain(error.code);
+    });
+    await turns(other, attempt % 5);
+    if (attempt % 2 === 0) await other.promises.truncate('/file', MiB + 5);
+    else await other.promises.unlink('/file');
+    // In the pages that it left.
+    const zeros = Buffer.alloc(6 * MiB);
+    await other.promises.writeFile('/zeros', zeros);
+    await coming;
+    expect(Buffer.compare(fs.readFileSync('/zeros'), zeros), `attempt ${attempt}`).toBe(0);
+    if (attempt % 2 === 0) expect(fs.readFileSync('/file').equals(content.subarray(0, MiB + 5))).toBe(true);
+  }
+  expect(await fs.check()).toEqual([]);
+  expect(node.errors).toEqual([]);
+}, 60_000);

@@ -103,8 +103,8 @@ function checkStore({ coordinator: { store, writeBack, segment, writer } }: Clus
       findings.push(`inode ${ino} is stored and not durable`);
     for (const e of stored) {
       placed += e.count;
-      const bad = writeBack?.file.readNow(e, Buffer.alloc(e.count * pageSize)) ?? [];
-      if (bad.length > 0) findings.push(`inode ${ino}: pages ${bad.map((i) => i + e.filePage)} are damaged`);
+      const bad = writeBack?.file.damagedOf(e) ?? [];
+      if (bad.length > 0) findings.push(`inode ${ino}: pages ${bad} are damaged`);
     }
   }
   if (placed !== owners.size) findings.push(`${owners.size} places, ${placed} of files`);

@@ -17,6 +17,7 @@ import { join } from 'node:path';
 import { crc32 } from 'node:zlib';
 import type { Run } from '@cluster-fs/transport';
 import { expect, onTestFinished, test } from 'vitest';
+import { PageBuffer } from '../src/store/page-buffer.ts';
 import { StoreFile, storeHeader } from '../src/store/store-file.ts';
 import { sumOf } from '../src/store/sum.ts';
 
@@ -101,19 +102,28 @@ test('reads what it wrote, and names the pages that are not as they were', async
     const sums = BigUint64Array.from({ length: count }, (_, i) =>
       sumOf(bytes.subarray(i * page, (i + 1) * page)),
     );
-    const extent = { filePage: 0, count, place, sums };
-    const back = Buffer.alloc(bytes.length);
-    expect(file.readNow(extent, back)).toEqual([]);
-    expect(back.equals(bytes)).toBe(true);
+    const pages = new PageBuffer();
+    const run = { filePage: 5, page: 0, count };
+    pages.describe({ from: 5, count }, [{ filePage: 5, count, place, sums }], [run]);
+    const damaged = async (): Promise<readonly number[] | undefined> => {
+      const bad = file.readNow(pages);
+      expect(file.readCached(pages)).toEqual(bad);
+      expect(await file.read(pages)).toEqual(bad);
+      return bad;
+    };
+    expect(await damaged()).toEqual([]);
+    expect(pages.bytesOf(5, count).equals(bytes)).toBe(true);
     const fd = openSync(path, 'r+');
     const last = count - 1;
+    const damagedPage = [5 + last];
     const right = bytes[last * page + 9] ?? 0;
     writeSync(fd, Buffer.of(right ^ 1), 0, 1, (place + last) * page + 9);
-    expect(file.readNow(extent, back)).toEqual([last]);
+    expect(await damaged()).toEqual(damagedPage);
     writeSync(fd, Buffer.of(right), 0, 1, (place + last) * page + 9);
-    expect(file.readNow(extent, back)).toEqual([]);
+    expect(await damaged()).toEqual([]);
     ftruncateSync(fd, (place + last) * page + 100);
-    expect(file.readNow(extent, back)).toEqual([last]);
+    expect(file.readNow(pages)).toEqual(damagedPage);
+    expect(await file.read(pages)).toEqual(damagedPage);
     closeSync(fd);
   }
 });
@@ -143,4 +153,23 @@ test('a redo log is written to its places', async () => {
       .subarray(place * page)
       .equals(bytes),
   ).toBe(true);
+});
+
+test('what is read off the event loop when the file is closed is nothing', async () => {
+  const path = makeStore();
+  const file = new StoreFile(path, { segmentId, used: [] });
+  const { page: place } = file.places.take(100);
+  const bytes = randomBytes(100 * page);
+  await file.write(place, bytes);
+  const sums = BigUint64Array.from({ length: 100 }, (_, i) =>
+    sumOf(bytes.subarray(i * page, (i + 1) * page)),
+  );
+  const pages = new PageBuffer();
+  const stored = [{ filePage: 0, count: 100, place, sums }];
+  pages.describe({ from: 0, count: 100 }, stored, [{ filePage: 0, page: 0, count: 100 }]);
+  const reading = file.read(pages);
+  file.close();
+  file.close();
+  expect(await reading).toBeUndefined();
+  expect(await file.read(pages)).toBeUndefined();
 });

@@ -3,8 +3,9 @@ import type { Run } from '@cluster-fs/transport';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { Dirty } from '../src/store/dirty.ts';
+import { PageBuffer } from '../src/store/page-buffer.ts';
 import { Places } from '../src/store/places.ts';
-import { changeStored, partsWithin, type Range, type StoredExtent } from '../src/store/stored.ts';
+import { changeStored, type Range, type StoredExtent } from '../src/store/stored.ts';
 
 const filePages = 40;
 const ranges = fc
@@ -108,12 +109,30 @@ describe('what is stored of a file', () => {
     });
   });
 
-  test('is found by a range of the file, with its sums', () => {
-    const stored = [{ filePage: 10, count: 4, place: 5, sums: BigUint64Array.of(5n, 6n, 7n, 8n) }];
-    expect(partsWithin(stored, { from: 12, count: 100 })).toEqual([
-      { filePage: 12, count: 2, place: 7, sums: BigUint64Array.of(7n, 8n) },
-    ]);
-    expect(partsWithin(stored, { from: 0, count: 10 })).toEqual([]);
+  test('is found for pages of a range, with its sums', () => {
+    const pages = new PageBuffer();
+    const stored = [
+      { filePage: 10, count: 4, place: 5, sums: BigUint64Array.of(5n, 6n, 7n, 8n) },
+      { filePage: 15, count: 1, place: 3, sums: BigUint64Array.of(9n) },
+    ];
+    const asked = [
+      { filePage: 8, page: 0, count: 4 },
+      { filePage: 13, page: 100, count: 3 },
+    ];
+    const placesOf = ({ places, count }: PageBuffer): number[] => [...places.subarray(0, count)];
+    pages.describe({ from: 8, count: 9 }, stored, asked);
+    expect(placesOf(pages)).toEqual([0, 0, 5, 6, 0, 8, 0, 3, 0]);
+    expect([2, 3, 5, 7].map((i) => pages.sums[i])).toEqual([5n, 6n, 8n, 9n]);
+    const now = new PageBuffer();
+    now.describe(
+      { from: 10, count: 6 },
+      [{ filePage: 10, count: 4, place: 25, sums: BigUint64Array.of(5n, 1n, 7n, 8n) }],
+      [{ filePage: 10, page: 0, count: 6 }],
+    );
+    const same = [10, 11, 12, 13, 14, 15].filter((page) => pages.saysTheSame(now, page));
+    expect(same, 'wherever it lies, unless it was not asked for').toEqual([10, 13, 14]);
+    pages.describe({ from: 0, count: 3 }, [], [{ filePage: 0, page: 0, count: 3 }]);
+    expect(placesOf(pages), 'nothing is left of before').toEqual([0, 0, 0]);
   });
 });
 

@@ -145,6 +145,11 @@ export class Evictor {
     return this.#limitPages - Math.floor(this.#limitPages / 16);
   }
 
+  /** How much is brought in ahead of one reader: it must be there still when the reader comes. */
+  get mostAheadPages(): number {
+    return Math.floor(this.#limitPages / 16);
+  }
+
   /** Whether there is room for `pages` without waiting. Begins to make some when it gets scarce. */
   hasRoom(pages: number): boolean {
     const left = this.#limitPages - this.residentPages - pages;

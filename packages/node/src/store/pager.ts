@@ -2,16 +2,13 @@
  * Bringing absent pages back: on the touch of a view, on a read by API, and before anything of the node's own
  * looks at them.
  *
- *   absent (a hole of `data`) ──touch, read, fetch──▶ read from the store, verified ──▶ present ──▶ wake
- *                                                                  └── damaged: stays absent, EIO
+ *   a touch ──▶ its block of 64 KiB ──▶ wake    from the page cache at once, from the disk off the event loop
+ *          └──▶ pieces ahead of it ──▶ wake     where touches go on in order, off the event loop
  *
- * A page is filled in one turn of the event loop, so nothing else sees it half done, and by pwrite into
- * `data`: tmpfs shows a page to nobody before it is whole, and all processes see it at once.
- * INVARIANT: what an absent page holds is as the store says, and zeros where it says nothing. So it is clean.
+ * How a page is filled: filler.ts.
  * INVARIANT: a view over an absent page is registered with its client's userfaultfd, or was never given the
  * page.
  */
-import { writeSync } from 'node:fs';
 import {
   type Extent,
   FsError,
@@ -25,7 +22,6 @@ import {
   absentRuns,
   counter,
   InodeCopy,
-  isFile,
   pageSize,
   readInode,
   rootIno,
@@ -37,24 +33,14 @@ import { addressRange, arm } from '../coordinator/remap.ts';
 import { clip, pageCountOf, subtract } from '../coordinator/runs.ts';
 import type { Session, View } from '../coordinator/session.ts';
 import type { MetadataStore } from '../metadata/store.ts';
+import { absentOf, Filler, isThere, type Piece } from './filler.ts';
+import { piecesOf } from './page-buffer.ts';
+import { blockPages, ReadAhead } from './read-ahead.ts';
 import type { StoreFile } from './store-file.ts';
-import { partsWithin, type Range, type StoredExtent } from './stored.ts';
+import type { Range } from './stored.ts';
 
-/** Pages that a touch brings in: 64 KiB, aligned in the file. */
-const blockPages = 16;
-/** A sequential reader is ahead of its touches by up to this much. */
-const maxAheadPages = 256;
-/** Pages that are brought in by one turn of the event loop, when somebody asks for many. */
-const turnPages = 256;
-
-/** Pages on their way, in one turn of the event loop. */
-const scratch = Buffer.allocUnsafeSlow(turnPages * pageSize);
-
-/** Where the last touches of a file went, to see that they go on. */
-interface Stream {
-  next: number;
-  ahead: number;
-}
+/** A hole that is touched beside absent pages is filled with zeros up to here. */
+const mostZeroPages = 256;
 
 export interface Damage {
   readonly ino: number;
@@ -83,28 +69,34 @@ export class Pager {
   readonly #c: Coordinator;
   readonly #published: Segment;
   readonly #store: MetadataStore;
-  readonly #file: StoreFile | undefined;
+  readonly #filler: Filler | undefined;
+  readonly #ahead: ReadAhead;
   readonly #spinner: Spinner;
   readonly #polls = new Map<Session, native.DescriptorPoll>();
-  readonly #streams = new Map<number, Stream>();
+  /** What is being read for touches off the event loop, by inode. */
+  readonly #coming = new Map<number, Set<Range>>();
   /** File pages that are damaged, by inode. */
   readonly #damage = new Map<number, Set<number>>();
   #faults = 0;
-  #fetchedPages = 0;
 
   constructor(c: Coordinator, { store, file, spinner }: PagerParts) {
     this.#c = c;
     this.#spinner = spinner;
     this.#published = c.journal.published;
     this.#store = store;
-    this.#file = file;
+    this.#filler = file === undefined ? undefined : new Filler(c, { store, file });
+    this.#ahead = new ReadAhead({
+      bring: (view, piece) => this.#bringAhead(view, piece),
+      hasRoom: (pages) => file?.isClosed === false && c.evictor?.hasRoom(pages) !== false,
+      mostPages: () => c.evictor?.mostAheadPages ?? Number.POSITIVE_INFINITY,
+    });
   }
 
   get report(): PagerReport {
     return {
       absentBytes: this.absentPages * pageSize,
       faults: this.#faults,
-      fetchedBytes: this.#fetchedPages * pageSize,
+      fetchedBytes: (this.#filler?.filledPages ?? 0) * pageSize,
       damage: [...this.#damage].flatMap(([ino, pages]) => this.#damageOf(ino, pages)),
     };
   }
@@ -125,13 +117,7 @@ export class Pager {
 
   /** The absent ones of the pages that `extents` name. */
   absentOf(extents: readonly Extent[]): Extent[] {
-    return extents.flatMap(({ filePage, page, count }) =>
-      absentRuns(this.#published, { page, count }).map((run) => ({
-        filePage: filePage + run.page - page,
-        page: run.page,
-        count: run.count,
-      })),
-    );
+    return absentOf(this.#published, extents);
   }
 
   /** The others. */
@@ -160,50 +146,47 @@ export class Pager {
    * Brings a range of a file in, at once. EIO names what is damaged, after everything else was brought in;
    * ENOSPC when tmpfs is full.
    */
-  fetchNow(ino: number, { from, count }: Range): void {
-    const file = this.#file;
-    const absent = file === undefined ? [] : this.#inStore(ino, clip(this.#c.extents(ino), from, count));
-    if (file === undefined || absent.length === 0) return;
-    const bad: number[] = [];
-    const first = (absent[0] as Extent).filePage;
-    const last = absent.at(-1) as Extent;
-    const stored = this.#store.storedIn(ino, first, last.filePage + last.count);
-    this.#c.evictor?.touched(ino, { from: first, count: last.filePage + last.count - first });
-    for (const e of absent) {
-      for (let skip = 0; skip < e.count; skip += turnPages) {
-        const part = { filePage: e.filePage + skip, page: e.page + skip };
-        const run = { ...part, count: Math.min(turnPages, e.count - skip) };
-        bad.push(...this.#fill(file, run, stored));
-      }
-    }
-    if (bad.length > 0) throw this.#damaged(file, ino, bad);
+  fetchNow(ino: number, range: Range): void {
+    if (this.#filler !== undefined) this.#assertWhole(ino, this.#filler.fillNow(ino, range));
   }
 
-  /** The absent ones, but for those that are with other nodes. */
-  #inStore(ino: number, extents: readonly Extent[]): Extent[] {
-    const absent = this.absentOf(extents);
-    const { blocks } = this.#c;
-    if (blocks?.isShared(ino) !== true) return absent;
-    return absent
-      .flatMap(onePageEach)
-      .filter(({ filePage }) => blocks.holds(ino, { from: filePage, count: 1 }, 'read'));
-  }
-
-  /** As `fetchNow`, with turns for others in between. */
+  /** As `fetchNow`, off the event loop, and with turns for others in between. */
   async fetch(ino: number, range: Range): Promise<void> {
     await this.#c.blocks?.acquire(ino, range, 'read');
-    if (this.#file === undefined) return;
-    const inode = new InodeCopy();
-    const end = range.from + range.count;
-    for (let from = range.from; from < end; from += turnPages) {
-      if (!readInode(this.#c.segment, ino, inode) || !isFile(inode.mode)) return;
-      const pages = Math.ceil(inode.size / pageSize);
-      if (from >= pages) return;
-      const count = Math.min(turnPages, end - from);
-      await this.#makeRoom(ino, { from, count });
-      this.fetchNow(ino, { from, count });
-      if (from + turnPages < end) await new Promise((resolve) => setImmediate(resolve));
+    if (this.#filler === undefined) return;
+    let before: Promise<void> | undefined;
+    for (const piece of piecesOf(range)) {
+      if (piece.from >= this.#pagesOf(ino)) break;
+      await this.#makeRoom(ino, piece);
+      if (this.#filler.file.isClosed) throw new FsError('ECONNRESET', 'read', { why: 'the node stopped' });
+      const brought = this.#fetchPiece(this.#filler, ino, piece);
+      // What fails is told when its turn comes, or after another failure not at all.
+      brought.catch(() => undefined);
+      await before;
+      before = brought;
     }
+    await before;
+  }
+
+  /** 0 when there is no such file any more. */
+  #pagesOf(ino: number): number {
+    return isThere(this.#c.segment, ino) ? Math.ceil(this.#c.inode(ino).size / pageSize) : 0;
+  }
+
+  async #fetchPiece(filler: Filler, ino: number, range: Range): Promise<void> {
+    if (range.count <= blockPages) {
+      const bad = filler.fillCached(ino, range);
+      if (bad !== undefined) return this.#assertWhole(ino, bad);
+    }
+    const piece = await filler.read(ino, range);
+    if (piece !== undefined) this.#put(filler, piece);
+  }
+
+  /** EIO names what of a piece is damaged. */
+  #put(filler: Filler, piece: Piece): void {
+    const { bad, isStale } = filler.put(piece);
+    if (isStale) this.fetchNow(piece.ino, piece);
+    this.#assertWhole(piece.ino, bad);
   }
 
   async #makeRoom(ino: number, { from, count }: Range): Promise<void> {
@@ -264,18 +247,27 @@ export class Pager {
       else putZeros(view, holeAt(view, filePage));
       return;
     }
-    const start = filePage - (filePage % blockPages);
-    const stream = this.#streams.get(ino) ?? { next: -1, ahead: blockPages };
-    stream.ahead = stream.next === start ? Math.min(maxAheadPages, stream.ahead * 2) : blockPages;
-    stream.next = start + stream.ahead;
-    this.#streams.set(ino, stream);
-    const block = { from: start, count: stream.ahead };
-    const hasRoom = this.#c.evictor?.hasRoom(stream.ahead) !== false;
+    const block = { from: filePage - (filePage % blockPages), count: blockPages };
+    this.#ahead.touched(view, block.from);
+    if (!this.#isComing(ino, filePage)) this.#bringBlock(view, filePage, block);
+    this.#ahead.pump();
+    // Who touches one page goes on to touch others.
+    this.#spinner.expect();
+  }
+
+  #isComing(ino: number, filePage: number): boolean {
+    for (const { from, count } of this.#coming.get(ino) ?? [])
+      if (from <= filePage && filePage < from + count) return true;
+    return false;
+  }
+
+  #bringBlock(view: View, filePage: number, block: Range): void {
+    const hasRoom = this.#c.evictor?.hasRoom(blockPages) !== false;
     // Nothing gives way while clients of before are not back, and who waits here may be one of them.
     if (hasRoom || this.#c.unresolved.size > 0) this.#bring(view, filePage, block);
     else {
       // Whoever waits must not wait for ever: when nothing gives way, the limit does.
-      this.#makeRoom(ino, block)
+      this.#makeRoom(view.ino, block)
         .catch((error: unknown) => {
           if (!(error instanceof FsError) || error.code !== 'ENOSPC') this.#c.hub.report(error);
         })
@@ -283,19 +275,75 @@ export class Pager {
     }
   }
 
-  /** Answers the fault of a view on a page. */
+  /** Answers the touch of a page. */
   #bring(view: View, filePage: number, block: Range): void {
-    if (!readInode(this.#c.segment, view.ino, new InodeCopy())) return;
+    const { ino } = view;
+    const filler = this.#filler;
+    if (!isThere(this.#c.segment, ino)) return;
     try {
-      this.fetchNow(view.ino, block);
+      const bad = filler === undefined ? [] : filler.fillCached(ino, block);
+      if (filler !== undefined && bad === undefined) {
+        void this.#bringLater(filler, view, { filePage, block });
+        return;
+      }
+      this.#assertWhole(ino, bad ?? []);
     } catch (error) {
-      // The page itself may be whole.
-      this.#c.hub.report(error);
-      if (this.absentOf(clip(view.extents, filePage, 1)).length > 0) this.#poison(view, filePage);
+      this.#failed(view, filePage, error);
     }
-    for (const other of this.#c.viewsOf(view.ino)) wake(other, block);
-    // Who touches one page goes on to touch others.
+    this.#wakeAll(ino, block);
+  }
+
+  /** Answers the touch of a page when the disk has given its block. */
+  async #bringLater(
+    filler: Filler,
+    view: View,
+    { filePage, block }: { filePage: number; block: Range },
+  ): Promise<void> {
+    try {
+      await this.#bringOffLoop(filler, view.ino, block);
+    } catch (error) {
+      this.#failed(view, filePage, error);
+    }
+    this.#wakeAll(view.ino, block);
     this.#spinner.expect();
+  }
+
+  async #bringAhead(view: View, range: Range): Promise<boolean> {
+    const { ino } = view;
+    if (this.#filler === undefined || this.#c.views.get(ino)?.has(view) !== true) return false;
+    let isThere = true;
+    try {
+      await this.#bringOffLoop(this.#filler, ino, range);
+    } catch (error) {
+      isThere = false;
+      // Who touches what did not come is told when that is tried again.
+      if (!(error instanceof FsError) || error.code !== 'ENOSPC') this.#c.hub.report(error);
+    }
+    this.#wakeAll(ino, range);
+    this.#spinner.expect();
+    return isThere;
+  }
+
+  async #bringOffLoop(filler: Filler, ino: number, range: Range): Promise<void> {
+    const coming = this.#coming.get(ino) ?? new Set();
+    this.#coming.set(ino, coming.add(range));
+    try {
+      const piece = await filler.read(ino, range);
+      if (piece !== undefined) this.#put(filler, piece);
+    } finally {
+      coming.delete(range);
+      if (coming.size === 0) this.#coming.delete(ino);
+    }
+  }
+
+  /** The page that was touched may be whole. */
+  #failed(view: View, filePage: number, error: unknown): void {
+    this.#c.hub.report(error);
+    if (this.absentOf(clip(view.extents, filePage, 1)).length > 0) this.#poison(view, filePage);
+  }
+
+  #wakeAll(ino: number, range: Range): void {
+    for (const view of this.#c.viewsOf(ino)) wake(view, range);
   }
 
   /** Nobody will ever bring the page: whoever touches it is told so, by SIGBUS. */
@@ -305,39 +353,16 @@ export class Pager {
     native.poisonUserfault(view.session.userfault, range.address, range.length);
   }
 
-  /** Fills absent pages; the file pages that cannot be. */
-  #fill(file: StoreFile, { filePage, page, count }: Extent, stored: readonly StoredExtent[]): number[] {
-    const bad: number[] = [];
-    let next = filePage;
-    const upTo = (end: number): Buffer => {
-      const part = scratch.subarray((next - filePage) * pageSize, (end - filePage) * pageSize);
-      next = end;
-      return part;
-    };
-    for (const part of partsWithin(stored, { from: filePage, count })) {
-      upTo(part.filePage).fill(0);
-      const damaged = file.readNow(part, upTo(part.filePage + part.count));
-      bad.push(...damaged.map((index) => part.filePage + index));
-    }
-    upTo(filePage + count).fill(0);
-    const whole = runsWithout({ from: filePage, count }, bad);
-    for (const run of whole) {
-      const skip = run.from - filePage;
-      writeSync(this.#c.data.fd, scratch, skip * pageSize, run.count * pageSize, (page + skip) * pageSize);
-      setAbsent(this.#published, { page: page + skip, count: run.count }, false);
-      this.#fetchedPages += run.count;
-    }
-    return bad;
-  }
-
-  #damaged(file: StoreFile, ino: number, bad: readonly number[]): FsError {
+  /** EIO names pages that are damaged. */
+  #assertWhole(ino: number, bad: readonly number[]): void {
+    if (bad.length === 0) return;
     const known = this.#damage.get(ino) ?? new Set();
     for (const filePage of bad) known.add(filePage);
     this.#damage.set(ino, known);
     const offset = Math.min(...bad) * pageSize;
     const path = pathOf(this.#store, ino) ?? `inode ${ino}`;
-    const why = `byte ${offset} is not in ${file.path} as it was written`;
-    return new FsError('EIO', 'read', { path, why });
+    const why = `byte ${offset} is not in ${this.#filler?.file.path} as it was written`;
+    throw new FsError('EIO', 'read', { path, why });
   }
 }
 
@@ -366,7 +391,7 @@ function wake(view: View, { from, count }: Range): void {
 /** The hole of a view's file from a page on, as far as it is worth filling at once. */
 function holeAt({ extents, from, pages }: View, filePage: number): Range {
   const next = extents.find((e) => e.filePage > filePage)?.filePage ?? Number.POSITIVE_INFINITY;
-  return { from: filePage, count: Math.min(next, from + pages, filePage + maxAheadPages) - filePage };
+  return { from: filePage, count: Math.min(next, from + pages, filePage + mostZeroPages) - filePage };
 }
 
 /** Zeros for who touches a hole beside absent pages: its memory waits for the node as theirs does. */
@@ -380,22 +405,6 @@ function putZeros(view: View, hole: Range): void {
     if (!(error instanceof FsError)) throw error;
   }
   wake(view, hole);
-}
-
-const onePageEach = ({ filePage, page, count }: Extent): Extent[] =>
-  Array.from({ length: count }, (_, i) => ({ filePage: filePage + i, page: page + i, count: 1 }));
-
-/** A range without some of its pages. */
-function runsWithout({ from, count }: Range, without: readonly number[]): Range[] {
-  const skip = new Set(without);
-  const runs: { from: number; count: number }[] = [];
-  for (let at = from; at < from + count; at++) {
-    if (skip.has(at)) continue;
-    const last = runs.at(-1);
-    if (last !== undefined && last.from + last.count === at) last.count++;
-    else runs.push({ from: at, count: 1 });
-  }
-  return runs;
 }
 
 /** Brings pages in for a client that reads them by API. */

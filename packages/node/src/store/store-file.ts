@@ -28,9 +28,9 @@ import {
 } from '@cluster-fs/transport';
 import { pageSize } from 'cluster-fs/segment';
 import * as files from './file-calls.ts';
+import { PageBuffer, piecesOf } from './page-buffer.ts';
 import { Places } from './places.ts';
 import type { StoredExtent } from './stored.ts';
-import { sumOf } from './sum.ts';
 
 export const storeHeader = struct('store header', 64, {
   magic: u32('`CFD1`; anything else is not a store'),
@@ -56,6 +56,10 @@ export class StoreFile {
   readonly path: string;
   readonly places: Places;
   readonly #fd: number;
+  /** Reads off the event loop that are under way. */
+  #reads = 0;
+  #isClosed = false;
+  #tellsWhatIsCached = true;
 
   /** Opens the file, or makes it when there is none and nothing is stored. `used` is what SQLite names. */
   constructor(path: string, { segmentId, used }: { segmentId: Uint8Array; used: Iterable<Run> }) {
@@ -92,23 +96,69 @@ export class StoreFile {
     await files.dataSync(this.#fd, this.path);
   }
 
-  /**
-   * Reads the pages of an extent into `pages`, and compares each with its sum; the indexes of those that are
-   * damaged.
-   */
-  readNow(e: StoredExtent, pages: Buffer): number[] {
-    let done = 0;
-    while (done < pages.length) {
-      const count = readSync(this.#fd, pages, done, pages.length - done, e.place * pageSize + done);
-      // Shorter than SQLite says: what is missing has no right sum.
-      if (count === 0) break;
-      done += count;
+  /** Reads pages and compares each with its sum; the file pages that are damaged. */
+  readNow(pages: PageBuffer): number[] {
+    try {
+      return damagedFrom(native.readPagesNow(this.#fd, pages), pages);
+    } catch (error) {
+      noneOf(error);
+    }
+    const isWhole = (one: native.PagesRead): boolean => {
+      try {
+        return native.readPagesNow(this.#fd, one) > 0;
+      } catch (error) {
+        return noneOf(error) > 0;
+      }
+    };
+    return each(pages).flatMap(({ filePage, page }) => (isWhole(page) ? [] : [filePage]));
+  }
+
+  /** The file pages of an extent that are damaged. */
+  damagedOf(e: StoredExtent): number[] {
+    const pages = new PageBuffer();
+    const bad: number[] = [];
+    for (const piece of piecesOf({ from: e.filePage, count: e.count })) {
+      pages.describe(piece, [e], [{ filePage: piece.from, page: 0, count: piece.count }]);
+      bad.push(...this.readNow(pages));
+    }
+    return bad;
+  }
+
+  /** As `readNow`, from memory alone: undefined when the disk would have to be waited for. */
+  readCached(pages: PageBuffer): number[] | undefined {
+    if (!this.#tellsWhatIsCached) return this.readNow(pages);
+    try {
+      const good = native.readCachedPages(this.#fd, pages);
+      return good === undefined ? undefined : damagedFrom(good, pages);
+    } catch (error) {
+      if (!(error instanceof FsError) || error.code !== 'ENOTSUP') throw error;
+      this.#tellsWhatIsCached = false;
+      return this.readNow(pages);
+    }
+  }
+
+  /** As `readNow`, off the event loop; undefined when the file was closed meanwhile. */
+  async read(pages: PageBuffer): Promise<number[] | undefined> {
+    if (this.#isClosed) return undefined;
+    this.#reads++;
+    try {
+      const bad = await this.#readOnPool(pages);
+      return this.#isClosed ? undefined : bad;
+    } finally {
+      this.#reads--;
+      this.#closeIfUnused();
+    }
+  }
+
+  async #readOnPool(pages: PageBuffer): Promise<number[]> {
+    try {
+      return damagedFrom(await native.readPages(this.#fd, pages), pages);
+    } catch (error) {
+      noneOf(error);
     }
     const bad: number[] = [];
-    for (let i = 0; i < e.count; i++) {
-      const end = (i + 1) * pageSize;
-      if (end > done || sumOf(pages.subarray(i * pageSize, end)) !== e.sums[i]) bad.push(i);
-    }
+    for (const { filePage, page } of each(pages))
+      if ((await native.readPages(this.#fd, page).catch(noneOf)) === 0) bad.push(filePage);
     return bad;
   }
 
@@ -127,10 +177,50 @@ export class StoreFile {
     if (fstatSync(this.#fd).size > end) ftruncateSync(this.#fd, end);
   }
 
+  get isClosed(): boolean {
+    return this.#isClosed;
+  }
+
+  /** Safe to call twice. */
   close(): void {
+    if (this.#isClosed) return;
+    this.#isClosed = true;
+    this.#closeIfUnused();
+  }
+
+  /** A read of a pool thread that is under way must not meet another file by the same number. */
+  #closeIfUnused(): void {
+    if (!this.#isClosed || this.#reads > 0) return;
     closeSync(this.#fd);
   }
 }
+
+/** The pages that are not as they were written, when `good` are, from the first on. */
+function damagedFrom(good: number, { from, count, places, sums, bytes }: PageBuffer): number[] {
+  const bad: number[] = [];
+  if (good === count) return bad;
+  const found = new BigUint64Array(sums.length);
+  native.sumPages({ bytes, sums: found, count });
+  for (let i = good; i < count; i++) if (places[i] !== 0 && found[i] !== sums[i]) bad.push(from + i);
+  return bad;
+}
+
+/** No page, when the disk cannot give it. Of many that it cannot give, some may be readable by themselves. */
+function noneOf(error: unknown): number {
+  if (error instanceof FsError && error.code === 'EIO') return 0;
+  throw error;
+}
+
+const each = ({ from, count, places, sums, bytes }: PageBuffer) =>
+  Array.from({ length: count }, (_, i) => ({
+    filePage: from + i,
+    page: {
+      places: places.subarray(i, i + 1),
+      sums: sums.subarray(i, i + 1),
+      bytes: bytes.subarray(i * pageSize, (i + 1) * pageSize),
+      count: 1,
+    },
+  }));
 
 function format(
   fd: number,

@@ -38,10 +38,6 @@ function parts(e: StoredExtent, ranges: readonly Range[], { outside }: { outside
   });
 }
 
-/** What of `stored` lies in a range, in file order. */
-export const partsWithin = (stored: readonly StoredExtent[], range: Range): StoredExtent[] =>
-  stored.flatMap((e) => parts(e, [range], { outside: false }));
-
 /** What becomes of a file's extents: rows that go, rows that come, places that nobody names any more. */
 export interface StoredChange {
   readonly remove: readonly number[];

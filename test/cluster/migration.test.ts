@@ -296,3 +296,18 @@ test('files go to the node that uses them, and from full nodes to empty ones', {
   expect((await atA.rebalance({ dryRun: true })).moves).toEqual([]);
   await expectSound(nodes);
 });
+
+test('a node is packed around what it has of files that others keep', { timeout }, async () => {
+  const nodes = await start();
+  const { atA, atB } = nodes;
+  for (const path of ['/gap', '/f', '/g']) await atA.promises.writeFile(path, Buffer.alloc(4 * block, path));
+  await atA.migrate('/f', 'b');
+  expect((await atA.promises.readFile('/f')).equals(Buffer.alloc(4 * block, '/f'))).toBe(true);
+  await atA.promises.rm('/gap');
+  for (const fs of [atA, atB]) {
+    await fs.defrag();
+    for (const path of ['/f', '/g'])
+      expect((await fs.promises.readFile(path)).equals(Buffer.alloc(4 * block, path))).toBe(true);
+  }
+  await expectSound(nodes);
+});

@@ -23,6 +23,12 @@ import { overlap } from './runs.ts';
 /** How long freed pages may wait for their holders before they are stepped over. */
 const settleMs = 1000;
 
+/**
+ * Somebody holds a file, there is no room to step aside, it is gone; or it has, or what is in its way has,
+ * another home: it stays, and the frontier goes behind it.
+ */
+const staying: ReadonlySet<string> = new Set(['EBUSY', 'ENOSPC', 'ESTALE', 'EAGAIN']);
+
 interface Outcome {
   moved: number;
   pages: number;
@@ -59,12 +65,13 @@ export async function defrag(c: Coordinator, { onProgress, signal }: MoveOptions
 const stillThere = (c: Coordinator, ino: number): boolean => readInode(c.segment, ino, new InodeCopy());
 const pagesOf = (c: Coordinator, ino: number): number => (stillThere(c, ino) ? c.inode(ino).pages : 0);
 
-/** Files that have pages, in the order of their first. */
+/** This node's files that have pages, in the order of their first: copies of others' files stay. */
 function filesByPlace(c: Coordinator): number[] {
   const placed: { ino: number; page: number }[] = [];
   const copy = new InodeCopy();
   for (let ino = 1; ino < c.writer.inodeLimit; ino++) {
     if (!readInode(c.segment, ino, copy) || !isFile(copy.mode) || copy.pages === 0) continue;
+    if (c.blocks?.isOwn(ino) === false) continue;
     placed.push({ ino, page: Math.min(...c.extents(ino).map((e) => e.page)) });
   }
   return placed.sort((a, b) => a.page - b.page).map(({ ino }) => ino);
@@ -103,12 +110,7 @@ async function place(c: Coordinator, { ino, pages, frontier, result }: Placing):
     result.moved++;
     return at + pages;
   } catch (error) {
-    // Somebody holds it, or there is no room to step aside: it stays, and the frontier goes behind it.
-    if (
-      !(error instanceof FsError) ||
-      (error.code !== 'EBUSY' && error.code !== 'ENOSPC' && error.code !== 'ESTALE')
-    )
-      throw error;
+    if (!(error instanceof FsError) || !staying.has(error.code)) throw error;
     return stillThere(c, ino) ? Math.max(frontier, ...c.extents(ino).map((e) => e.page + e.count)) : frontier;
   }
 }

@@ -1,5 +1,4 @@
-// The other end of a bare TCP connection: sends as many bytes as it is asked for, four bytes of length, or
-// sends back what is no request.
+// The other end of a bare TCP connection: sends as many bytes as it is asked for, four bytes of length.
 import { createServer } from 'node:net';
 
 const chunk = Buffer.alloc(65_536, 1);
@@ -10,8 +9,8 @@ const sockets = new Set();
 const server = createServer({ noDelay: true }, (socket) => {
   sockets.add(socket);
   socket.on('data', (data) => {
-    if (data.length !== requestBytes) socket.write(data);
-    else send(socket, data.readUInt32LE());
+    if (data.length !== requestBytes) throw new Error(`a request of ${data.length} bytes`);
+    send(socket, data.readUInt32LE());
   });
   socket.on('error', () => undefined);
 });

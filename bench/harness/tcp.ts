@@ -7,40 +7,47 @@ import { onEnd } from './cleanup.ts';
 import { stopChild } from './processes.ts';
 
 export class TcpPeer {
-  readonly #socket: Socket;
+  #socket: Socket | undefined;
+  #take: (bytes: number) => void = () => undefined;
 
-  constructor(socket: Socket) {
-    this.#socket = socket;
+  /** Read as nodes read: into one buffer, again and again. */
+  async connect(port: number): Promise<void> {
+    const onread = {
+      buffer: Buffer.allocUnsafeSlow(256 * 1024),
+      callback: (bytes: number): boolean => {
+        this.#take(bytes);
+        return true;
+      },
+    };
+    this.#socket = connect({ host: '127.0.0.1', port, noDelay: true, onread });
+    onEnd(() => void this.#socket?.destroy());
+    await once(this.#socket, 'connect');
   }
 
-  /** Bytes from the other end, in GB/s. */
+  /** Bytes from the other end, which sends 64 KiB at a time, in GB/s. */
   async receive(bytes: number): Promise<number> {
-    const request = Buffer.alloc(4);
-    request.writeUInt32LE(bytes);
     const started = performance.now();
-    await this.#exchange(request, bytes);
+    await this.#ask(bytes);
     return bytes / (performance.now() - started) / 1e6;
   }
 
-  /** There and back, in microseconds. */
-  async pingPong(): Promise<number> {
-    const message = Buffer.alloc(64, 1);
+  /** A request there, and so many bytes back, in microseconds. */
+  async pingPong(bytes: number): Promise<number> {
     const started = performance.now();
-    await this.#exchange(message, message.length);
+    await this.#ask(bytes);
     return (performance.now() - started) * 1000;
   }
 
-  #exchange(message: Buffer, bytes: number): Promise<void> {
+  #ask(bytes: number): Promise<void> {
+    const request = Buffer.alloc(4);
+    request.writeUInt32LE(bytes);
     return new Promise((resolve) => {
       let left = bytes;
-      const take = (data: Buffer): void => {
-        left -= data.length;
-        if (left > 0) return;
-        this.#socket.off('data', take);
-        resolve();
+      this.#take = (taken) => {
+        left -= taken;
+        if (left === 0) resolve();
       };
-      this.#socket.on('data', take);
-      this.#socket.write(message);
+      this.#socket?.write(request);
     });
   }
 }
@@ -49,8 +56,7 @@ export async function startTcpPeer(): Promise<TcpPeer> {
   const child = fork(fileURLToPath(new URL('../children/tcp-peer.mjs', import.meta.url)), { execArgv: [] });
   onEnd(() => stopChild(child));
   const [port] = (await once(child, 'message')) as [number];
-  const socket = connect({ host: '127.0.0.1', port, noDelay: true });
-  onEnd(() => void socket.destroy());
-  await once(socket, 'connect');
-  return new TcpPeer(socket);
+  const peer = new TcpPeer();
+  await peer.connect(port);
+  return peer;
 }

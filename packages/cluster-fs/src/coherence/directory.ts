@@ -139,12 +139,14 @@ export interface Entry {
   readonly queue: readonly Wanted[];
 }
 
+const nobody: ReadonlySet<CacheId> = new Set();
+
 /** A block that nobody has asked for: the processes of its home do with it what they like. */
 export const ownedBy = (owner: CacheId): Entry => ({
   state: 'owned',
   owner,
-  sharers: new Set(),
-  awaited: new Set(),
+  sharers: nobody,
+  awaited: nobody,
   queue: [],
 });
 
@@ -224,7 +226,7 @@ function perform(action: DirectoryAction, entry: Entry, { event, from }: Input, 
       return { ...entry, sharers: new Set(sharers).add(from) };
     case 'grant':
       send(event === 'upgrade' && sharers.has(from) ? 'granted' : 'exclusive', from);
-      return { ...entry, owner: from, sharers: new Set() };
+      return { ...entry, owner: from, sharers: nobody };
     case 'invalidateOthers': {
       const others = event === 'clear' ? sharers : without(sharers, from);
       for (const other of others) send('invalidate', other);

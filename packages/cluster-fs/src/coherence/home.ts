@@ -16,7 +16,7 @@ import {
   type Memory,
 } from './block-cache.ts';
 import type { CacheTable } from './cache.ts';
-import { Channel } from './channel.ts';
+import { Channel, type Envelope } from './channel.ts';
 import {
   type CacheId,
   type DirectoryEvent,
@@ -43,8 +43,8 @@ export interface HomeWorld<B> {
   nowMs(): number;
   send(link: LinkId, frame: HomeFrame<B>): void;
   readonly memory: Memory<B>;
-  /** The newest bytes at home. */
-  load(block: BlockId): B;
+  /** The newest bytes at home, for who gets them. */
+  load(block: BlockId, to: CacheId): B;
   /** From here these are. */
   store(block: BlockId, bytes: B, from: CacheId): void;
   /** What the session stored into the block and did not write back is lost. */
@@ -249,7 +249,7 @@ export class Home<B> {
     const { channel } = session;
     this.#world.send(link, { kind: 'welcome', hello, session: session.id, received: channel.received });
     if (known === undefined) return;
-    for (const envelope of channel.resend(received)) this.#world.send(link, { kind: 'message', envelope });
+    for (const envelope of channel.resend(received)) this.#transmit(link, envelope, session.id);
   }
 
   #open(): Session<B> {
@@ -318,25 +318,33 @@ export class Home<B> {
       case 'cleared':
         this.#world.cleared(block);
         return;
-      case 'send': {
-        const { message: name, to } = effect;
-        const message = carriesBytes.has(name)
-          ? { block, name, bytes: this.#world.load(block) }
-          : { block, name };
-        this.#send(to, message);
-      }
+      case 'send':
+        this.#send(effect.to, { block, name: effect.message });
     }
   }
 
   #send(to: CacheId, message: DirectoryMessage<B>): void {
     if (to === ownCache) {
-      this.#own.receive(message);
+      this.#own.receive(this.#withBytes(message, to));
       return;
     }
     const session = this.#sessions.get(to);
     if (session === undefined) return;
     const envelope = session.channel.post(message);
-    if (session.link !== undefined) this.#world.send(session.link, { kind: 'message', envelope });
+    if (session.link !== undefined) this.#transmit(session.link, envelope, to);
+  }
+
+  /**
+   * What is kept for a link that may break has no bytes: nobody can change those at home before the session
+   * has received them, and has answered what was sent to it after them.
+   */
+  #transmit(link: LinkId, { number, received, message }: Envelope<DirectoryMessage<B>>, to: CacheId): void {
+    const envelope = { number, received, message: this.#withBytes(message, to) };
+    this.#world.send(link, { kind: 'message', envelope });
+  }
+
+  #withBytes({ block, name }: DirectoryMessage<B>, to: CacheId): DirectoryMessage<B> {
+    return carriesBytes.has(name) ? { block, name, bytes: this.#world.load(block, to) } : { block, name };
   }
 
   /** A block that only the home's processes use costs nothing. */

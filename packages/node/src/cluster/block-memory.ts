@@ -9,16 +9,16 @@
  * dead.
  */
 import { readSync, writeSync } from 'node:fs';
-import { FsError, native } from '@cluster-fs/transport';
+import { type Extent, FsError, native } from '@cluster-fs/transport';
 import type { Memory } from 'cluster-fs/coherence';
-import { countEviction, InodeCopy, pageSize, readInode } from 'cluster-fs/segment';
+import { countEviction, pageSize } from 'cluster-fs/segment';
 import type { Coordinator } from '../coordinator/coordinator.ts';
 import { addressRange, arm } from '../coordinator/remap.ts';
 import { clip, pageCountOf } from '../coordinator/runs.ts';
 import type { View } from '../coordinator/session.ts';
 import { revokeSession } from '../coordinator/sessions.ts';
 import type { Range } from '../store/stored.ts';
-import { inoOf, rangeOf } from './blocks.ts';
+import { blockPages, inoOf, rangeOf } from './blocks.ts';
 
 /** What the owner of the blocks does when something has happened to one. */
 export interface BlockEvents {
@@ -31,6 +31,8 @@ export interface BlockEvents {
   /** Pages that the store alone has must be there before they are read. */
   bringIn?(block: number): void;
   lost(block: number): void;
+  /** For the bytes of a block. */
+  memoryFor(length: number): Buffer;
 }
 
 /** A client that has not answered a remap for so long is stopped, and holds no other node up. */
@@ -41,6 +43,8 @@ export class BlockMemory implements Memory<Buffer> {
   readonly #events: BlockEvents;
   readonly #jobs = new Map<number, 'drop' | 'protect'>();
   readonly #waiters = new Map<number, Set<(error?: FsError) => void>>();
+  /** For whom somebody may wait no more; told at the end of this turn of the event loop. */
+  #waking: number[] = [];
   #closed = false;
 
   constructor(c: Coordinator, events: BlockEvents) {
@@ -116,7 +120,9 @@ export class BlockMemory implements Memory<Buffer> {
   #perform(block: number): void {
     const kind = this.#jobs.get(block);
     this.#jobs.delete(block);
-    for (const view of this.#viewsOf(block)) this.#guard(view, block);
+    // Who only reads goes on with what nobody stores into any more.
+    for (const view of this.#viewsOf(block))
+      if (kind === 'drop' || view.mode === 'rw') this.#guard(view, block);
     const bytes = this.read(block);
     if (kind === 'drop') {
       this.#events.dropping?.(block, bytes);
@@ -175,18 +181,30 @@ export class BlockMemory implements Memory<Buffer> {
     const extents = this.#extents(block);
     const last = extents.at(-1);
     const pages = last === undefined ? 0 : last.filePage + last.count - from;
-    const bytes =
-      pageCountOf(extents) === pages
-        ? Buffer.allocUnsafeSlow(pages * pageSize)
-        : Buffer.alloc(pages * pageSize);
+    const bytes = this.#events.memoryFor(pages * pageSize);
+    if (pageCountOf(extents) < pages) bytes.fill(0);
     for (const { filePage, page, count } of extents)
       readSync(this.#c.data.fd, bytes, (filePage - from) * pageSize, count * pageSize, page * pageSize);
     return bytes;
   }
 
   wake(block: number): void {
-    for (const view of this.#viewsOf(block)) this.#tell(view, block, native.wakeUserfault);
+    if (this.#waking.length === 0) queueMicrotask(() => this.#wakeAll());
+    this.#waking.push(block);
     this.#settle(block);
+  }
+
+  /** Who reads in order has several blocks by then, and is interrupted once. */
+  #wakeAll(): void {
+    const blocks = this.#waking;
+    this.#waking = [];
+    for (let at = 0; at < blocks.length; ) {
+      const first = blocks[at] as number;
+      let count = 1;
+      while (blocks[at + count] === first + count && inoOf(first + count) === inoOf(first)) count++;
+      at += count;
+      for (const view of this.#viewsOf(first, count)) this.#tell(view, first, native.wakeUserfault, count);
+    }
   }
 
   fail(block: number): void {
@@ -224,24 +242,26 @@ export class BlockMemory implements Memory<Buffer> {
     for (const end of waiters ?? []) end(error);
   }
 
-  #viewsOf(block: number): View[] {
-    const { from, count } = rangeOf(block);
+  #viewsOf(block: number, blocks = 1): View[] {
+    const { from } = rangeOf(block);
+    const count = blocks * blockPages;
     return [...this.#c.viewsOf(inoOf(block))].filter(
       (view) => view.from < from + count && from < view.from + view.pages,
     );
   }
 
   #extents(block: number) {
-    const ino = inoOf(block);
-    if (!readInode(this.#c.segment, ino, new InodeCopy())) return [];
-    const { from, count } = rangeOf(block);
-    return clip(this.#c.extents(ino), from, count);
+    return extentsIn(this.#c, block);
   }
 
-  #tell(view: View, block: number, what: (fd: number, address: number, length: number) => unknown): void {
+  #tell(
+    view: View,
+    block: number,
+    what: (fd: number, address: number, length: number) => unknown,
+    blocks = 1,
+  ): void {
     const { userfault, ended } = view.session;
-    const { from, count } = rangeOf(block);
-    const range = addressRange(view, from, count);
+    const range = addressRange(view, rangeOf(block).from, blocks * blockPages);
     if (range === undefined || userfault === undefined || ended) return;
     try {
       what(userfault, range.address, range.length);
@@ -249,6 +269,17 @@ export class BlockMemory implements Memory<Buffer> {
       // Nothing is registered there, or it is unmapped, or its process is gone: nobody waits.
       if (!(error instanceof FsError)) throw error;
     }
+  }
+}
+
+/** What the file has in the block; nothing when it is gone. */
+export function extentsIn(c: Coordinator, block: number): Extent[] {
+  const { from, count } = rangeOf(block);
+  try {
+    return clip(c.extents(inoOf(block)), from, count);
+  } catch (error) {
+    if (error instanceof FsError && error.code === 'ESTALE') return [];
+    throw error;
   }
 }
 

@@ -5,7 +5,7 @@ import type { Range } from '../store/stored.ts';
 /** 64 KiB. */
 export const blockPages = 16;
 /** Page numbers have 32 bits. */
-const blocksOfFile = 2 ** 28;
+export const blocksOfFile = 2 ** 28;
 
 /** A block of a file as one number, for as long as the inode lives. EPROTO for an index that no file has. */
 export function blockOf(ino: number, index: number): number {

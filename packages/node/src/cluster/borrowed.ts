@@ -87,6 +87,7 @@ export class Borrowed implements FileBlocks {
       done: (block, bytes) => this.#holder.done(block, bytes),
       dropped: (block) => this.#resident.forget(block),
       installed: (block, pages) => this.#arrived(block, pages),
+      memoryFor: (length) => Buffer.allocUnsafeSlow(length),
       lost: (block) => {
         this.#lost++;
         const detail = { ino: inoOf(block), offset: rangeOf(block).from * pageSize };
@@ -407,7 +408,6 @@ export class Borrowed implements FileBlocks {
       this.#memory.wake(block);
       return true;
     }
-    const ahead = access === 'read' ? this.#readAhead.touched(ino, indexOf(block)) : 1;
     this.#tags.open(ino, view.mode).then(
       () => {
         if (!this.#isHome(ino)) {
@@ -415,7 +415,10 @@ export class Borrowed implements FileBlocks {
           return;
         }
         this.#want(block, access);
-        for (let i = 1; i < ahead; i++) this.#prefetch(block + i);
+        if (access === 'read') {
+          const { from, end } = this.#readAhead.touched(ino, indexOf(block));
+          for (let index = from; index < end; index++) this.#prefetch(blockOf(ino, index));
+        }
         this.#spinner.expect();
       },
       (error: unknown) => {

@@ -144,4 +144,5 @@ export class HeldTags {
   }
 }
 
-const keyOf = (stag: Uint8Array): string => Buffer.from(stag).toString('latin1');
+const keyOf = ({ buffer, byteOffset, length }: Uint8Array): string =>
+  Buffer.from(buffer, byteOffset, length).toString('latin1');

@@ -22,14 +22,14 @@ import {
 import { InodeCopy, isFile, pageSize, readInode } from 'cluster-fs/segment';
 import type { Coordinator } from '../coordinator/coordinator.ts';
 import { type Access, type FileBlocks, type FileId, moved } from '../coordinator/elsewhere.ts';
-import { clip } from '../coordinator/runs.ts';
 import type { Session, View } from '../coordinator/session.ts';
 import { fillForWriters } from '../coordinator/views.ts';
 import type { DataFile } from '../data-file.ts';
 import { type Range, wholeFile } from '../store/stored.ts';
-import { BlockMemory } from './block-memory.ts';
+import { BlockMemory, extentsIn } from './block-memory.ts';
 import { blockOf, blocksIn, indexOf, inoOf, rangeOf } from './blocks.ts';
 import { HandingOver } from './handing-over.ts';
+import { HomeBytes } from './home-bytes.ts';
 import { Shadow } from './shadow.ts';
 import { SharedBlocks } from './shared-blocks.ts';
 import { type Tag, Tags } from './tags.ts';
@@ -67,6 +67,7 @@ export class Lent implements FileBlocks {
   readonly #listeners: Listeners;
   readonly #memory: BlockMemory;
   readonly #shadow: Shadow;
+  readonly #bytes: HomeBytes;
   readonly #home: Home<Buffer>;
   readonly #tags = new Tags();
   readonly #links = new Map<number, PeerLink>();
@@ -82,8 +83,6 @@ export class Lent implements FileBlocks {
   /** Says to the node that comes after this one that leases may last. */
   readonly #mark: string;
   #isMarked = false;
-  /** What our own processes gave up, while the home decides who gets it. */
-  #taken: { readonly block: number; readonly bytes: Buffer } | undefined;
   /** A block that processes here give up, and whose bytes are being read. */
   #reading: number | undefined;
   #nextLink = 1;
@@ -97,6 +96,12 @@ export class Lent implements FileBlocks {
     this.#spinner = spinner;
     this.#listeners = listeners;
     this.#shadow = new Shadow(c.data);
+    this.#bytes = new HomeBytes({
+      c,
+      shadow: this.#shadow,
+      state: (block) => this.#home.cache.state(block),
+      read: (block) => this.#memory.read(block),
+    });
     this.handing = new HandingOver({
       home: () => this.#home,
       shared: this.#shared,
@@ -105,9 +110,7 @@ export class Lent implements FileBlocks {
     });
     this.#memory = new BlockMemory(c, {
       done: (block, bytes) => {
-        this.#taken = { block, bytes };
-        this.#home.done(block, bytes);
-        this.#taken = undefined;
+        this.#bytes.whileTaken(block, bytes, () => this.#home.done(block, bytes));
         this.#unshare(block);
       },
       bringIn: (block) => this.#bringIn(block),
@@ -115,14 +118,15 @@ export class Lent implements FileBlocks {
       dropped: () => undefined,
       installed: (block) => this.#installed(block),
       lost: () => undefined,
+      memoryFor: (length) => this.#bytes.memoryFor(length),
     });
     this.#home = new Home(
       {
         nowMs: () => performance.now(),
         send: (link, frame) => this.#send(link, frame),
         memory: this.#memory,
-        load: (block) => this.#load(block),
-        store: (block, bytes, from) => this.#store(block, bytes, from),
+        load: (block, to) => this.#bytes.load(block, to),
+        store: (block, bytes, from) => this.#bytes.store(block, bytes, from),
         reverted: (block) => this.#reverted(block),
         cleared: () => undefined,
         ended: (session) => this.#ended(session),
@@ -267,10 +271,8 @@ export class Lent implements FileBlocks {
         if (asksFor.has(name)) this.uses.note(tag.ino, tag.session);
         const bytes = this.#bytesOf(event.payload);
         const said = { block, name, ...(carriesBytes.has(name) ? { bytes } : {}) };
-        this.#home.receive(this.#idOf(link), {
-          kind: 'message',
-          envelope: { number, received, message: said },
-        });
+        const envelope = { number, received, message: said };
+        this.#bytes.whileReceiving(() => this.#home.receive(this.#idOf(link), { kind: 'message', envelope }));
         this.#unshare(block);
         this.#spinner.expect();
         return;
@@ -327,7 +329,8 @@ export class Lent implements FileBlocks {
         index: indexOf(block),
         message: toCachePlaces[name],
       };
-      link.event('toHolder', fields, bytes === undefined ? {} : { payload: bytes });
+      const onLeft = (): void => this.#bytes.left(bytes as Buffer);
+      link.event('toHolder', fields, bytes === undefined ? {} : { payload: bytes, onLeft });
     }
   }
 
@@ -339,14 +342,7 @@ export class Lent implements FileBlocks {
   }
 
   #extents(block: number) {
-    const { from, count } = rangeOf(block);
-    const isThere = readInode(this.#c.segment, inoOf(block), new InodeCopy());
-    return isThere ? clip(this.#c.extents(inoOf(block)), from, count) : [];
-  }
-
-  /** Whether processes here have a copy, so that it is in `data`. */
-  #isHere(block: number): boolean {
-    return readable.has(this.#home.cache.state(block));
+    return extentsIn(this.#c, block);
   }
 
   /** What the store alone has of a block that is about to be read here. */
@@ -357,19 +353,6 @@ export class Lent implements FileBlocks {
     } finally {
       this.#reading = undefined;
     }
-  }
-
-  #load(block: number): Buffer {
-    // What was read just now need not be read again.
-    if (this.#taken?.block === block) return this.#taken.bytes;
-    return this.#isHere(block)
-      ? this.#memory.read(block)
-      : this.#shadow.read(this.#extents(block), rangeOf(block).from);
-  }
-
-  #store(block: number, bytes: Buffer, from: number): void {
-    // Of our own processes they are here already: in `data`, or in the shadow since they were taken away.
-    if (from !== 0) this.#shadow.write(this.#extents(block), rangeOf(block).from, bytes);
   }
 
   #installed(block: number): void {

@@ -8,6 +8,7 @@
 import { closeSync, constants, fstatSync, ftruncateSync, openSync, readSync, writeSync } from 'node:fs';
 import { type Extent, native, type Run } from '@cluster-fs/transport';
 import { pageSize } from 'cluster-fs/segment';
+import { pageCountOf } from '../coordinator/runs.ts';
 import type { DataFile } from '../data-file.ts';
 
 const copyBytes = 2 ** 20;
@@ -48,9 +49,12 @@ export class Shadow {
     }
   }
 
-  read(extents: readonly Extent[], from: number): Buffer {
+  /** From file page `from` on; `memoryFor` gives as many bytes as that takes. */
+  read(extents: readonly Extent[], from: number, memoryFor: (length: number) => Buffer): Buffer {
     const last = extents.at(-1);
-    const bytes = Buffer.alloc(last === undefined ? 0 : (last.filePage + last.count - from) * pageSize);
+    const pages = last === undefined ? 0 : last.filePage + last.count - from;
+    const bytes = memoryFor(pages * pageSize);
+    if (pageCountOf(extents) < pages) bytes.fill(0);
     for (const { filePage, page, count } of extents)
       readSync(this.#fd, bytes, (filePage - from) * pageSize, count * pageSize, page * pageSize);
     return bytes;

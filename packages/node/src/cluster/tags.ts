@@ -68,4 +68,5 @@ export class Tags {
   }
 }
 
-const keyOf = (stag: Uint8Array): string => Buffer.from(stag).toString('latin1');
+const keyOf = ({ buffer, byteOffset, length }: Uint8Array): string =>
+  Buffer.from(buffer, byteOffset, length).toString('latin1');

@@ -223,9 +223,10 @@ export class Pager {
     for (const event of native.readUserfaultEvents(userfault)) {
       if (event.type !== 'fault') continue;
       for (const view of session.views.values()) {
-        if (view.address === undefined || event.address < view.address) continue;
-        const filePage = view.from + Math.floor((event.address - view.address) / pageSize);
-        if (filePage >= view.from + view.pages) continue;
+        const { address } = view;
+        if (address === undefined || event.address < address) continue;
+        if (event.address >= address + view.pages * pageSize) continue;
+        const filePage = view.from + Math.floor((event.address - address) / pageSize);
         const access = event.write || event.writeProtect ? 'write' : 'read';
         if (this.#c.blocks?.fault(view, filePage, access) === true) continue;
         // A store into a page that is being moved waits for the move.

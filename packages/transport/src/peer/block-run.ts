@@ -27,39 +27,49 @@ export const blockRun = struct('block run', 48, {
 /** `toHome` and `toHolder` have the same fields. */
 export type BlockMessage = PeerEvent<'toHome'>;
 
+/** The bytes of a block. */
+export interface BlockPayload {
+  readonly payload?: Uint8Array | undefined;
+  /** Called when their memory is needed no more: they have left, or never will. */
+  readonly onLeft?: (() => void) | undefined;
+}
+
 /** Blocks that leave in one frame. */
 export class OutgoingRun {
   readonly #type: number;
   readonly #first: BlockMessage;
   readonly #payloads: Uint8Array[] = [];
+  /** To be called when the payloads have left, or never will. */
+  readonly left: (() => void)[] = [];
   readonly #blockBytes: number;
   #count = 1;
   #received: number;
   #payloadBytes = 0;
 
-  constructor(type: number, first: BlockMessage, payload: Uint8Array | undefined) {
+  constructor(type: number, first: BlockMessage, { payload, onLeft }: BlockPayload) {
     this.#type = type;
     this.#first = first;
     this.#received = first.received;
     this.#blockBytes = payload?.length ?? 0;
-    this.#keep(payload);
+    this.#keep({ payload, onLeft });
   }
 
   get payloadBytes(): number {
     return this.#payloadBytes;
   }
 
-  #keep(payload: Uint8Array | undefined): void {
+  #keep({ payload, onLeft }: BlockPayload): void {
     const length = payload?.length ?? 0;
     if (length > peerLimits.payloadBytes)
       throw new FsError('EMSGSIZE', 'send', { why: `a payload of ${length} bytes` });
+    if (onLeft !== undefined) this.left.push(onLeft);
     if (payload === undefined || length === 0) return;
     this.#payloads.push(payload);
     this.#payloadBytes += length;
   }
 
   /** Takes one more, if it is the next one. */
-  add(type: number, message: BlockMessage, payload: Uint8Array | undefined): boolean {
+  add(type: number, message: BlockMessage, { payload, onLeft }: BlockPayload): boolean {
     const length = payload?.length ?? 0;
     const isNext =
       type === this.#type &&
@@ -76,7 +86,7 @@ export class OutgoingRun {
     if (!isNext || !fits || !isSame(message.stag, this.#first.stag)) return false;
     this.#count++;
     this.#received = message.received;
-    this.#keep(payload);
+    this.#keep({ payload, onLeft });
     return true;
   }
 

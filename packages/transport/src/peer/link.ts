@@ -15,7 +15,7 @@ import type { Socket } from 'node:net';
 import { type Codec, type FieldsOf, fromValues, toValues } from '../codec.ts';
 import { assert, type ErrorCode, FsError } from '../errors.ts';
 import { type ErrorReply, errorReply, replyId } from '../messages.ts';
-import type { BlockMessage, IncomingRun } from './block-run.ts';
+import type { BlockMessage, BlockPayload, IncomingRun } from './block-run.ts';
 import { checkVersion, identityIn } from './handshake.ts';
 import { Heartbeat, type HeartbeatOptions } from './heartbeat.ts';
 import type { Intake } from './intake.ts';
@@ -209,16 +209,19 @@ export class PeerLink {
   }
 
   /**
-   * Sends an event. On a link that has ended it is dropped: whoever would have acted on it is gone. `payload`
-   * must stay as it is until it has left, which only an answer to something later shows.
+   * Sends an event. On a link that has ended it is dropped: whoever would have acted on it is gone.
+   * `payload` must stay as it is until it has left: of a block, `onLeft` says so; else only an answer to
+   * something later shows it.
    */
   event<N extends AnyPeerEvent['name']>(
     name: N,
     fields: FieldsOf<PeerEvents[N]['fields']>,
-    { payload }: PayloadOption = {},
+    { payload, onLeft }: BlockPayload = {},
   ): void {
     assert(payload === undefined || mayHavePayload(peerEvents[name]), `${name} with a payload`);
-    this.#say(name, fields, payload);
+    const { id } = peerEvents[name];
+    if (runTypes.has(id)) this.#sendBlock(id, fields as BlockMessage, { payload, onLeft });
+    else this.#say(name, fields, payload);
   }
 
   /** Ends the link: the peer is told why, requests fail, handlers hear `onClose`. */
@@ -263,11 +266,10 @@ export class PeerLink {
 
   #say(name: PeerEventName, fields: object, payload: Uint8Array | undefined): void {
     const { id, fields: shape } = peerEvents[name];
-    if (runTypes.has(id)) this.#sendBlock(id, fields as BlockMessage, payload);
-    else this.#send([id, 0, ...toValues(shape as Shape, fields as never)], payload);
+    this.#send([id, 0, ...toValues(shape as Shape, fields as never)], payload);
   }
 
-  #sendBlock(type: number, message: BlockMessage, payload: Uint8Array | undefined): void {
+  #sendBlock(type: number, message: BlockMessage, payload: BlockPayload): void {
     if (this.#closed !== undefined) return;
     if (!this.#outbox.sendBlock(type, message, payload)) this.#endUnread();
   }

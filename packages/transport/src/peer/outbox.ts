@@ -11,7 +11,7 @@
  * INVARIANT: nothing is written past `#turn` while somebody is in it.
  */
 import type { Duplex } from 'node:stream';
-import { type BlockMessage, OutgoingRun } from './block-run.ts';
+import { type BlockMessage, type BlockPayload, OutgoingRun } from './block-run.ts';
 import { encodeRunFrame, type OutgoingFrame } from './peer-frame.ts';
 import { peerLimits } from './peer-limits.ts';
 
@@ -34,6 +34,7 @@ export class Outbox {
   /** What leaves at the end of this turn of the event loop. */
   #batch: Uint8Array[] = [];
   #batchBytes = 0;
+  #left: (() => void)[] = [];
   /** The end of the batch: blocks, to which more may be added. */
   #run: OutgoingRun | undefined;
   #willFlush = false;
@@ -59,7 +60,7 @@ export class Outbox {
   }
 
   /** As `send`, of a message of a block. */
-  sendBlock(type: number, message: BlockMessage, payload: Uint8Array | undefined): boolean {
+  sendBlock(type: number, message: BlockMessage, payload: BlockPayload): boolean {
     if (this.#turn.length > 0) this.#wait(encodeRunFrame(new OutgoingRun(type, message, payload)));
     else {
       if (this.#run?.add(type, message, payload) !== true) {
@@ -108,9 +109,10 @@ export class Outbox {
     if (run !== undefined) this.#add(encodeRunFrame(run));
   }
 
-  #add({ head, payloads, bytes }: OutgoingFrame): void {
+  #add({ head, payloads, bytes, left = [] }: OutgoingFrame): void {
     this.#batch.push(head, ...payloads);
     this.#batchBytes += bytes;
+    this.#left.push(...left);
   }
 
   #flushLater(): void {
@@ -129,27 +131,33 @@ export class Outbox {
     const batch = this.#batch;
     if (batch.length === 0) return;
     const isSmall = this.#batchBytes <= joinedBytes;
+    const left = this.#left;
     this.#batch = [];
     this.#batchBytes = 0;
+    this.#left = [];
+    // Also called with an error; then the link hears of it from the socket.
+    const onWritten = (): void => {
+      for (const give of left) give();
+      this.#takeTurns();
+    };
     if (this.#socket.destroyed) return;
     if (isSmall) {
-      this.#socket.write(batch.length === 1 ? batch[0] : Buffer.concat(batch), this.#onWritten);
+      this.#socket.write(batch.length === 1 ? batch[0] : Buffer.concat(batch), onWritten);
       return;
     }
     this.#socket.cork();
     const last = batch.pop();
     for (const part of batch) this.#socket.write(part);
-    this.#socket.write(last, this.#onWritten);
+    this.#socket.write(last, onWritten);
     this.#socket.uncork();
   }
 
-  /** Also called with an error; then the link hears of it from the socket. */
-  readonly #onWritten = (): void => {
+  #takeTurns(): void {
     while (this.#turn.length > 0 && !this.#isFull()) {
       const next = this.#turn.shift() as InTurn;
       this.#turnBytes -= next.bytes;
       const frame = next.take();
       if (frame !== undefined) this.#write(frame);
     }
-  };
+  }
 }

@@ -22,6 +22,8 @@ export interface OutgoingFrame {
   readonly head: Uint8Array;
   readonly payloads: readonly Uint8Array[];
   readonly bytes: number;
+  /** To be called when it has left, or never will. */
+  readonly left?: readonly (() => void)[];
 }
 
 /** The frame of a message. The payload is not copied: its bytes must stay as they are until it has left. */
@@ -39,7 +41,7 @@ export function encodePeerFrame(body: readonly unknown[], payload: Uint8Array | 
 export function encodeRunFrame(run: OutgoingRun): OutgoingFrame {
   const { body, payloads } = run.encode();
   const head = headOf(body, run.payloadBytes);
-  return { head, payloads, bytes: head.length + run.payloadBytes };
+  return { head, payloads, bytes: head.length + run.payloadBytes, left: run.left };
 }
 
 function headOf(body: Uint8Array, payloadLength: number): Buffer {

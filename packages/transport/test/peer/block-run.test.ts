@@ -16,9 +16,9 @@ const message = (at: number, more: Partial<BlockMessage> = {}): BlockMessage => 
 });
 
 const runOf = (payloads: readonly (Uint8Array | undefined)[]): OutgoingRun => {
-  const run = new OutgoingRun(type, message(0), payloads[0]);
+  const run = new OutgoingRun(type, message(0), { payload: payloads[0] });
   for (const [at, payload] of payloads.entries())
-    if (at > 0) expect(run.add(type, message(at), payload)).toBe(true);
+    if (at > 0) expect(run.add(type, message(at), { payload })).toBe(true);
   return run;
 };
 
@@ -92,19 +92,19 @@ describe('a run of blocks', () => {
       [type, message(2), undefined],
       [type, message(2), randomBytes(4097)],
     ];
-    for (const stranger of strangers) expect(run.add(...stranger)).toBe(false);
-    expect(run.add(type, message(2), payload.subarray(1))).toBe(true);
+    for (const [id, other, bytes] of strangers) expect(run.add(id, other, { payload: bytes })).toBe(false);
+    expect(run.add(type, message(2), { payload: payload.subarray(1) })).toBe(true);
     // The last one had less.
-    expect(run.add(type, message(3), payload)).toBe(false);
+    expect(run.add(type, message(3), { payload })).toBe(false);
   });
 
   test('is as long as a frame may be', () => {
     const payload = Buffer.alloc(65_536);
     const blocks = peerLimits.payloadBytes / payload.length;
     const run = runOf(Array.from({ length: blocks }, () => payload));
-    expect(run.add(type, message(blocks), payload)).toBe(false);
+    expect(run.add(type, message(blocks), { payload })).toBe(false);
     const asking = runOf(Array.from({ length: peerLimits.runBlocks }, () => undefined));
-    expect(asking.add(type, message(peerLimits.runBlocks), undefined)).toBe(false);
+    expect(asking.add(type, message(peerLimits.runBlocks), {})).toBe(false);
   });
 });
 

@@ -51,6 +51,22 @@ describe.each([
     expect(Buffer.compare(Buffer.concat(kept), Buffer.concat(sent))).toBe(0);
   });
 
+  test('memory of blocks may be used again when they have left', async () => {
+    const { client, server } = await pair({ security });
+    const memory = randomBytes(65_536);
+    const seen: number[] = [];
+    client.setHandlers({ onEvent: ({ payload = new Uint8Array(0) }) => seen.push(payload[1000] as number) });
+    const block = { received: 0, stag: randomBytes(16), message: 0 };
+    for (let number = 0; number < 100; number++) {
+      memory.fill(number);
+      await new Promise<void>((onLeft) => {
+        server.event('toHolder', { ...block, number, index: number }, { payload: memory, onLeft });
+      });
+    }
+    await vi.waitFor(() => expect(seen).toHaveLength(100));
+    expect(seen).toEqual(Array.from({ length: 100 }, (_, number) => number));
+  });
+
   test('order and bytes are kept under load, from both ends at once', async () => {
     const { client, server } = await pair({ security });
     const ends = [client, server] as const;

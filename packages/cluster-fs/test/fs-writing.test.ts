@@ -1,5 +1,5 @@
 import { readSync } from 'node:fs';
-import { FsError, type Run } from '@cluster-fs/transport';
+import { FsError, type Run, shortWriteBytes } from '@cluster-fs/transport';
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
 import type { Backend } from '../src/fs/backend.ts';
 import { createFileApi } from '../src/fs/index.ts';
@@ -114,27 +114,46 @@ test('a write that lost its grant is made again, an append where the second gran
   const { fs, asked } = openFile((name) => {
     if (name === 'writeBegin') {
       grants++;
-      return { grant: grants, offset: 10 * grants, extents: [{ filePage: 0, page: 50, count: 1 }] };
+      return { grant: grants, offset: 10 * grants, extents: [{ filePage: 0, page: 50, count: 4 }] };
     }
     if (grants === 1) throw new FsError('ESTALE', 'write');
     return { size: 25 };
   });
   const handle = await fs.promises.open('/f', 'a');
-  expect((await handle.write('later')).bytesWritten).toBe(5);
+  const long = Buffer.from('later'.padEnd(shortWriteBytes + 1));
+  expect((await handle.write(long)).bytesWritten).toBe(long.length);
   expect(asked.map(([name]) => name)).toEqual(['open', 'writeBegin', 'writeEnd', 'writeBegin', 'writeEnd']);
   expect(pageAt(50, 25).toString('latin1', 20)).toBe('later');
+  await handle.close();
+});
+
+test('a short write in place is one request, made again when the node had to give way', async () => {
+  let times = 0;
+  const { fs, asked } = openFile((name, { bytes }) => {
+    if (name !== 'write') throw new FsError('EEXIST', 'write');
+    expect(Buffer.from(bytes as Uint8Array).toString()).toBe('short');
+    if (++times === 1) throw new FsError('ESTALE', 'write');
+    return { size: 25, offset: 20 };
+  });
+  const appending = await fs.promises.open('/f', 'a');
+  expect((await appending.write('short')).bytesWritten).toBe(5);
+  await appending.close();
+  const handle = await fs.promises.open('/f', 'r+');
+  await handle.write('short');
+  const names = ['open', 'write', 'write', 'open', 'attachPages', 'write'];
+  expect(asked.map(([name]) => name)).toEqual(names);
   await handle.close();
 });
 
 test('pages that others have made meanwhile are written in place', async () => {
   const { fs, asked, pages } = openFile((name) => {
     if (name === 'attachPages') throw new FsError('EEXIST', 'write');
-    return { grant: 1, offset: 0, extents: [{ filePage: 0, page: 60, count: 1 }], size: 4 };
+    return { grant: 1, offset: 0, extents: [{ filePage: 0, page: 60, count: 3 }], size: 9000 };
   });
   const handle = await fs.promises.open('/f', 'r+');
-  await handle.write('here');
+  await handle.write('here'.padEnd(9000));
   expect(asked.map(([name]) => name)).toEqual(['open', 'attachPages', 'writeBegin', 'writeEnd']);
-  expect(pages.given).toEqual([{ page: 30, count: 1 }]);
+  expect(pages.given).toEqual([{ page: 30, count: 3 }]);
   expect(pageAt(60, 4).toString()).toBe('here');
   await handle.close();
 });

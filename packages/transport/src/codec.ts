@@ -61,6 +61,11 @@ export const bytes = (length: number): Codec<Uint8Array> => ({
   check: (v, at) => (v instanceof Uint8Array && v.length === length ? v : refuse(at, `${length} bytes`)),
 });
 
+export const bytesUpTo = (most: number): Codec<Uint8Array> => ({
+  type: `bytes(≤${most})`,
+  check: (v, at) => (v instanceof Uint8Array && v.length <= most ? v : refuse(at, `at most ${most} bytes`)),
+});
+
 export const optional = <T>(inner: Codec<T>): Codec<T | undefined> => ({
   type: `${inner.type}?`,
   check: (v, at) => (v === undefined || v === null ? undefined : inner.check(v, at)),

@@ -12,6 +12,7 @@
 import {
   bool,
   bytes,
+  bytesUpTo,
   type Codec,
   f64,
   list,
@@ -27,6 +28,9 @@ import {
 import { extents, guess, holes, maxMoves, moveFailure, path, plannedMove, runs } from './records.ts';
 
 export const protocolVersion = 1;
+
+/** What is stored by `write`, and no longer by the client itself: half of what a node receives at once. */
+export const shortWriteBytes = 8192;
 
 type Shape = Readonly<Record<string, Codec<unknown>>>;
 interface Entry {
@@ -190,6 +194,13 @@ export const requests = {
     connection: 'request',
     doc: 'The bytes are in place; where. ESTALE when the grant was broken: write again.',
     fields: { grant: u53, written: u53 },
+    reply: { size: u53, offset: u53 },
+  },
+  write: {
+    id: 38,
+    connection: 'request',
+    doc: 'Stores a few bytes at an offset, or at the end: one request instead of two.',
+    fields: { handle: u53, offset: optional(u53), bytes: bytesUpTo(shortWriteBytes) },
     reply: { size: u53, offset: u53 },
   },
   mkdir: {

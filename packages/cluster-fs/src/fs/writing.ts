@@ -1,12 +1,14 @@
 /**
- * Changing what is in a file. The bytes are copied once, from the caller's memory into the segment.
+ * Changing what is in a file. The bytes are copied once, from the caller's memory into the segment; a few go
+ * by the node, which is quicker than to ask it twice.
  *
  *   whole file   own pages, filled, then `put`: readers see the old content or the new
  *   new pages    own pages, filled, then `attachPages`: one request
+ *   short        `write`: the node stores the bytes, one request
  *   in place     `writeBegin`, store, `writeEnd`: the layout stands still in between
  */
 import { constants } from 'node:fs';
-import { type FieldsOf, FsError, type Requests } from '@cluster-fs/transport';
+import { type FieldsOf, FsError, type Requests, shortWriteBytes } from '@cluster-fs/transport';
 import { InodeCopy, pageSize, readInode } from '../segment/index.ts';
 import { throwIfAborted } from './argument-errors.ts';
 import type { Context } from './context.ts';
@@ -124,11 +126,11 @@ function writeOnce(
 ): Promise<Written> {
   return offset !== undefined && isBehindAllPages(context, target, offset)
     ? attach(context, target, bytes, offset)
-    : writeInPlace(context, target, bytes, offset);
+    : overwrite(context, target, bytes, offset);
 }
 
 /**
- * An append goes by `writeBegin` in any case: only the node knows where the end is when it comes to it.
+ * An append is never that: only the node knows where the end is when it comes to it.
  */
 function isBehindAllPages({ backend }: Context, { ino }: Target, offset: number): boolean {
   if (offset % pageSize !== 0) return false;
@@ -147,14 +149,14 @@ async function attach(context: Context, target: Target, bytes: Uint8Array, offse
     );
   } catch (error) {
     // Somebody else has made pages there meanwhile, or the file has some behind its end.
-    if (error instanceof FsError && error.code === 'EEXIST')
-      return writeInPlace(context, target, bytes, offset);
+    if (error instanceof FsError && error.code === 'EEXIST') return overwrite(context, target, bytes, offset);
     throw error;
   }
   return { offset, count: length };
 }
 
-async function writeInPlace(
+/** Into pages that are there, or may be; again when its grant was broken. */
+async function overwrite(
   context: Context,
   target: Target,
   bytes: Uint8Array,
@@ -162,12 +164,24 @@ async function writeInPlace(
 ): Promise<Written> {
   for (let attempt = 1; ; attempt++) {
     try {
-      return await storeUnderGrant(context, target, bytes, offset);
+      return await (bytes.length <= shortWriteBytes
+        ? writeShort(context, target, bytes, offset)
+        : storeUnderGrant(context, target, bytes, offset));
     } catch (error) {
       const broken = error instanceof FsError && error.code === 'ESTALE';
       if (!broken || attempt === limits.grantAttempts) throw error;
     }
   }
+}
+
+async function writeShort(
+  { requests }: Context,
+  { handle }: Target,
+  bytes: Uint8Array,
+  wanted: number | undefined,
+): Promise<Written> {
+  const { offset } = await requests.request('write', { handle, offset: wanted, bytes });
+  return { offset, count: bytes.length };
 }
 
 async function storeUnderGrant(

@@ -23,8 +23,8 @@ import type { NodeFacts } from '../coordinator/report.ts';
 import { reservedRuns } from '../coordinator/reserve.ts';
 import type { Session } from '../coordinator/session.ts';
 import { endSession } from '../coordinator/sessions.ts';
+import { write } from '../coordinator/short-write.ts';
 import { exceeded } from '../limits.ts';
-import { writeBytes } from './write-bytes.ts';
 
 /** What a node may ask in the name of a client; everything else is its own affair. */
 const forwarded: ReadonlySet<RequestName> = new Set([
@@ -116,7 +116,7 @@ export class Guests {
   }
 
   write({ guest, handle, offset }: PeerRequest<'write'>, bytes: Uint8Array): Promise<PeerReply<'write'>> {
-    return writeBytes(this.#c, this.#of(guest), { handle, offset }, bytes);
+    return write(this.#c, this.#of(guest), { handle, offset, bytes });
   }
 
   fill({ guest, page }: PeerRequest<'fill'>, bytes: Uint8Array): void {

@@ -3,6 +3,7 @@
  * sees, from there to the home, and only then it is answered.
  *
  *   whole file   pages at the home are reserved, filled, and given to the file in one commit
+ *   short        its bytes are written at the home
  *   in place     writeBegin: pages here ──client stores──▶ writeEnd: the bytes are written at the home
  */
 import { read } from 'node:fs';
@@ -12,14 +13,14 @@ import { peerLimits } from '@cluster-fs/transport/peer';
 import { InodeCopy, pageSize, readInode } from 'cluster-fs/segment';
 import { handleOf, pagesFor } from '../coordinator/content.ts';
 import type { Coordinator } from '../coordinator/coordinator.ts';
+import { piecesOf } from '../coordinator/pieces.ts';
 import { giveBack, takePages } from '../coordinator/reserve.ts';
 import { makeRoom } from '../coordinator/room.ts';
 import { layOut, pageCountOf } from '../coordinator/runs.ts';
 import type { Handle, Session } from '../coordinator/session.ts';
+import { write } from '../coordinator/short-write.ts';
 import type { Homes } from './homes.ts';
 import type { Line } from './line.ts';
-import { piecesOf } from './pieces.ts';
-import { writeBytes } from './write-bytes.ts';
 
 const readAt = promisify(read);
 const fillPages = peerLimits.payloadBytes / pageSize;
@@ -161,6 +162,20 @@ export class RemoteContent {
     }
   }
 
+  /** The bytes go as they came. */
+  async write(
+    line: Line,
+    session: Session,
+    { handle: id, offset, bytes }: Request<'write'>,
+  ): Promise<Reply<'write'>> {
+    const handle = handleOf(session, id, 'write');
+    if (!handle.writable) throw new FsError('EBADF', 'write');
+    if (bytes.length === 0) throw new FsError('EINVAL', 'write', { why: 'nothing to write' });
+    const link = await line.linkFor(session, handle);
+    const fields = { guest: line.guestOf(session), handle: id, offset };
+    return (await link.request('write', fields, { payload: bytes })).reply;
+  }
+
   /** The writes of a session that has ended; its pages go with it. */
   forget(session: Session): void {
     for (const [grant, pending] of this.#pending)
@@ -188,8 +203,7 @@ export class RemoteContent {
   /** The file may have another home by now, also this node. */
   #write({ session, handle, offset }: Written, bytes: Buffer): Promise<Reply<'writeEnd'>> {
     return this.#homes.following(handle.ino, async (home) => {
-      if (home === this.#homes.self)
-        return writeBytes(this.#c, session, { handle: handle.id, offset }, bytes);
+      if (home === this.#homes.self) return write(this.#c, session, { handle: handle.id, offset, bytes });
       const { line } = this.#homes.neighbour(home);
       const link = await line.linkFor(session, handle);
       const fields = { guest: line.guestOf(session), handle: handle.id, offset };

@@ -120,6 +120,8 @@ export class Router implements Routes {
         return this.#content.attachPages(line, session, request.fields);
       case 'writeBegin':
         return this.#content.writeBegin(session, request.fields);
+      case 'write':
+        return this.#content.write(line, session, request.fields);
       case 'setAttributes':
         return this.#resize(home, session, request.fields);
       default:
@@ -159,6 +161,7 @@ function fileOf(c: Coordinator, session: Session, request: AnyRequest): number |
   switch (request.name) {
     case 'attachPages':
     case 'writeBegin':
+    case 'write':
       return byHandle(request.fields.handle);
     case 'put':
     case 'fallocate': {

@@ -1,9 +1,8 @@
 /**
  * What is in a file: whole contents put in one step, pages attached, stores in place, truncation.
  *
- * The coordinator never sees file data. A client fills pages that are its own (`reserve`) or that stand still
- * for it
- * (`writeBegin`), and here they become the file's.
+ * The coordinator sees no file data but that of short writes. A client fills pages that are its own
+ * (`reserve`) or that stand still for it (`writeBegin`), and here they become the file's.
  */
 import { type Event, type Extent, FsError, type Reply, type Request } from '@cluster-fs/transport';
 import { type InodeCopy, isDirectory, isFile, pageSize } from 'cluster-fs/segment';
@@ -145,7 +144,7 @@ export function attachPages(
   );
 }
 
-function writableHandle(session: Session, id: number): Handle {
+export function writableHandle(session: Session, id: number): Handle {
   const handle = handleOf(session, id, 'write');
   if (!handle.writable) throw new FsError('EBADF', 'write');
   return handle;
@@ -246,7 +245,12 @@ async function ownBlocks(c: Coordinator, ino: number, offset: number | undefined
 }
 
 /** Whether a write makes the file longer or gives it pages. Only one such write at a time. */
-function extendsFile(c: Coordinator, ino: number, offset: number | undefined, length: number): boolean {
+export function extendsFile(
+  c: Coordinator,
+  ino: number,
+  offset: number | undefined,
+  length: number,
+): boolean {
   if (offset === undefined || offset + length > c.inode(ino).size) return true;
   return missingPages(c, ino, offset, length).length > 0;
 }

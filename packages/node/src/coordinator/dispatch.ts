@@ -17,6 +17,7 @@ import { keep } from './recall.ts';
 import { check, holders, type NodeFacts, status } from './report.ts';
 import type { Session } from './session.ts';
 import { revokeSession } from './sessions.ts';
+import { write } from './short-write.ts';
 import { acknowledge, advance, lease, mapped, present, release } from './views.ts';
 
 export interface DispatchContext {
@@ -67,6 +68,8 @@ function perform(
       return writeBegin(c, session, request.fields);
     case 'writeEnd':
       return writeEnd(c, session, request.fields);
+    case 'write':
+      return write(c, session, request.fields);
     case 'mkdir':
       return mkdir(c, session, request.fields);
     case 'rmdir':

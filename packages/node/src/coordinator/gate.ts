@@ -56,6 +56,12 @@ export class LayoutGate {
     if (gate?.holds.delete(hold) === true) this.#advance(hold.ino, gate);
   }
 
+  /** Whether a `shared` hold would enter now. */
+  isOpen(ino: number): boolean {
+    const gate = this.#gates.get(ino);
+    return gate === undefined || (gate.queue.length === 0 && admits(gate, 'shared'));
+  }
+
   isBusy(ino: number): boolean {
     return this.#gates.has(ino);
   }

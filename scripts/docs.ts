@@ -37,6 +37,7 @@ import {
 } from 'cluster-fs/coherence';
 import { layout } from 'cluster-fs/segment';
 import { limitTable } from '../packages/node/src/limits.ts';
+import { logRecord } from '../packages/node/src/metadata/change-log.ts';
 import { storeHeader } from '../packages/node/src/store/store-file.ts';
 import { leaseTable } from '../test/leases/cases.ts';
 
@@ -183,6 +184,7 @@ function directoryStepTable(): string {
 export const parts: Readonly<Record<string, () => string>> = {
   structs: () => layout.structs.map((s) => toMarkdown(s)).join('\n\n'),
   storeStructs: () => toMarkdown(storeHeader),
+  logStructs: () => toMarkdown(logRecord),
   requests: requestTable,
   events: eventTable,
   limits: wireLimitTable,

@@ -26,7 +26,7 @@ async function findingsOf(alter: (calls: readonly Call[], store: string) => Call
   return [...(await cutEverywhere({ ...recorded, calls }, extremes)).findings];
 }
 
-const stores = ['/metadata.db', '/metadata.db-wal', ''];
+const stores = ['/metadata.db', '/metadata.db-wal', '/log-a', ''];
 test.each(stores)('flushes of the store%s that are ignored', { timeout: 60_000 }, async (name) => {
   const findings = await findingsOf((calls, store) =>
     calls.filter((call) => !(isFlush(call) && call.path === store + name)),

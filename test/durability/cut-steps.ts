@@ -259,7 +259,7 @@ export const ends: readonly CutStep[] = [
   syncFile('/last'),
 ];
 
-/** Small syncs, until SQLite's log is so long that it goes into the database and begins anew. */
+/** Small syncs, until each file of the log was full, and was begun anew. */
 export const manySyncs: readonly CutStep[] = Array.from({ length: 60 }, (_, i) => [
   put(`/${i % 3}`, bytes(`version ${i}`, 16 * page)),
   syncFile(`/${i % 3}`),

@@ -70,7 +70,7 @@ const enough = 5;
  * frame of its log as a header and a page.
  */
 const sector = 512;
-const isCut = ({ kind, data }: Call): boolean => kind !== 'write' || data.length >= sector;
+export const isCut = ({ kind, data }: Call): boolean => kind !== 'write' || data.length >= sector;
 
 /** Cuts the power after each call of a record, and lets the disk lose what each choice says. */
 export async function cutEverywhere(

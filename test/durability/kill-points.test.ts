@@ -20,13 +20,11 @@ const spacing = Number(process.env.CLUSTERFS_KILL_EVERY ?? 8);
 const nearPoints = 8;
 
 /**
- * Behind which call the node dies at the n-th try. A frame of SQLite's log is two calls, and the second of
- * the last one commits: while the log of an operation is short, its commit must not be passed over.
+ * Behind which call the node dies at the n-th try, 0 is the first: a commit is one call, and must not be
+ * passed over; long operations go on to call others.
  */
-const callOf = (n: number): number => {
-  if (spacing === 1) return n;
-  return n < nearPoints ? 2 * n + 1 : 2 * nearPoints - 1 + (n - nearPoints + 1) * spacing;
-};
+const callOf = (n: number): number =>
+  spacing === 1 || n < nearPoints ? n : nearPoints - 1 + (n - nearPoints + 1) * spacing;
 
 interface Change {
   run(fs: ClusterFs, at: string): Promise<unknown>;

@@ -87,7 +87,7 @@ const checkNode = ({ coordinator: { segment, orphans, writer } }: ClusterNode): 
 function checkStore({ coordinator: { store, writeBack, segment, writer } }: ClusterNode): string[] {
   const findings: string[] = [];
   const owners = new Map<number, number>();
-  for (const { place: first, count } of store.storedRuns())
+  for (const { page: first, count } of store.storedPlaces())
     for (let place = first; place < first + count; place++) {
       if (place === 0 || owners.has(place)) findings.push(`place ${place} has two owners`);
       owners.set(place, place);

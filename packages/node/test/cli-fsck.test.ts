@@ -14,6 +14,7 @@ import { join } from 'node:path';
 import Database from 'better-sqlite3';
 import { type ClusterFs, mount, runDirectory } from 'cluster-fs';
 import { beforeAll, expect, test } from 'vitest';
+import { openLoggedStore } from '../src/metadata/logged-store.ts';
 import { type Ended, makeHome, run, type Served, serve } from './cli-process.ts';
 
 const page = 4096;
@@ -93,6 +94,13 @@ let copies = 0;
 function copyOf(from: string): string {
   const to = join(home, `copy-${copies++}`);
   cpSync(from, to, { recursive: true });
+  return to;
+}
+
+/** A copy whose rows are all in SQLite, where damage can be planted. */
+function settledCopyOf(from: string): string {
+  const to = copyOf(from);
+  openLoggedStore(to).close();
   return to;
 }
 
@@ -241,7 +249,7 @@ const damages: readonly Damage[] = [
 ];
 
 test.each(damages)('finds $what', async ({ plant, found, mended }) => {
-  const store = copyOf(whole);
+  const store = settledCopyOf(whole);
   plant(store);
   const first = await fsck(store);
   expect(first).toMatchObject({ code: 1, stdout: expect.stringMatching(found), stderr: '' });
@@ -256,7 +264,7 @@ test.each(damages)('finds $what', async ({ plant, found, mended }) => {
 });
 
 test('a node starts with what was mended: what is lost is zeros, the rest is as it was', async () => {
-  const store = copyOf(whole);
+  const store = settledCopyOf(whole);
   flip(store);
   sql(`DELETE FROM dirent WHERE name = 'sub'; UPDATE inode SET extents = NULL WHERE ino = ${ino('small')}`)(
     store,

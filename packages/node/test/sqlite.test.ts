@@ -60,6 +60,42 @@ describe('the store', () => {
     );
   });
 
+  test('gives tables whole that are longer than what is read at a time', () => {
+    const path = temporaryPath();
+    const store = openSqliteStore(path, { besideData: true });
+    const model = new Model();
+    const changes: Change[] = [];
+    for (let i = 1; i <= 20_000; i++) {
+      const times = { atimeMs: i + 0.25, mtimeMs: i + 0.5, ctimeMs: i - 0.5, birthtimeMs: -i };
+      const extents = Array.from({ length: i % 3 }, (_, n) => ({ filePage: n * 9, page: i, count: 1 + n }));
+      const numbers = {
+        home: i % 4,
+        generation: i + 1,
+        mode: 0o100644,
+        uid: i,
+        gid: 2 * i,
+        nlink: 1,
+        parent: i % 7,
+      };
+      const target = i % 1000 === 0 ? `/to/${i}` : undefined;
+      // Numbers with gaps, as where files were removed.
+      const row = { ino: 3 * i, size: i * 100, layoutVersion: i, ...numbers, ...times, target, extents };
+      changes.push({ type: 'putInode', row });
+      changes.push({ type: 'putDirent', row: { parent: i % 7, name: `a name ${i}`, ino: 3 * i } });
+      const one = { filePage: i % 5, count: 1 + (i % 256), place: 300 * i, sums: new BigUint64Array(1) };
+      changes.push({ type: 'putStored', ino: 3 * i, extent: one });
+    }
+    for (const each of changes) model.apply(each);
+    store.commit(changes);
+    model.expectSame(store);
+    const places = [...store.storedPlaces()].sort((a, b) => a.page - b.page);
+    const wanted = changes.flatMap((each) =>
+      each.type === 'putStored' ? [{ page: each.extent.place, count: each.extent.count }] : [],
+    );
+    expect(places).toEqual(wanted);
+    store.close();
+  });
+
   test('makes all changes of a batch true, or none', () => {
     const store = openSqliteStore(temporaryPath(), { besideData: true });
     const held = { id: 1, page: 5, count: 1, reason: 'reserved' } as const;

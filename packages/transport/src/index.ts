@@ -19,7 +19,7 @@ export {
   turnAway,
 } from './connection.ts';
 export { assert, codeOfErrno, type ErrorCode, FsError, unreachable } from './errors.ts';
-export { limits as frameLimits } from './frame.ts';
+export { decodeBody, limits as frameLimits, packBody } from './frame.ts';
 export * from './messages.ts';
 export * as native from './native.ts';
 export {

@@ -1,8 +1,21 @@
 /** Checking a store whose node is stopped, and mending it. Without `repair` nothing is written. */
-import { closeSync, existsSync, openSync, readFileSync, realpathSync } from 'node:fs';
+import {
+  closeSync,
+  copyFileSync,
+  existsSync,
+  mkdtempSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  realpathSync,
+  rmSync,
+} from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { FsError, native } from '@cluster-fs/transport';
 import Database from 'better-sqlite3';
 import { runDirectory } from 'cluster-fs';
+import { openLoggedStore, unsettled } from '../metadata/logged-store.ts';
 import { schemaVersion } from '../metadata/sqlite.ts';
 import { checkContent } from './content.ts';
 import { type Finding, readRows } from './rows.ts';
@@ -37,18 +50,48 @@ export async function fsck(store: string, options: FsckOptions): Promise<FsckRep
         path: directory,
         why: 'a node has the store: use clusterfs check',
       });
-    const db = openDatabase(path, options.repair);
-    try {
-      return await checkAndMend(db, directory, options);
-    } finally {
-      db.close();
-    }
+    return await withDatabase(directory, options, (db) => checkAndMend(db, directory, options));
   } catch (error) {
     if (error instanceof Database.SqliteError)
       throw new FsError('EIO', 'fsck', { path, why: `SQLite: ${error.message}`, cause: error });
     throw error;
   } finally {
     closeSync(lock);
+  }
+}
+
+/**
+ * Runs `work` on the metadata with what a killed node had in its log: it is brought to SQLite, in a copy when
+ * nothing is to be written.
+ */
+async function withDatabase<T>(
+  directory: string,
+  { repair }: FsckOptions,
+  work: (db: Database.Database) => Promise<T>,
+): Promise<T> {
+  const place = (where: string): string => `${where}/metadata.db`;
+  const db = openDatabase(place(directory), repair);
+  try {
+    if (repair) assertMemoryGone(db, directory);
+    if (unsettled(readRows(db), directory).length === 0) return await work(db);
+  } finally {
+    db.close();
+  }
+  const copy = repair ? undefined : mkdtempSync(join(tmpdir(), 'clusterfs-fsck-'));
+  try {
+    if (copy !== undefined)
+      for (const name of readdirSync(directory))
+        if (name.startsWith('metadata.db') || name.startsWith('log-'))
+          copyFileSync(join(directory, name), join(copy, name));
+    openLoggedStore(copy ?? directory).close();
+    const whole = openDatabase(place(copy ?? directory), repair);
+    try {
+      return await work(whole);
+    } finally {
+      whole.close();
+    }
+  } finally {
+    if (copy !== undefined) rmSync(copy, { recursive: true });
   }
 }
 
@@ -73,7 +116,6 @@ async function checkAndMend(
   directory: string,
   options: FsckOptions,
 ): Promise<FsckReport> {
-  if (options.repair) assertMemoryGone(db, directory);
   const first = await check(db, directory, options);
   const mended: string[] = [];
   let left = first;

@@ -1,7 +1,7 @@
 /** Names, links and extents against each other. */
 import { rootIno } from 'cluster-fs/segment';
 import { printable } from '../commands/output.ts';
-import { decodeExtents } from '../metadata/sqlite.ts';
+import { decodeExtents } from '../metadata/extents.ts';
 import { type Finding, type InodeFacts, isType, type NameRow, type Rows } from './rows.ts';
 
 const pageSize = 4096;

@@ -5,14 +5,15 @@
  * next checkpoint; the order of commits is kept in either case (sqlite.org/wal.html).
  */
 import { chmodSync, closeSync, constants, existsSync, fdatasyncSync, openSync, statSync } from 'node:fs';
-import { assert, type ErrorCode, type Extent, FsError } from '@cluster-fs/transport';
+import { type ErrorCode, FsError } from '@cluster-fs/transport';
 import Database from 'better-sqlite3';
-import { layout } from 'cluster-fs/segment';
 import { dataSync } from '../store/file-calls.ts';
 import { extentPages, type StoredExtent } from '../store/stored.ts';
 import { Ballast } from './ballast.ts';
+import { decodeExtents, encodeExtents } from './extents.ts';
 import type { Change, DirentRow, DurableRow, HeldRow, InodeRow, MetadataStore, SessionRow } from './store.ts';
 import { StoredCache } from './stored-cache.ts';
+import { direntsOf, inodesOf, placesOf } from './tables.ts';
 
 /** The log goes back into the database when it has this many pages. */
 const checkpointPages = 4000;
@@ -21,8 +22,11 @@ const longestLogBytes = checkpointPages * (1024 + 24) + 2 ** 20;
 /** What the tables may grow by, from one checkpoint to the next, while data has the rest. */
 const tableGrowthBytes = 2 * 2 ** 20;
 
-/** History: 1, the first; 2, the store's tables; 3, files have a home. */
-export const schemaVersion = 3;
+/**
+ * History: 1, the first; 2, the store's tables; 3, files have a home; 4, the log of a store, without which
+ * they may be old.
+ */
+export const schemaVersion = 4;
 
 const schema = `
   CREATE TABLE superblock (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -103,6 +107,7 @@ export function openSqliteStore(path: string, { besideData }: SqliteOptions): Me
   if (version === 0) make(schema + storeSchema);
   else if (version === 1) make(storeSchema + homeColumn);
   else if (version === 2) make(homeColumn);
+  else if (version === 3) make('');
   else if (version !== schemaVersion) {
     db.close();
     throw new FsError('EPROTONOSUPPORT', 'open', {
@@ -147,11 +152,12 @@ function storeOn(db: Database.Database, path: string, ballast: Ballast | undefin
         { mayUseBallast: true },
       );
     },
-    commit(changes) {
+    commit(changes, superblock = {}) {
       for (const change of changes) cache.changed(change);
       inTransaction(
         () => {
           for (const change of changes) apply(change);
+          for (const [key, value] of Object.entries(superblock)) set.run(key, value);
         },
         { mayUseBallast: changes.some(removes) || !changes.some(takesRoom) },
       );
@@ -186,7 +192,7 @@ type Readers = Pick<
   | 'held'
   | 'stored'
   | 'storedIn'
-  | 'storedRuns'
+  | 'storedPlaces'
   | 'durable'
   | 'redo'
   | 'dirty'
@@ -207,28 +213,18 @@ function readersOf(db: Database.Database): Readers {
     'SELECT ino, generation, size, mtime_ms AS mtimeMs FROM durable WHERE ino = ?',
   );
   return {
-    *inodes() {
-      const rows = db.prepare<[], RawInode>('SELECT * FROM inode ORDER BY ino').raw();
-      for (const raw of rows.iterate()) yield inodeOf(raw);
-    },
+    inodes: () => inodesOf(db),
     inode: (ino) => {
       const raw = inode.get(ino);
       return raw === undefined ? undefined : inodeOf(raw);
     },
-    *dirents() {
-      const rows = db.prepare<[], [number, string, number]>('SELECT parent, name, ino FROM dirent').raw();
-      for (const [parent, name, ino] of rows.iterate()) yield { parent, name, ino };
-    },
+    dirents: () => direntsOf(db),
     nameOf: (ino) => nameOf.get(ino),
     sessions: () => db.prepare<[], SessionRow>('SELECT id, pid, start_time AS startTime FROM session').all(),
     held: () => db.prepare<[], HeldRow>('SELECT id, page, count, reason FROM held ORDER BY id').all(),
     stored: (ino) => stored.all(ino).map(storedOf),
     storedIn: (ino, from, end) => storedIn.all(ino, from - extentPages, end, from).map(storedOf),
-    *storedRuns() {
-      const sql = 'SELECT ino, file_page, count, place FROM stored';
-      const rows = db.prepare<[], [number, number, number, number]>(sql).raw();
-      for (const [ino, filePage, count, place] of rows.iterate()) yield { ino, filePage, count, place };
-    },
+    storedPlaces: () => placesOf(db),
     durable: (ino) => durable.get(ino),
     redo: () => db.prepare<[], { place: number; bytes: Buffer }>('SELECT place, bytes FROM redo').iterate(),
     dirty: () => db.prepare<[], number>('SELECT ino FROM dirty').pluck().all(),
@@ -419,43 +415,6 @@ const inodeOf = (raw: RawInode): InodeRow => ({
   extents: decodeExtents(raw[14]),
   home: raw[15],
 });
-
-const extentWords = layout.extent.size / 4;
-const wordOf = {
-  filePage: layout.extent.offset.filePage / 4,
-  page: layout.extent.offset.page / 4,
-  count: layout.extent.offset.count / 4,
-};
-
-/** Typed arrays and not the struct's cursor: a file that was written here and there has many extents. */
-function encodeExtents(extents: readonly Extent[]): Uint8Array | null {
-  if (extents.length === 0) return null;
-  const words = new Uint32Array(extents.length * extentWords);
-  let at = 0;
-  for (const { filePage, page, count } of extents) {
-    words[at + wordOf.filePage] = filePage;
-    words[at + wordOf.page] = page;
-    words[at + wordOf.count] = count;
-    at += extentWords;
-  }
-  return new Uint8Array(words.buffer);
-}
-
-/** The blob is copied: a column may lie at any address. */
-export function decodeExtents(blob: Uint8Array | null): Extent[] {
-  if (blob === null) return [];
-  assert(blob.length % layout.extent.size === 0, 'extents in SQLite are whole records');
-  const words = new Uint32Array(new Uint8Array(blob).buffer);
-  const extents: Extent[] = [];
-  for (let at = 0; at < words.length; at += extentWords) {
-    extents.push({
-      filePage: words[at + wordOf.filePage] as number,
-      page: words[at + wordOf.page] as number,
-      count: words[at + wordOf.count] as number,
-    });
-  }
-  return extents;
-}
 
 /** SQLite's result codes in the vocabulary of the rest. */
 function sqliteError(error: unknown, path: string): Error {

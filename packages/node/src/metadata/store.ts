@@ -71,14 +71,6 @@ export interface DurableRow {
   readonly mtimeMs: number;
 }
 
-/** Pages of a file, and the places where they are stored. */
-export interface StoredRun {
-  readonly ino: number;
-  readonly filePage: number;
-  readonly count: number;
-  readonly place: number;
-}
-
 /** One change. A batch of them becomes true together. */
 export type Change =
   | { readonly type: 'putInode'; readonly row: InodeRow }
@@ -104,8 +96,11 @@ export interface MetadataStore {
   /** Undefined in a store that was never formatted. */
   superblock(key: string): string | undefined;
   setSuperblock(values: Readonly<Record<string, string>>): void;
-  /** Makes all changes true, or throws and makes none. Survives the death of this process when it returns. */
-  commit(changes: readonly Change[]): void;
+  /**
+   * Makes all changes true, and values of the superblock with them, or throws and makes none. Survives the
+   * death of this process when it returns.
+   */
+  commit(changes: readonly Change[], superblock?: Readonly<Record<string, string>>): void;
   /** What must stay free for its own growth; infinite while it lacks even what removals need. */
   growthBytes(): number;
   /** In the order of their numbers. */
@@ -117,11 +112,11 @@ export interface MetadataStore {
   sessions(): SessionRow[];
   held(): HeldRow[];
   /** What is stored of a file, in the order of its pages. */
-  stored(ino: number): StoredExtent[];
+  stored(ino: number): readonly StoredExtent[];
   /** Those extents of a file that have a page in `from` .. `end`. */
   storedIn(ino: number, from: number, end: number): StoredExtent[];
-  /** What is stored of all files, file by file, without the checksums. */
-  storedRuns(): Iterable<StoredRun>;
+  /** The places of all that is stored, in no order. */
+  storedPlaces(): Iterable<Run>;
   durable(ino: number): DurableRow | undefined;
   dirty(): number[];
   /** Pages to write to the data file again before it is used. */

@@ -14,10 +14,11 @@ import {
   rmSync,
   writeFileSync,
 } from 'node:fs';
-import { FsError, native, type Run, type Spinner } from '@cluster-fs/transport';
+import { FsError, native, type Spinner } from '@cluster-fs/transport';
 import { pageSize } from 'cluster-fs/segment';
 import type { Coordinator } from '../coordinator/coordinator.ts';
 import type { Recovered } from '../coordinator/recovery.ts';
+import { openLoggedStore } from '../metadata/logged-store.ts';
 import { openSqliteStore } from '../metadata/sqlite.ts';
 import type { MetadataStore } from '../metadata/store.ts';
 import { Evictor } from './evictor.ts';
@@ -61,7 +62,7 @@ export function openMetadata(
     return { store, runDirectory, isSame: true, lost: nothing };
   }
   lock(directory, cleanup);
-  const store = openSqliteStore(`${directory}/metadata.db`, { besideData: false });
+  const store = openLoggedStore(directory);
   cleanup.push(() => store.close());
   const id = store.superblock('runId');
   const isSame = id !== undefined && id === readIfThere(`${runDirectory}/run-id`);
@@ -90,13 +91,9 @@ export function openWriteBack(
   // What the node of before has committed may not be on the disk: places that it let go of are named by what
   // a loss of power would bring back. And the data file of a new store must not be there before its metadata.
   store.flushNow();
-  const file = new StoreFile(`${directory}/data`, { segmentId, used: placesIn(store) });
+  const file = new StoreFile(`${directory}/data`, { segmentId, used: store.storedPlaces() });
   file.redo(store.redo());
   return new WriteBack({ file, store, afterMs: options.writeBackMs ?? defaultWriteBackMs });
-}
-
-function* placesIn(store: MetadataStore): Generator<Run> {
-  for (const { place, count } of store.storedRuns()) yield { page: place, count };
 }
 
 const defaultWriteBackMs = 5000;

@@ -7,6 +7,8 @@
  */
 import { assert, type Run } from '@cluster-fs/transport';
 
+const endOf = ({ page, count }: Run): number => page + count;
+
 export class Places {
   /** In order, with no two that touch. */
   #free: Run[] = [];
@@ -29,6 +31,23 @@ export class Places {
 
   get freeCount(): number {
     return this.#free.reduce((sum, { count }) => sum + count, 0);
+  }
+
+  /** What of `runs` is free, each place once. Those behind the end are no places any more. */
+  freeWithin(runs: readonly Run[]): Run[] {
+    const wanted = [...runs].sort((a, b) => a.page - b.page);
+    const found: Run[] = [];
+    let i = 0;
+    for (const { page, count } of wanted) {
+      while (i < this.#free.length && endOf(this.#free[i] as Run) <= page) i++;
+      for (let n = i; n < this.#free.length && (this.#free[n] as Run).page < page + count; n++) {
+        const free = this.#free[n] as Run;
+        const from = Math.max(page, free.page, found.length === 0 ? 0 : endOf(found.at(-1) as Run));
+        const end = Math.min(page + count, endOf(free));
+        if (from < end) found.push({ page: from, count: end - from });
+      }
+    }
+    return found;
   }
 
   /** A run of up to `count` places: the first free one that is long enough, or new ones at the end. */

@@ -27,6 +27,7 @@ import {
   u32,
 } from '@cluster-fs/transport';
 import { pageSize } from 'cluster-fs/segment';
+import { pageCountOf } from '../coordinator/runs.ts';
 import * as files from './file-calls.ts';
 import { PageBuffer, piecesOf } from './page-buffer.ts';
 import { Places } from './places.ts';
@@ -52,6 +53,9 @@ const layoutHash = crc32(signature([storeHeader]));
 /** Written at once: into the page cache, which takes less time than a way to the pool. */
 const shortBytes = 16 * pageSize;
 
+/** Released places that are kept as they are until `trim`, unless they are taken again: half a MiB. */
+const mostReleased = 128;
+
 export class StoreFile {
   readonly path: string;
   readonly places: Places;
@@ -60,6 +64,10 @@ export class StoreFile {
   #reads = 0;
   #isClosed = false;
   #tellsWhatIsCached = true;
+  /** Places that may be no holes yet; some may be taken again. */
+  #released: Run[] = [];
+  #releasedPages = 0;
+  #releases = 0;
 
   /** Opens the file, or makes it when there is none and nothing is stored. `used` is what SQLite names. */
   constructor(path: string, { segmentId, used }: { segmentId: Uint8Array; used: Iterable<Run> }) {
@@ -162,10 +170,30 @@ export class StoreFile {
     return bad;
   }
 
-  /** Gives places that no state names any more back to the disk. */
+  /** How often places were released. */
+  get releases(): number {
+    return this.#releases;
+  }
+
+  /** Frees places that no state names any more. Who syncs again and again gets them again. */
   release(runs: readonly Run[]): void {
     this.places.release(runs);
-    for (const { page, count } of runs) {
+    this.#releases++;
+    this.#released.push(...runs);
+    this.#releasedPages += pageCountOf(runs);
+    if (this.#releasedPages <= mostReleased) return;
+    this.#released = this.places.freeWithin(this.#released);
+    this.#releasedPages = pageCountOf(this.#released);
+    if (this.#releasedPages > mostReleased / 2) this.trim();
+    else this.#cutBehind();
+  }
+
+  /** Gives what was released, and is free still, back to the disk. */
+  trim(): void {
+    if (this.#released.length === 0) return;
+    const released = this.#released.splice(0);
+    this.#releasedPages = 0;
+    for (const { page, count } of this.places.freeWithin(released)) {
       try {
         native.punchHole(this.#fd, page * pageSize, count * pageSize);
       } catch (error) {
@@ -173,6 +201,11 @@ export class StoreFile {
         if (!(error instanceof FsError) || error.code !== 'ENOTSUP') throw error;
       }
     }
+    this.#cutBehind();
+  }
+
+  /** Makes the file no longer than its places. */
+  #cutBehind(): void {
     const end = this.places.end * pageSize;
     if (fstatSync(this.#fd).size > end) ftruncateSync(this.#fd, end);
   }

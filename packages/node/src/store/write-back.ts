@@ -50,8 +50,8 @@ export interface StoreReport {
   readonly failure: string | null;
 }
 
-/** A redo log longer than this is ended by a flush. */
-const mostRedoPages = 1024;
+/** Pages for which the log stands in for the data file; more are ended by a flush of that. */
+const mostRedoPages = 384;
 
 const pagesOf = ({ place, bytes }: WrittenPiece): WrittenPiece[] =>
   Array.from({ length: bytes.length / pageSize }, (_, i) => ({
@@ -84,6 +84,7 @@ export class WriteBack {
   /** In the redo log. */
   #redoPages = 0;
   #failure: string | null = null;
+  #releasesSeen = 0;
 
   constructor({ file, store, afterMs }: WriteBackOptions) {
     this.file = file;
@@ -200,14 +201,31 @@ export class WriteBack {
   };
 
   /** What is stored of a file. */
-  readonly stored = (ino: number): StoredExtent[] => this.#store.stored(ino);
+  readonly stored = (ino: number): readonly StoredExtent[] => this.#store.stored(ino);
 
   #look(): void {
     const c = this.#coordinator as Coordinator;
+    this.#giveBack();
     const old = this.dirty.inos(c.now() - this.#afterMs);
     const isDue = old.length > 0 || c.journal.commits > this.#flushedCommits;
     if (this.#running !== undefined || !isDue) return;
     this.sync(old).catch((error: unknown) => c.hub.report(error));
+  }
+
+  /**
+   * Places that were let go of become holes when no more were since the last look: who syncs now takes them
+   * again, and must not wait for the disk's file system.
+   */
+  #giveBack(): void {
+    const releases = this.file.releases;
+    const isIdle = releases === this.#releasesSeen;
+    this.#releasesSeen = releases;
+    if (!isIdle) return;
+    try {
+      this.file.trim();
+    } catch (error) {
+      (this.#coordinator as Coordinator).hub.report(error);
+    }
   }
 
   async #run(): Promise<void> {

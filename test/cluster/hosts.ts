@@ -25,15 +25,16 @@ const isDemanded = process.env.CLUSTERFS_DEMAND?.split(',').includes('netns') ==
 export const hostsAreMissing = missing !== undefined && !isDemanded;
 export const needsHosts = missing === undefined ? '' : ` (needs network namespaces: ${missing})`;
 
-export async function startHosts({ memory }: { readonly memory?: number } = {}): Promise<Hosts> {
+/** `keeps`: files may move to the nodes that join. */
+export async function startHosts({ keeps = false }: { readonly keeps?: boolean } = {}): Promise<Hosts> {
   const network = makeNetwork(['a', 'b', 'c']);
   const [a, b, c] = network.hosts as [Host, Host, Host];
   const token = randomBytes(32).toString('base64url');
   const start = async (host: Host): Promise<NodeOnHost> => {
     const { name, enter } = host;
-    const port = host === a ? { peerPort } : { joinPort: peerPort };
-    const size = memory === undefined ? {} : { memory };
-    const node = await startNodeProcess({ ...size, ...port, peerHost: a.address, token, name, enter });
+    const own = { peerPort, ownHost: host.address };
+    const ports = host === a ? own : { joinPort: peerPort, ...(keeps ? own : {}) };
+    const node = await startNodeProcess({ ...ports, peerHost: a.address, token, name, enter });
     return { ...host, node, startClient: (program, args) => startChild(program, args, enter) };
   };
   return { network, home: await start(a), member: await start(b), other: await start(c) };

@@ -19,17 +19,17 @@ describe.each(['yielding', 'busy'] as const)(
   (style) => {
     test('from two nodes lose nothing', async () => {
       const peerPort = await freePort();
-      const home = await startNodeProcess({ peerPort });
-      const member = await startNodeProcess({ joinPort: peerPort });
+      const home = await startNodeProcess({ peerPort, name: 'a' });
+      const member = await startNodeProcess({ joinPort: peerPort, peerPort: await freePort(), name: 'b' });
       const chambers = [
-        { node: home, startClient: startChild },
-        { node: member, startClient: startChild },
+        { name: 'a', node: home, startClient: startChild },
+        { name: 'b', node: member, startClient: startChild },
       ] as const;
       await torture(chambers, { style, readers: 2, changes });
     });
 
     test.skipIf(hostsAreMissing)(`from three hosts lose nothing${needsHosts}`, async () => {
-      const { home, member, other } = await startHosts();
+      const { home, member, other } = await startHosts({ keeps: true });
       await torture([home, member, other], { style, readers: 3, changes });
     });
   },

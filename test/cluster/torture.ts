@@ -19,6 +19,8 @@ import { mountForTest, type NodeProcess } from '../chaos/node-process.ts';
 
 /** A node, and how a program is started beside it. */
 export interface Chamber {
+  /** Of the node, in the cluster. */
+  readonly name: string;
   readonly node: NodeProcess;
   startClient(program: string, args: readonly (string | number)[]): Child;
 }
@@ -35,6 +37,8 @@ interface Turn {
   readonly fs: ClusterFs;
   /** The how manieth change it is. */
   readonly i: number;
+  /** A node that may keep the file, for kinds that give it another home: each in its turn. */
+  readonly to: string;
 }
 
 const pageBytes = wordsPerPage * 4;
@@ -50,7 +54,7 @@ const changeKinds: readonly ((turn: Turn) => Promise<unknown>)[] = [
   ({ fs }) => fs.defrag(),
 ];
 
-/** On the first node is the home of all files. */
+/** All files begin on the first node. */
 export async function torture(
   chambers: readonly [Chamber, ...Chamber[]],
   options: { readonly style: 'yielding' | 'busy'; readonly readers: number; readonly changes: number },
@@ -64,7 +68,8 @@ export async function torture(
 
   for (let i = 0; i < options.changes; i++) {
     const kind = changeKinds[i % changeKinds.length] as (typeof changeKinds)[number];
-    await kind({ fs: mounts[i % mounts.length] as ClusterFs, i });
+    const to = chambers[(1 + Math.floor(i / changeKinds.length)) % chambers.length] as Chamber;
+    await kind({ fs: mounts[i % mounts.length] as ClusterFs, i, to: to.name });
   }
   Atomics.store(new Int32Array(control.buffer), 0, 1);
   const reports = await Promise.all(clients.map((client) => client.hear<Report>('report')));

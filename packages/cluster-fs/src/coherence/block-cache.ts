@@ -103,6 +103,11 @@ export class BlockCache<B> {
     this.#states.set(block, 'S');
   }
 
+  /** The copy is gone, and its home knows that; who has asked to store waits on. Requires: it was readable. */
+  withdraw(block: BlockId): void {
+    this.#states.set(block, this.state(block) === 'SE' ? 'IE' : 'I');
+  }
+
   /** The block is no longer this home's: whatever was asked for is not answered, and nothing is said. */
   abandon(block: BlockId): void {
     this.#states.delete(block);

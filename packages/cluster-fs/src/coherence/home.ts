@@ -172,6 +172,15 @@ export class Home<B> {
     this.#own.abandon(block);
   }
 
+  /** The processes here have no copy of the block any more: from here on `load` has its bytes elsewhere. */
+  withdraw(block: BlockId): void {
+    if (!this.#entries.has(block)) this.#world.entered?.(block);
+    const entry = this.#entries.get(block) ?? ownedBy(ownCache);
+    const sharers = new Set([...entry.sharers].filter((sharer) => sharer !== ownCache));
+    this.#entries.set(block, { ...entry, state: 'idle', owner: undefined, sharers });
+    this.#own.withdraw(block);
+  }
+
   /** Some blocks are held no more: who asked for them is served. */
   release(): void {
     this.#arrived.push(...this.#parked.splice(0));

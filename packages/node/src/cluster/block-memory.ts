@@ -73,8 +73,13 @@ export class BlockMemory implements Memory<Buffer> {
     if (!isUnderWay) queueMicrotask(() => this.#attempt(block, performance.now() + answerMs));
   }
 
+  /** What was begun is not done: the block is somebody else's. */
+  cancel(block: number): void {
+    this.#jobs.delete(block);
+  }
+
   #attempt(block: number, deadlineMs: number): void {
-    if (this.#closed) return;
+    if (this.#closed || !this.#jobs.has(block)) return;
     const late = this.#obstacle(block);
     if (late === undefined && this.#isWhole(block)) {
       this.#perform(block);

@@ -50,6 +50,8 @@ interface BorrowedOptions {
   readonly unreachable: () => FsError;
   /** Whether that node is the home of the file still. */
   readonly isHome: (ino: number) => boolean;
+  /** The bytes of a block are taken from `data` in a moment. */
+  readonly dropping: (block: number, bytes: Buffer) => void;
 }
 
 export class Borrowed implements FileBlocks {
@@ -75,7 +77,8 @@ export class Borrowed implements FileBlocks {
   #faults = 0;
   #lost = 0;
 
-  constructor(c: Coordinator, line: Line, { budget, spinner, unreachable, isHome }: BorrowedOptions) {
+  constructor(c: Coordinator, line: Line, options: BorrowedOptions) {
+    const { budget, spinner, unreachable, isHome, dropping } = options;
     this.#c = c;
     this.#line = line;
     this.#spinner = spinner;
@@ -88,6 +91,7 @@ export class Borrowed implements FileBlocks {
         this.#holder.done(block, bytes);
         this.#sayHeld();
       },
+      dropping,
       dropped: (block) => this.#resident.forget(block),
       installed: (block, pages) => this.#arrived(block, pages),
       memoryFor: (length) => Buffer.allocUnsafeSlow(length),
@@ -219,12 +223,12 @@ export class Borrowed implements FileBlocks {
     for (const ino of [...this.#tags.idle()]) {
       if (this.#taken.has(ino) || this.#c.references.has(ino)) continue;
       const isThere = readInode(this.#c.segment, ino, inode) && inode.nlink > 0;
-      if (!used.has(ino)) this.#giveBack(ino);
+      if (!used.has(ino)) this.giveBack(ino);
       else if (!isThere) this.evict(ino);
     }
   }
 
-  #giveBack(ino: number): void {
+  giveBack(ino: number): void {
     this.#tags.giveBack(ino);
     this.#readAhead.forget(ino);
   }
@@ -314,9 +318,15 @@ export class Borrowed implements FileBlocks {
     for (const block of [...this.#holder.cache.blocks.keys()]) {
       if (inoOf(block) !== ino) continue;
       this.#resident.forget(block);
+      this.#memory.cancel(block);
       this.#holder.abandon(block);
     }
-    this.#giveBack(ino);
+  }
+
+  /** Sees to it that a file that is mapped here stays, and has pages where processes may store. */
+  async keepOpen(ino: number): Promise<void> {
+    const modes = [...this.#c.viewsOf(ino)].map(({ mode }) => mode);
+    if (modes.length > 0) await this.#tags.open(ino, modes.includes('rw') ? 'rw' : 'r');
   }
 
   /** Whether no copy of any of its blocks is here, or on its way out. */

@@ -78,6 +78,7 @@ export function enterCluster(c: Coordinator, entering: Entering): Entered {
     spinner,
     unreachable: () => unreachable(number, roster),
     isHome: (ino) => homes.homeOf(ino) === number,
+    dropping: (block, bytes) => homes.lent?.keep(block, bytes),
   });
   const homes = new Homes(c, memory, (number) => {
     const connect = (signal: AbortSignal) => reach(number, { roster, security, identity, signal });
@@ -103,9 +104,11 @@ export function enterCluster(c: Coordinator, entering: Entering): Entered {
   if (joining?.keeps === false) return { home: undefined, member };
   member?.keepFiles();
   homes.loadCandidates();
+  homes.loadLost();
   const home = openHome(c, { ...entering, homes, roster, identity, member });
   forgetForeign(c, homes);
   homes.beginCounting();
+  for (const ino of homes.candidates) home.moving.resume(ino);
   return { home, member };
 }
 

@@ -73,6 +73,18 @@ function holesOf(extents: readonly Extent[], pages: readonly Hole[]): Hole[] {
   return extents.flatMap(({ filePage, count }) => gaps(wanted, filePage, filePage + count));
 }
 
+/** Pages are in order, each once, and no file is larger than the segment. */
+function assertPossible(c: Coordinator, { ino, size, pages }: PeerContent): void {
+  let end = 0;
+  const inOrder = pages.every(({ filePage, count }) => {
+    const follows = count > 0 && filePage >= end;
+    end = filePage + count;
+    return follows;
+  });
+  if (!inOrder || end > c.segment.pageCount || size > c.segment.dataSize)
+    throw new FsError('EPROTO', 'content', { why: `inode ${ino} cannot be like that` });
+}
+
 /** At the coordinator: what a node did to files that it keeps. Resolves when every node knows. */
 export function applyContent(
   c: Coordinator,
@@ -82,6 +94,7 @@ export function applyContent(
 ): Promise<void> {
   return c.journal.mutate(() => {
     const inode = new InodeCopy();
+    for (const file of files) assertPossible(c, file);
     for (const { ino, generation, size, mtimeMs, ctimeMs, pages } of files) {
       // It may be gone, and its home has not heard of that yet.
       if (!readInode(c.segment, ino, inode) || inode.generation !== generation || inode.home !== home)

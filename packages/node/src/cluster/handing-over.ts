@@ -43,6 +43,11 @@ export class HandingOver {
     this.#frozen.set(ino, session);
   }
 
+  /** Whether its bytes are this node's to keep, while another one is its home, or may be soon. */
+  isOnItsWay(ino: number): boolean {
+    return this.#frozen.has(ino) || this.#adopted.has(ino);
+  }
+
   /** It stays here. */
   takeBack(ino: number): void {
     if (this.#frozen.delete(ino)) this.#parts.home().release();

@@ -338,12 +338,12 @@ export class ClusterHome {
         return request.reply({ number: this.#keep(peer, link, request.fields) });
       case 'content':
         return this.#whenOpen(async () => {
-          await applyContent(this.#c, this.#homes, this.#numberOf(peer), request.fields.files);
+          await applyContent(this.#c, this.#homes, this.#keeperOf(peer), request.fields.files);
           request.reply({});
         });
       case 'empty':
         return this.#whenOpen(async () => {
-          const number = this.#numberOf(peer);
+          const number = this.#keeperOf(peer);
           const { files } = (await this.placement?.empty(number)) ?? { files: 0 };
           request.reply({ moved: files, left: this.#homes.keptBytes.get(number) === undefined ? 0 : 1 });
         });
@@ -362,7 +362,10 @@ export class ClusterHome {
           request.reply({});
         });
       case 'handOver':
-        return this.#whenOpen(async () => request.reply(await this.moving.handOver(request.fields)));
+        return this.#whenOpen(async () => {
+          const by = { number: this.#numberOf(peer), session: peer.session };
+          request.reply(await this.moving.handOver(request.fields, by));
+        });
       default:
         throw new FsError('ENOTSUP', request.name);
     }
@@ -372,11 +375,9 @@ export class ClusterHome {
   #uses(): PeerUse[] {
     const { roster } = this.#options;
     const numberOf = (session: number): number | undefined => {
-      for (const { identity, session: of } of this.#peers.values()) {
-        if (of !== session) continue;
-        return identity.nodeId === coordinatorId ? coordinatorNumber : roster.named(identity.nodeId)?.number;
-      }
-      return undefined;
+      const peer = [...this.#peers.values()].find((each) => each.session === session);
+      const nodeId = peer?.identity.nodeId ?? 0;
+      return nodeId === coordinatorId ? coordinatorNumber : roster.named(nodeId)?.number;
     };
     return this.#lent.uses.take(this.#c, this.#homes, numberOf);
   }
@@ -409,7 +410,14 @@ export class ClusterHome {
     for (const { link } of this.#feed?.followers ?? []) link?.event('keepers', { keepers });
   }
 
+  /** At the coordinator, which alone is told of files of others. */
+  #keeperOf(peer: Peer): number {
+    if (this.#feed === undefined) throw notTheCoordinator();
+    return this.#numberOf(peer);
+  }
+
   #numberOf({ identity }: Peer): number {
+    if (identity.nodeId === coordinatorId) return coordinatorNumber;
     const number = this.#options.roster.named(identity.nodeId)?.number;
     if (number === undefined) throw new FsError('EPROTO', 'content', { why: 'the node keeps no files' });
     return number;
@@ -429,7 +437,7 @@ export class ClusterHome {
         return;
       case 'gave':
         assertCoordinator(peer);
-        this.moving.gave(event.fields);
+        this.moving.heardOfEnd(event.fields.ino);
         return;
       case 'unused':
         this.#unused(peer, event.fields);
@@ -456,14 +464,14 @@ export class ClusterHome {
     const c = this.#c;
     const inode = new InodeCopy();
     const isIt = readInode(c.segment, ino, inode) && inode.generation === generation && inode.nlink === 0;
-    if (!isIt || inode.home !== this.#numberOf(peer) || c.references.has(ino)) return;
+    if (!isIt || inode.home !== this.#keeperOf(peer) || c.references.has(ino)) return;
     c.orphans.delete(ino);
     c.journal.mutate(() => c.destroy(ino)).catch((error: unknown) => c.hub.report(error));
   }
 
   /** At a node that keeps files: everybody is told by the coordinator. */
   #happened(peer: Peer, { kind, path, detail }: PeerEvent<'happened'>): void {
-    this.#numberOf(peer);
+    this.#keeperOf(peer);
     this.#c.hub.emit(kind as EventKind, path, detail as Readonly<Record<string, unknown>>);
   }
 }

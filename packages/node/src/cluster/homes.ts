@@ -6,6 +6,7 @@
  * inode. A number is given to a node when it joins to keep files, and to no other ever after.
  */
 import { FsError, type Request } from '@cluster-fs/transport';
+import type { PeerLink } from '@cluster-fs/transport/peer';
 import { homeIn, InodeCopy, isFile, pageSize, readInode } from 'cluster-fs/segment';
 import type { Coordinator } from '../coordinator/coordinator.ts';
 import type { Access, Blocks, FileBlocks, FileId } from '../coordinator/elsewhere.ts';
@@ -25,6 +26,7 @@ export const coordinatorNumber = 0;
 export const coordinatorId = 1;
 /** In the metadata store. */
 const candidatesKey = 'candidates';
+const lostKey = (ino: number): string => `lost-${ino}`;
 
 /** A request follows a file from home to home for so long. */
 const followMs = 15_000;
@@ -43,8 +45,12 @@ export class Homes implements Blocks {
   own: OwnContent | undefined;
   /** Nobody here refers to a file of this node that has no name. */
   unused: ((ino: number) => void) | undefined;
+  /** The link to the coordinator once all is applied that had happened before it came up. */
+  told: (() => PeerLink | undefined) | undefined;
   /** Files that this node is said to keep, and does not have: their generations. */
   readonly #lost = new Map<number, number>();
+  /** Those that the metadata store does not know yet. */
+  #unsavedLost: Record<string, string> = {};
   readonly #candidates = new Map<number, number>();
   readonly #memoryPages: number;
   #foreignPages = 0;
@@ -178,6 +184,31 @@ export class Homes implements Blocks {
 
   setLost(ino: number, generation: number): void {
     this.#lost.set(ino, generation);
+    this.#unsavedLost[lostKey(ino)] = String(generation);
+  }
+
+  /** This node has that number from here on. What it is said to keep is of a life of which nothing is left. */
+  become(number: number): void {
+    const inode = new InodeCopy();
+    for (let ino = 1; ino < this.#c.writer.inodeLimit; ino++)
+      if (readInode(this.#c.segment, ino, inode) && isFile(inode.mode) && inode.home === number)
+        this.setLost(ino, inode.generation);
+    this.saveLost();
+    this.self = number;
+  }
+
+  /** Before the commit that says so: a node of after would take what it has of them for their content. */
+  saveLost(): void {
+    if (Object.keys(this.#unsavedLost).length > 0) this.#c.store.setSuperblock(this.#unsavedLost);
+    this.#unsavedLost = {};
+  }
+
+  /** As a node of before has found out. */
+  loadLost(): void {
+    for (let ino = 1; ino < this.#c.writer.inodeLimit; ino++) {
+      const generation = this.homeOf(ino) === this.self ? this.#c.store.superblock(lostKey(ino)) : undefined;
+      if (generation !== undefined) this.#lost.set(ino, Number(generation));
+    }
   }
 
   /** Whether this node had all of the file when it was to become its home. */
@@ -194,16 +225,27 @@ export class Homes implements Blocks {
     if (generation === undefined && !this.#candidates.has(ino)) return;
     if (generation === undefined) this.#candidates.delete(ino);
     else this.#candidates.set(ino, generation);
+    this.#saveCandidates();
+  }
+
+  #saveCandidates(): void {
     const candidates = [...this.#candidates].map((pair) => pair.join(':')).join(' ');
     this.#c.store.setSuperblock({ [candidatesKey]: candidates });
   }
 
-  /** As a node of before has left them. */
+  /** As a node of before has left them: those of which it is not known here whose they are. */
   loadCandidates(): void {
-    for (const pair of (this.#c.store.superblock(candidatesKey) ?? '').split(' ')) {
+    const saved = this.#c.store.superblock(candidatesKey) ?? '';
+    for (const pair of saved.split(' ')) {
       const [ino = 0, generation = 0] = pair.split(':').map(Number);
-      if (ino > 0) this.#candidates.set(ino, generation);
+      const isOpen = this.self !== coordinatorNumber && this.homeOf(ino) !== this.self;
+      if (ino > 0 && isOpen) this.#candidates.set(ino, generation);
     }
+    if (saved !== '') this.#saveCandidates();
+  }
+
+  get candidates(): Iterable<number> {
+    return this.#candidates.keys();
   }
 
   /** Whether what is here of a file is what it is at its new home. */
@@ -221,7 +263,25 @@ export class Homes implements Blocks {
   changed(ino: number, change: { from: number; to: number }): void {
     if (this.moving !== undefined) this.moving.changed(ino, change);
     else if (this.isKnown(change.from)) this.neighbour(change.from).borrowed.abandon(ino);
+    this.#keepOpen(ino, change.from).catch((error: unknown) => this.#c.hub.report(error));
     this.#c.answers.notify();
+  }
+
+  /**
+   * Whoever has the file mapped here has it at its new home, too: it stays when it loses its name, and gets
+   * pages where they may store. Only then is the right given back that was given by the home of before.
+   */
+  async #keepOpen(ino: number, from: number): Promise<void> {
+    try {
+      await this.following(ino, (home) =>
+        home === this.self ? undefined : this.neighbour(home).borrowed.keepOpen(ino),
+      );
+    } catch (error) {
+      // Who touches it then, asks again.
+      if (!(error instanceof FsError)) throw error;
+    } finally {
+      if (this.homeOf(ino) !== from && this.isKnown(from)) this.neighbour(from).borrowed.giveBack(ino);
+    }
   }
 
   #of(ino: number): FileBlocks {

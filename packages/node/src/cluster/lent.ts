@@ -106,7 +106,10 @@ export class Lent implements FileBlocks {
       home: () => this.#home,
       shared: this.#shared,
       isOwn: options.isOwn,
-      forget: (block) => this.#shadow.forget(this.#extents(block)),
+      forget: (block) => {
+        this.#memory.cancel(block);
+        this.#shadow.forget(this.#extents(block));
+      },
     });
     this.#memory = new BlockMemory(c, {
       done: (block, bytes) => {
@@ -209,8 +212,14 @@ export class Lent implements FileBlocks {
     return this.#give(ino, mode, session).stag;
   }
 
-  isSession(session: number): boolean {
-    return this.#home.sessions.has(session);
+  /**
+   * A block of a file that is on its way between homes goes from `data`: the lease on the other node is over,
+   * say. Whichever of the two has the file in the end has its bytes.
+   */
+  keep(block: number, bytes: Buffer): void {
+    if (!this.handing.isOnItsWay(inoOf(block)) || !readable.has(this.#home.cache.state(block))) return;
+    this.#shadow.write(this.#extents(block), rangeOf(block).from, bytes);
+    this.#home.withdraw(block);
   }
 
   #isHeld(ino: number, from: number): boolean {

@@ -42,6 +42,8 @@ export class Member {
   /** What this node does to files that it keeps. */
   readonly own: OwnContent;
   readonly #timer: NodeJS.Timeout;
+  /** The link over which all has come that had happened before it. */
+  #current: PeerLink | undefined;
   /** Where other nodes reach this one. */
   #reachedAt: string | undefined;
   #ready: { resolve(): void; reject(error: unknown): void } | undefined;
@@ -75,6 +77,7 @@ export class Member {
     const number = c.store.superblock(numberKey);
     if (number !== undefined) this.#homes.self = Number(number);
     this.#homes.own = this.own;
+    this.#homes.told = () => this.#current;
     this.#homes.unused = (ino) => this.#unused(ino);
     c.mayEnd = (ino) => !this.#homes.isOwn(ino);
     c.journal.replicate = (changes) => {
@@ -104,7 +107,7 @@ export class Member {
     if (this.#reachedAt === undefined) return;
     const { reply } = await link.request('keep', { url: this.#reachedAt, memoryBytes: this.#memory });
     if (this.#homes.self === reply.number) return;
-    this.#homes.self = reply.number;
+    this.#homes.become(reply.number);
     this.#c.store.setSuperblock({ [numberKey]: String(reply.number) });
   }
 
@@ -181,6 +184,7 @@ export class Member {
   }
 
   #isCurrent(link: PeerLink): void {
+    this.#current = link;
     link.event('applied', { sequence: this.#replica.sequence });
     this.own.sendAll();
     this.#ready?.resolve();
@@ -188,6 +192,7 @@ export class Member {
   }
 
   #down(link: PeerLink, reason: FsError): void {
+    this.#current = undefined;
     this.#replica.linkDown();
     if (this.#coordinator.line.isClosed) return;
     this.#c.hub.emit('home-lost', undefined, { home: link.url, why: reason.message });

@@ -71,19 +71,25 @@ export class Migration {
     if (!isFile(mode)) throw new FsError('EINVAL', 'move', { path, why: 'not a regular file' });
     if (credentials.uid !== 0 && credentials.uid !== uid) throw new FsError('EPERM', 'move', { path });
     try {
-      return await c.keeping(ino, () => this.move({ ino, generation }, this.numberOf(to, 'move'), options));
+      return await this.move({ ino, generation }, this.numberOf(to, 'move'), options);
     } catch (error) {
       if (!(error instanceof FsError) || error.path !== undefined) throw error;
       throw new FsError(error.code, 'move', { path, why: error.why, cause: error });
     }
   }
 
-  /** Gives a file another home. */
-  async move({ ino, generation }: File, to: number, options: MoveOptions): Promise<Reply<'migrate'>> {
+  /** Gives a file another home. It stays meanwhile, also when it loses its last name. */
+  move(file: File, to: number, options: MoveOptions): Promise<Reply<'migrate'>> {
+    return this.#parts.c.keeping(file.ino, () => this.#move(file, to, options));
+  }
+
+  async #move({ ino, generation }: File, to: number, options: MoveOptions): Promise<Reply<'migrate'>> {
     const { c, homes } = this.#parts;
     const started = performance.now();
     const from = homes.homeOf(ino);
-    const bytes = c.inode(ino).pages * pageSize;
+    const { pages, generation: now } = c.inode(ino);
+    if (now !== generation) throw new FsError('ESTALE', 'move', { why: `inode ${ino} is gone` });
+    const bytes = pages * pageSize;
     if (from === to) return { bytes: 0, elapsedMs: 0, pausedMs: 0 };
     this.#assertRoom(to, bytes);
     if (this.#files.has(ino)) throw new FsError('EALREADY', 'move', { why: 'it is being moved' });
@@ -149,7 +155,7 @@ export class Migration {
 
   /** In the same turn as the answer: who asks afterwards what became of it is told so. */
   #commit({ ino, generation }: File, { from, to }: { from: number; to: number }): Promise<void> {
-    const { c, homes, moving } = this.#parts;
+    const { c, homes } = this.#parts;
     const everywhere = c.journal.mutate(() => {
       const inode = new InodeCopy();
       if (!readInode(c.segment, ino, inode) || inode.generation !== generation)
@@ -158,7 +164,7 @@ export class Migration {
       if (from === coordinatorNumber) homes.countForeign(inode.pages);
       else if (to === coordinatorNumber) homes.countForeign(-inode.pages);
       c.writer.touchInode(ino).home = to;
-      c.journal.afterCommit(() => moving.changed(ino, { from, to }));
+      c.journal.afterCommit(() => homes.changed(ino, { from, to }));
     });
     c.journal.flush();
     return everywhere;

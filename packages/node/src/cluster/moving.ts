@@ -17,8 +17,10 @@ import type { PeerBlocks, PeerRequest } from '@cluster-fs/transport/peer';
 import type { Coordinator } from '../coordinator/coordinator.ts';
 import type { Hold } from '../coordinator/gate.ts';
 import { blockOf, indexOf } from './blocks.ts';
+import { layOutForeign } from './foreign-content.ts';
 import { coordinatorNumber, type Homes } from './homes.ts';
 import type { Lent } from './lent.ts';
+import { pagesOf } from './rows.ts';
 
 /** How long one `take` fetches before it says how far it is. */
 const takeMs = 100;
@@ -35,6 +37,12 @@ export interface MovingParts {
   readonly settled: (ino: number) => Promise<void>;
   /** The session of blocks that the node of that number has here. */
   readonly sessionOf: (number: number) => number | undefined;
+}
+
+/** The node that hands a file over: its number, and the session of blocks that it has here. */
+export interface Giver {
+  readonly number: number;
+  readonly session: number | undefined;
 }
 
 interface Given {
@@ -74,8 +82,10 @@ export class Moving {
     try {
       return await homes.neighbour(from).borrowed.bring(ino, performance.now() + takeMs);
     } finally {
-      taking.timer = setTimeout(() => this.#forget(ino), abandonedMs);
-      taking.timer.unref();
+      if (this.#taking.get(ino) === taking) {
+        taking.timer = setTimeout(() => this.#forget(ino), abandonedMs);
+        taking.timer.unref();
+      }
     }
   }
 
@@ -85,15 +95,18 @@ export class Moving {
       throw new FsError('ESTALE', 'move', { why: `inode ${ino} is not what is to be moved` });
   }
 
-  /** The home until now hands it over: what comes here is the last of it. */
-  async handOver({ ino, generation, session, mode, alone }: PeerRequest<'handOver'>) {
-    const { homes, lent } = this.#parts;
+  /** The home until now hands it over: what comes here is the last of it. `by`: who says so. */
+  async handOver({ ino, generation, session, mode, alone }: PeerRequest<'handOver'>, by: Giver) {
+    const { c, homes, lent } = this.#parts;
     const taking = this.#taking.get(ino);
-    if (taking === undefined) throw new FsError('ESTALE', 'move', { why: `inode ${ino} is not expected` });
+    if (by.number !== taking?.from)
+      throw new FsError('ESTALE', 'move', { why: `inode ${ino} is not expected` });
     this.#assertIs(ino, generation, taking.from);
     clearTimeout(taking.timer);
     taking.timer = undefined;
-    if (!lent.isSession(session)) throw new FsError('ESTALE', 'move', { why: 'the home has left meanwhile' });
+    if (by.session !== session) throw new FsError('ESTALE', 'move', { why: 'the home has left meanwhile' });
+    if (alone.reduce((sum, { count }) => sum + count, 0) > c.segment.pageCount)
+      throw new FsError('EPROTO', 'move', { why: 'more blocks than any file has' });
     const { borrowed } = homes.neighbour(taking.from);
     await borrowed.bringRest(
       ino,
@@ -134,26 +147,39 @@ export class Moving {
     }
   }
 
+  /** A node of before was to be its home, and did not hear whether it is. */
+  resume(ino: number): void {
+    this.#poll(ino);
+  }
+
   /** Hears of what became of the move, whatever happens to whom. */
   #poll(ino: number): void {
-    const timer = setTimeout(() => {
-      void this.#isDecided(ino)
-        .catch(() => false)
-        .then((isDecided) => {
-          const waits = this.#given.has(ino) || this.#taking.has(ino);
-          if (!waits) return;
-          if (isDecided) this.gave({ ino });
-          else this.#poll(ino);
-        });
-    }, pollMs);
+    const timer = setTimeout(() => this.#ask(ino, () => this.#poll(ino)), pollMs);
     timer.unref();
+  }
+
+  #ask(ino: number, undecided: () => void): void {
+    void this.#isDecided(ino)
+      .catch(() => false)
+      .then((isDecided) => {
+        const waits = this.#given.has(ino) || this.#taking.has(ino) || this.#parts.homes.isCandidate(ino);
+        if (!waits) return;
+        if (isDecided) this.gave({ ino });
+        else undecided();
+      });
+  }
+
+  /** A move has failed. It may be a later one, and what became of the one before is still on its way here. */
+  heardOfEnd(ino: number): void {
+    this.#ask(ino, () => undefined);
   }
 
   /** Whether nobody moves the file any more: if it has moved, that has been said before the answer. */
   async #isDecided(ino: number): Promise<boolean> {
     const { homes } = this.#parts;
     if (homes.self === coordinatorNumber) return false;
-    const link = homes.neighbour(coordinatorNumber).line.current;
+    // Before everything has come that was committed, the answer says nothing.
+    const link = homes.told?.();
     if (link === undefined) return false;
     const { reply } = await link.request('moves', { ino });
     return !reply.isMoving;
@@ -165,7 +191,9 @@ export class Moving {
     const given = this.#given.get(ino);
     this.#given.delete(ino);
     if (given !== undefined) {
-      homes.neighbour(given.to).borrowed.abandon(ino);
+      const { borrowed } = homes.neighbour(given.to);
+      borrowed.abandon(ino);
+      borrowed.giveBack(ino);
       lent.handing.takeBack(ino);
       c.gate.release(given.hold);
     }
@@ -175,12 +203,30 @@ export class Moving {
   #forget(ino: number): void {
     const { homes, lent } = this.#parts;
     const taking = this.#taking.get(ino);
-    if (taking === undefined) return;
+    if (taking === undefined) {
+      if (homes.isCandidate(ino)) this.#forgetPages(ino);
+      homes.setCandidate(ino, undefined);
+      return;
+    }
     this.#taking.delete(ino);
     clearTimeout(taking.timer);
     homes.neighbour(taking.from).borrowed.release(ino);
     lent.handing.settle(ino, false);
     homes.setCandidate(ino, undefined);
+  }
+
+  /** What a node of before had of it was kept, and is of no use: it is another node's still. */
+  #forgetPages(ino: number): void {
+    const { c, homes } = this.#parts;
+    c.journal
+      .mutate(() => {
+        const { size } = c.inode(ino);
+        const pages = pagesOf(c.extents(ino));
+        layOutForeign(c, homes, { ino, pages: [], size });
+        layOutForeign(c, homes, { ino, pages, size });
+        if (!c.views.has(ino)) c.writer.touchInode(ino).layoutVersion += 1;
+      })
+      .catch((error: unknown) => c.hub.report(error));
   }
 
   /** The inode says that the file has another home. */

@@ -113,7 +113,6 @@ export class OwnContent {
       // What the coordinator gave it, somebody may have changed there meanwhile.
       const isTouched = this.#mtimes.get(ino) !== mtimeMs;
       const times = isTouched ? { mtimeMs, ctimeMs } : { mtimeMs: undefined, ctimeMs: undefined };
-      this.#mtimes.set(ino, mtimeMs);
       files.push({ ino, generation, size, ...times, pages: pagesOf(extents) });
     }
     if (files.length > 0) await link.request('content', { files });

@@ -89,6 +89,7 @@ export class Replica {
         for (const row of inodes) this.#put(row);
         for (const name of names) if (name.ino !== 0) this.#addName(name);
         for (const row of inodes) this.#setAttributes(row);
+        this.#homes.saveLost();
       })
       .catch((error: unknown) => {
         failure = error;

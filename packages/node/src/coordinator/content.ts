@@ -271,6 +271,8 @@ function beginHeld(
   return c.journal.mutate(() => {
     c.writer.onRollback(() => c.gate.release(hold));
     if (session.ended) throw new FsError('ECONNRESET', 'write');
+    // A hold that lasts too long is broken, and then the file may move.
+    c.assertHome(handle.ino);
     if (session.grants.size >= c.limits.writes)
       throw exceeded(c.limits, 'writes', { syscall: 'write', path: handle.path });
     const at = offset ?? c.inode(handle.ino).size;

@@ -1,0 +1,94 @@
+/** Files that have moved, when something happens that is easily forgotten: each of these was lost once. */
+import { rmSync } from 'node:fs';
+import type { ClusterFs } from 'cluster-fs';
+import { expect, test } from 'vitest';
+import { mountForTest, startNodeProcess } from '../chaos/node-process.ts';
+import { freePort } from './line.ts';
+
+const block = 65_536;
+const timeout = 90_000;
+/** Of a lease, and what it takes to notice that it is over. */
+const patience = { timeout: 30_000 };
+
+/** The coordinator and two nodes that joined it and keep files. */
+async function start() {
+  const joinPort = await freePort();
+  const a = await startNodeProcess({ peerPort: joinPort, name: 'a', capacity: 256 * 2 ** 20 });
+  const b = await startNodeProcess({ joinPort, peerPort: await freePort(), name: 'b' });
+  const c = await startNodeProcess({ joinPort, peerPort: await freePort(), name: 'c' });
+  const [atA, atB, atC] = [await mountForTest(a), await mountForTest(b), await mountForTest(c)];
+  return { a, b, c, atA, atB, atC };
+}
+
+async function keptAtB(fs: ClusterFs): Promise<number | null | undefined> {
+  const { cluster } = (await fs.status()) as unknown as {
+    cluster: { nodes: readonly { name: string; keptBytes: number | null }[] };
+  };
+  return cluster.nodes.find(({ name }) => name === 'b')?.keptBytes;
+}
+
+const codeOf = (promise: Promise<unknown>): Promise<string> =>
+  promise.then(
+    () => 'done',
+    (error: NodeJS.ErrnoException) => error.code ?? String(error),
+  );
+
+test('a view at a third node keeps a file that moved and lost its name', { timeout }, async () => {
+  const { atA, atC } = await start();
+  for (const path of ['/f', '/other']) {
+    await atA.promises.writeFile(path, Buffer.alloc(2 * block, 7));
+    await atA.migrate(path, 'b');
+    if (path === '/other') break;
+    await atA.migrate(path, 'a');
+  }
+  const { bytes } = await atC.map('/f');
+  await atA.migrate('/f', 'b');
+  await atA.promises.unlink('/f');
+  await atA.promises.unlink('/other');
+  // Whoever looks for files that nobody refers to has looked at both.
+  await expect.poll(() => keptAtB(atA), patience).toBeLessThanOrEqual(2 * block);
+  expect([bytes[0], bytes[block]]).toEqual([7, 7]);
+});
+
+test('what a third node stores into a hole of a file that moved is there', { timeout }, async () => {
+  const { atA, atB, atC } = await start();
+  await atA.promises.writeFile('/f', Buffer.alloc(4 * block, 7));
+  const view = await atC.map('/f', { mode: 'rw' });
+  view.bytes[0] = 1;
+  await atA.migrate('/f', 'b');
+  await atB.promises.punchHole('/f', block, block);
+  view.bytes[block] = 9;
+  await view.sync();
+  for (const fs of [atA, atB, atC]) expect((await fs.promises.readFile('/f'))[block]).toBe(9);
+});
+
+test('files of a node that comes back without them are EIO, and stay so when it is killed', {
+  timeout,
+}, async () => {
+  const { atA, atC, b } = await start();
+  await atA.promises.writeFile('/f', Buffer.alloc(2 * block, 7));
+  await atA.migrate('/f', 'b');
+  await b.kill();
+  rmSync(b.runDirectory, { recursive: true });
+  await b.start();
+  await expect.poll(() => codeOf(atC.promises.readFile('/f')), patience).toBe('EIO');
+  await b.kill();
+  await b.start();
+  expect(b.recovered).toBe(true);
+  const atB = await mountForTest(b);
+  const seen = new Set<string>();
+  const whatIsRead = async (fs: ClusterFs): Promise<string> => {
+    const bytes = await fs.promises
+      .readFile('/f')
+      .catch((error: NodeJS.ErrnoException) => String(error.code));
+    const what = typeof bytes === 'string' ? bytes : bytes.every((byte) => byte === 7) ? 'cached' : 'wrong';
+    seen.add(what);
+    return what;
+  };
+  // Who has it cached may read that until its lease is over; nobody gets anything else.
+  for (const fs of [atA, atB, atC]) await expect.poll(() => whatIsRead(fs), patience).toBe('EIO');
+  expect([...seen]).not.toContain('wrong');
+  expect(atA.statSync('/f').size).toBe(2 * block);
+  await atA.promises.unlink('/f');
+  expect(await atA.check()).toEqual([]);
+});

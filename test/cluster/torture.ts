@@ -1,6 +1,6 @@
 /**
- * A file that is counted in by processes on several nodes, while it moves, grows, shrinks and is packed from
- * each of them by turns: no store is lost, no wrong byte is seen.
+ * A file that is counted in by processes on several nodes, while it moves, also from node to node, grows,
+ * shrinks and is packed from each of them by turns: no store is lost, no wrong byte is seen.
  */
 import type { ClusterFs } from 'cluster-fs';
 import { expect } from 'vitest';
@@ -46,11 +46,11 @@ const pageBytes = wordsPerPage * 4;
 /** Changes of where the counters lie, or of what lies beside them; one after the other, again and again. */
 const changeKinds: readonly ((turn: Turn) => Promise<unknown>)[] = [
   moves,
-  moves,
+  migrates,
   isReplaced,
   grows,
   isCut,
-  moves,
+  migrates,
   ({ fs }) => fs.defrag(),
 ];
 
@@ -100,6 +100,10 @@ async function startClients(
 
 async function moves({ fs }: Turn): Promise<void> {
   await fs.move('/counters');
+}
+
+async function migrates({ fs, to }: Turn): Promise<void> {
+  await fs.migrate('/counters', to);
 }
 
 async function isReplaced({ fs, i }: Turn): Promise<void> {

@@ -98,9 +98,19 @@ export class BlockCache<B> {
     for (const block of waiting) this.#memory.wake(block);
   }
 
-  /** The block is here, to be read, without having been asked for: its home has changed. */
-  adopt(block: BlockId): void {
-    this.#states.set(block, 'S');
+  /** The block is here without having been asked for: its home has changed, or has not after all. */
+  adopt(block: BlockId, state: 'S' | 'E'): void {
+    if (state === this.#initial) this.#states.delete(block);
+    else this.#states.set(block, state);
+  }
+
+  /** Those who wait for any of these blocks try again. */
+  retry(isOne: (block: BlockId) => boolean): void {
+    for (const block of [...this.#waiting]) {
+      if (!isOne(block)) continue;
+      this.#waiting.delete(block);
+      this.#memory.wake(block);
+    }
   }
 
   /** The copy is gone, and its home knows that; who has asked to store waits on. Requires: it was readable. */

@@ -112,9 +112,23 @@ export class Holder<B> {
     if (this.isIn) this.#cache.step(block, 'flush');
   }
 
-  /** A copy to read that is here already, and known to the home, which it is from now on. */
-  adopt(block: BlockId): void {
-    this.#cache.adopt(block);
+  /** A process waits for a block of which nothing is to be asked just now; until `retry`. */
+  wait(block: BlockId): void {
+    this.#cache.wait(block);
+  }
+
+  /** Those who wait for any of these blocks try again. */
+  retry(isOne: (block: BlockId) => boolean): void {
+    this.#cache.retry(isOne);
+  }
+
+  /**
+   * A copy that is here already, and known to the home: it is that from now on, or still. `session`: the
+   * one in which it is known; when that is over the copy is fenced.
+   */
+  adopt(block: BlockId, state: 'S' | 'E', session: CacheId): void {
+    this.#cache.adopt(block, state);
+    if (this.#session?.id !== session || !this.isIn) this.#cache.step(block, 'fence');
   }
 
   /** The block has another home: what is here of it is not this one's any more. */

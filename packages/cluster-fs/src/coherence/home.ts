@@ -162,7 +162,7 @@ export class Home<B> {
     if (!this.#entries.has(block)) this.#world.entered?.(block);
     const sharers = new Set([ownCache, sharer]);
     this.#entries.set(block, { ...ownedBy(ownCache), state: 'idle', owner: undefined, sharers });
-    this.#own.adopt(block);
+    this.#own.adopt(block, 'S');
   }
 
   /** The block has another home. Requires: `hasLeft` says so. */

@@ -28,13 +28,12 @@ import type { Line } from './line.ts';
 import { hostNowMs } from './published-leases.ts';
 import { ReadAhead } from './read-ahead.ts';
 import { Resident } from './resident.ts';
+import { Taken } from './taken.ts';
 
 const tickMs = 50;
 /** How long a request waits for a block. Who touches one waits on. */
 const requestMs = 30_000;
 const giveUpPollMs = 5;
-/** Blocks under way of a file that this node is to keep. */
-const fetchersOfTaken = 64;
 /** How often files that nobody uses any more are looked for. */
 const sweepMs = 1000;
 /** The same while there are files without a name: their home may want the space. */
@@ -66,8 +65,8 @@ export class Borrowed implements FileBlocks {
   readonly #timers: NodeJS.Timeout[];
   readonly #unreachable: () => FsError;
   readonly #isHome: (ino: number) => boolean;
-  /** Files that this node is about to keep: nothing of them goes. */
-  readonly #taken = new Set<number>();
+  /** Files that this node is about to keep. */
+  readonly taken: Taken;
   #held: (untilMs: number | undefined) => void = () => undefined;
   /** Until requests fail, while there is no link. */
   #away: NodeJS.Timeout | undefined;
@@ -105,6 +104,17 @@ export class Borrowed implements FileBlocks {
       { nowMs: hostNowMs, send: (frame) => this.#send(frame), memory: this.#memory },
       { times: defaultLease },
     );
+    this.taken = new Taken({
+      holder: () => this.#holder,
+      blocksOf: (ino) => this.#blocksOf(ino),
+      may: (block, access) => this.#may(block, access),
+      ask: (block, access) => this.#ask(block, access),
+      changed: (block) => this.#memory.changed(block, requestMs),
+      session: () => this.session,
+      assertReachable: () => {
+        if (this.#isAway) throw this.#unreachable();
+      },
+    });
     this.#timers = [
       setInterval(() => this.#look(), tickMs),
       setInterval(() => this.#sweep(), sweepMs),
@@ -165,8 +175,16 @@ export class Borrowed implements FileBlocks {
     this.#away.unref();
   }
 
-  /** Throws when the home breaks the protocol. */
+  /** Throws an FsError when the home breaks the protocol. */
   receive(event: AnyPeerEvent): void {
+    try {
+      this.#receive(event);
+    } catch (error) {
+      throw error instanceof FsError ? error : new FsError('EPROTO', 'blocks', { why: `${error}` });
+    }
+  }
+
+  #receive(event: AnyPeerEvent): void {
     switch (event.name) {
       case 'blockWelcome':
         if (this.#session !== event.fields.session) this.#tags.forget();
@@ -189,6 +207,8 @@ export class Borrowed implements FileBlocks {
         if (ino === undefined || name === undefined)
           throw new FsError('EPROTO', 'blocks', { why: `${message} of a file that is not known` });
         const bytes = event.payload === undefined ? nothing : asBuffer(event.payload);
+        // Who gave the file away goes on as its home.
+        if (this.taken.isPrepared(ino)) this.taken.reattach(ino);
         const said = { block: blockOf(ino, index), name, ...(carriesBytes.has(name) ? { bytes } : {}) };
         this.#holder.receive({ kind: 'message', envelope: { number, received, message: said } });
         // Who touches one block goes on to touch others.
@@ -221,7 +241,7 @@ export class Borrowed implements FileBlocks {
     for (const block of this.#holder.cache.blocks.keys()) used.add(inoOf(block));
     const inode = new InodeCopy();
     for (const ino of [...this.#tags.idle()]) {
-      if (this.#taken.has(ino) || this.#c.references.has(ino)) continue;
+      if (this.taken.has(ino) || this.#c.references.has(ino)) continue;
       const isThere = readInode(this.#c.segment, ino, inode) && inode.nlink > 0;
       if (!used.has(ino)) this.giveBack(ino);
       else if (!isThere) this.evict(ino);
@@ -238,39 +258,11 @@ export class Borrowed implements FileBlocks {
       if (inoOf(block) === ino) this.#holder.evict(block);
   }
 
-  /**
-   * Fetches a file that this node is to keep, for as long as `untilMs`, and keeps what has come; how many of
-   * its blocks are here then. Others go on, and may take some back.
-   */
+  /** Fetches a file that this node is to keep, for as long as `untilMs`; how many of its blocks are here. */
   async bring(ino: number, untilMs: number): Promise<{ present: number; total: number }> {
-    this.#taken.add(ino);
+    this.taken.begin(ino);
     await this.#tags.open(ino, 'take');
-    const blocks = this.#blocksOf(ino);
-    const missing = blocks.filter((block) => !this.#may(block, 'read'));
-    let next = 0;
-    const fetcher = async (): Promise<void> => {
-      for (let i = next++; i < missing.length && performance.now() < untilMs; i = next++)
-        await this.#get(missing[i] as number, 'read');
-    };
-    await Promise.all(Array.from({ length: fetchersOfTaken }, fetcher));
-    const present = blocks.filter((block) => this.#may(block, 'read')).length;
-    return { present, total: blocks.length };
-  }
-
-  /** Gets the rest of such a file, and these blocks with no other copy anywhere. */
-  async bringRest(ino: number, alone: readonly number[]): Promise<void> {
-    await Promise.all(alone.map((block) => this.#get(block, 'write')));
-    const missing = this.#blocksOf(ino).filter((block) => !this.#may(block, 'read'));
-    await Promise.all(missing.map((block) => this.#get(block, 'read')));
-  }
-
-  async #get(block: number, access: Access): Promise<void> {
-    while (!this.#may(block, access)) {
-      if (this.#isAway) throw this.#unreachable();
-      const changed = this.#memory.changed(block, requestMs);
-      this.#want(block, access);
-      await changed;
-    }
+    return this.taken.fetch(ino, untilMs);
   }
 
   /** The blocks of a file that are no hole. */
@@ -306,7 +298,7 @@ export class Borrowed implements FileBlocks {
   adopt(ino: number, { stag, mode }: { stag: Uint8Array; mode: 'r' | 'rw' }, blocks: Iterable<number>): void {
     this.#tags.adopt(ino, mode, stag);
     for (const block of blocks) {
-      this.#holder.adopt(block);
+      this.#holder.adopt(block, 'S', this.#session ?? 0);
       const { from, count } = rangeOf(block);
       this.#keep(block, pageCountOf(clip(this.#c.extents(ino), from, count)));
     }
@@ -314,13 +306,14 @@ export class Borrowed implements FileBlocks {
 
   /** The file has another home: what is here of it is not from there any more. */
   abandon(ino: number): void {
-    this.#taken.delete(ino);
+    for (const block of this.taken.end(ino)) this.#resident.forget(block);
     for (const block of [...this.#holder.cache.blocks.keys()]) {
       if (inoOf(block) !== ino) continue;
       this.#resident.forget(block);
       this.#memory.cancel(block);
       this.#holder.abandon(block);
     }
+    this.#holder.retry((block) => inoOf(block) === ino);
   }
 
   /** Sees to it that a file that is mapped here stays, and has pages where processes may store. */
@@ -331,14 +324,10 @@ export class Borrowed implements FileBlocks {
 
   /** Whether no copy of any of its blocks is here, or on its way out. */
   hasNothing(ino: number): boolean {
+    if (this.taken.isPrepared(ino)) return false;
     for (const [block, state] of this.#holder.cache.blocks)
       if (inoOf(block) === ino && state !== 'IS' && state !== 'IE') return false;
     return true;
-  }
-
-  /** It will not be ours after all. */
-  release(ino: number): void {
-    this.#taken.delete(ino);
   }
 
   /** Gives everything up; resolves when it is at home, or when that takes too long. */
@@ -357,12 +346,12 @@ export class Borrowed implements FileBlocks {
 
   #keep(block: number, pages: number): void {
     this.#resident.keep(block, pages);
-    const mayGo = (old: number): boolean => old !== block && !this.#taken.has(inoOf(old));
+    const mayGo = (old: number): boolean => old !== block && !this.taken.has(inoOf(old));
     for (const old of this.#resident.surplus(mayGo)) setImmediate(() => this.#holder.evict(old));
   }
 
   #state(block: number): CacheState {
-    return this.#holder.cache.state(block);
+    return this.taken.copyOf(block) ?? this.#holder.cache.state(block);
   }
 
   #may(block: number, access: Access): boolean {
@@ -381,6 +370,11 @@ export class Borrowed implements FileBlocks {
   }
 
   #want(block: number, access: Access): void {
+    if (this.taken.isStanding(inoOf(block))) this.#holder.wait(block);
+    else this.#ask(block, access);
+  }
+
+  #ask(block: number, access: Access): void {
     const isOld = readable.has(this.#state(block)) && this.#hasHole(block);
     if (isOld) this.#holder.evict(block);
     this.#holder.fault(block, access);
@@ -476,7 +470,7 @@ export class Borrowed implements FileBlocks {
   }
 
   #prefetch(block: number): void {
-    if (this.#state(block) !== 'I' || !this.#hasHole(block)) return;
+    if (this.taken.isStanding(inoOf(block)) || this.#state(block) !== 'I' || !this.#hasHole(block)) return;
     this.#holder.fault(block, 'read');
   }
 

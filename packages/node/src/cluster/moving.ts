@@ -108,7 +108,7 @@ export class Moving {
     if (alone.reduce((sum, { count }) => sum + count, 0) > c.segment.pageCount)
       throw new FsError('EPROTO', 'move', { why: 'more blocks than any file has' });
     const { borrowed } = homes.neighbour(taking.from);
-    await borrowed.bringRest(
+    await borrowed.taken.prepare(
       ino,
       [...indicesIn(alone)].map((index) => blockOf(ino, index)),
     );
@@ -210,7 +210,7 @@ export class Moving {
     }
     this.#taking.delete(ino);
     clearTimeout(taking.timer);
-    homes.neighbour(taking.from).borrowed.release(ino);
+    homes.neighbour(taking.from).borrowed.taken.release(ino);
     lent.handing.settle(ino, false);
     homes.setCandidate(ino, undefined);
   }

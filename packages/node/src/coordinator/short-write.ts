@@ -23,6 +23,7 @@ import type { Session } from './session.ts';
 export function write(c: Coordinator, session: Session, request: Request<'write'>): Promise<Reply<'write'>> {
   const { offset, bytes } = request;
   const { ino, path } = writableHandle(session, request.handle);
+  c.assertHome(ino);
   const { length } = bytes;
   if (length === 0) throw new FsError('EINVAL', 'write', { why: 'nothing to write' });
   assertFits(c, (offset ?? 0) + length, 'write', path);

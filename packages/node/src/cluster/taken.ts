@@ -1,0 +1,147 @@
+/**
+ * Files of a home that this node is about to keep: fetched while everybody goes on, then handed over.
+ *
+ *   taken ──the rest is fetched──▶ standing ──everything is here──▶ prepared ──▶ ours, or not after all
+ *
+ * Standing, processes of this node ask for nothing of the file: no answer may be under way when its home
+ * changes. Prepared, its copies are no matter of the session any more: they stay also when that ends.
+ */
+import { FsError } from '@cluster-fs/transport';
+import type { CacheState, Holder } from 'cluster-fs/coherence';
+import type { Access } from '../coordinator/elsewhere.ts';
+import { inoOf } from './blocks.ts';
+
+/** Blocks under way of a file that is fetched. */
+const fetchers = 64;
+
+export interface TakenParts {
+  readonly holder: () => Holder<Buffer>;
+  /** The blocks of a file that are no hole. */
+  readonly blocksOf: (ino: number) => number[];
+  readonly may: (block: number, access: Access) => boolean;
+  readonly ask: (block: number, access: Access) => void;
+  /** Resolves when something has become of a block. */
+  readonly changed: (block: number) => Promise<void>;
+  /** The session that this node has with the home. */
+  readonly session: () => number | undefined;
+  /** Throws while the home cannot be reached. */
+  readonly assertReachable: () => void;
+}
+
+interface Prepared {
+  readonly session: number;
+  readonly copies: ReadonlyMap<number, 'S' | 'E'>;
+}
+
+export class Taken {
+  readonly #parts: TakenParts;
+  readonly #files = new Set<number>();
+  readonly #standing = new Set<number>();
+  readonly #prepared = new Map<number, Prepared>();
+
+  constructor(parts: TakenParts) {
+    this.#parts = parts;
+  }
+
+  /** Nothing of such a file goes. */
+  has(ino: number): boolean {
+    return this.#files.has(ino);
+  }
+
+  /** Of such a file nothing is asked. */
+  isStanding(ino: number): boolean {
+    return this.#standing.has(ino);
+  }
+
+  isPrepared(ino: number): boolean {
+    return this.#prepared.has(ino);
+  }
+
+  /** What is kept of a block of a prepared file. */
+  copyOf(block: number): 'S' | 'E' | undefined {
+    return this.#prepared.get(inoOf(block))?.copies.get(block);
+  }
+
+  begin(ino: number): void {
+    this.#files.add(ino);
+  }
+
+  /** Fetches blocks to read for as long as `untilMs`; how many are here then. Some may be taken back. */
+  async fetch(ino: number, untilMs: number): Promise<{ present: number; total: number }> {
+    const { blocksOf, may } = this.#parts;
+    const blocks = blocksOf(ino);
+    const missing = blocks.filter((block) => !may(block, 'read'));
+    let next = 0;
+    const fetcher = async (): Promise<void> => {
+      for (let i = next++; i < missing.length && performance.now() < untilMs; i = next++)
+        await this.#get(missing[i] as number, 'read');
+    };
+    await Promise.all(Array.from({ length: fetchers }, fetcher));
+    return { present: blocks.filter((block) => may(block, 'read')).length, total: blocks.length };
+  }
+
+  /** Gets the rest, and these blocks with no other copy anywhere. When this resolves it is prepared. */
+  async prepare(ino: number, alone: readonly number[]): Promise<void> {
+    const { blocksOf, holder, session: sessionNow } = this.#parts;
+    this.#standing.add(ino);
+    await Promise.all(alone.map((block) => this.#get(block, 'write')));
+    for (;;) {
+      const missing = blocksOf(ino).filter((block) => !this.#isHere(block, 'read'));
+      if (missing.length === 0) break;
+      await Promise.all(missing.map((block) => this.#get(block, 'read')));
+    }
+    const session = sessionNow();
+    if (session === undefined) throw new FsError('ESTALE', 'move', { why: 'the session is over' });
+    const copies = new Map<number, 'S' | 'E'>();
+    for (const block of blocksOf(ino)) copies.set(block, this.#state(block) === 'E' ? 'E' : 'S');
+    this.#prepared.set(ino, { session, copies });
+    for (const block of copies.keys()) holder().abandon(block);
+  }
+
+  async #get(block: number, access: Access): Promise<void> {
+    const { assertReachable, changed: changes, ask, holder } = this.#parts;
+    while (!this.#isHere(block, access)) {
+      assertReachable();
+      const changed = changes(block);
+      // What is on its way to something else is waited for, also when it can be read meanwhile.
+      if (isSettled(this.#state(block))) ask(block, access);
+      else holder().wait(block);
+      await changed;
+    }
+  }
+
+  #isHere(block: number, access: Access): boolean {
+    const state = this.#state(block);
+    return (state === 'S' || state === 'E') && this.#parts.may(block, access);
+  }
+
+  #state(block: number): CacheState {
+    return this.#parts.holder().cache.state(block);
+  }
+
+  /** What was kept is the session's again: its home goes on with the file. */
+  reattach(ino: number): void {
+    const prepared = this.#prepared.get(ino);
+    this.#prepared.delete(ino);
+    for (const [block, state] of prepared?.copies ?? [])
+      this.#parts.holder().adopt(block, state, prepared?.session ?? 0);
+  }
+
+  /** The file is not this node's after all. */
+  release(ino: number): void {
+    this.#files.delete(ino);
+    this.reattach(ino);
+    if (this.#standing.delete(ino)) this.#parts.holder().retry((block) => inoOf(block) === ino);
+  }
+
+  /** The file has another home, perhaps this node: the blocks that were kept. */
+  end(ino: number): Iterable<number> {
+    const copies = this.#prepared.get(ino)?.copies.keys() ?? [];
+    this.#files.delete(ino);
+    this.#standing.delete(ino);
+    this.#prepared.delete(ino);
+    return copies;
+  }
+}
+
+const isSettled = (state: CacheState): boolean => state === 'S' || state === 'E' || state === 'I';

@@ -18,9 +18,6 @@
 #ifndef UFFD_FEATURE_WP_HUGETLBFS_SHMEM
 #define UFFD_FEATURE_WP_HUGETLBFS_SHMEM (1 << 12)
 #endif
-#ifndef UFFDIO_CONTINUE_MODE_WP
-#define UFFDIO_CONTINUE_MODE_WP (1 << 1)
-#endif
 
 namespace cluster_fs {
 namespace {
@@ -125,14 +122,13 @@ napi_value copy_userfault(napi_env env, napi_callback_info info) {
   return filled(env, result, c.copy);
 }
 
-// continueUserfault(fd, address, length, writeProtect). Protected from Linux 6.4 on.
+// continueUserfault(fd, address, length)
 napi_value continue_userfault(napi_env env, napi_callback_info info) {
   Arguments a(env, info);
   int fd = a.index(0, "fd");
   uffdio_continue c = {};
   c.range.start = a.u53(1, "address");
   c.range.len = a.u53(2, "length");
-  c.mode = a.boolean(3, "writeProtect") ? UFFDIO_CONTINUE_MODE_WP : 0;
   if (!a.ok) return nullptr;
   int result = ioctl(fd, UFFDIO_CONTINUE, &c);
   return filled(env, result, c.mapped);

@@ -461,11 +461,6 @@ export const events = {
     doc: 'node: `reason` waits for file pages `from` .. `from + count`: `release` the view, or `keep`.',
     fields: { view: u53, reason: text(64), from: u32, count: u53, deadlineMs: u53 },
   },
-  leases: {
-    id: 166,
-    doc: 'node: it has a lease on files of another node: watch when that ends (`lease.heldUntilNs`).',
-    fields: {},
-  },
 } as const satisfies Record<string, Entry>;
 
 /** Answers; the id of the request says which reply shape it has. */

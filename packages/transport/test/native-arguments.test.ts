@@ -52,7 +52,7 @@ const functions: Readonly<Record<Exclude<keyof Addon, 'pageSize' | 'createSpin'>
   wakeUserfault: ['int', 'address', 'address'],
   writeProtectUserfault: ['int', 'address', 'address', 'flag'],
   copyUserfault: ['int', 'address', 'address', 'address', 'flag', 'flag'],
-  continueUserfault: ['int', 'address', 'address', 'flag'],
+  continueUserfault: ['int', 'address', 'address'],
   poisonUserfault: ['int', 'address', 'address'],
   zeroUserfault: ['int', 'address', 'address'],
   readUserfaultEvents: ['int', 'numbers'],

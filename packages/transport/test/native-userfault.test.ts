@@ -158,9 +158,9 @@ describe('filling pages', () => {
     file[length] = 6;
     const thread = inThread(reader, address);
     expect(await nextEvent(uffd)).toMatchObject({ type: 'fault', minor: true });
-    expect(native.continueUserfault(uffd, { address, length })).toBe(length);
+    expect(native.continueUserfault(uffd, address, length)).toBe(length);
     expect(await thread.heard()).toBe(6);
-    expect(native.continueUserfault(uffd, { address, length })).toBe(0);
+    expect(native.continueUserfault(uffd, address, length)).toBe(0);
   });
 });
 
@@ -172,43 +172,6 @@ describe('a mapping of a read-only descriptor', () => {
     expect(() => native.registerUserfault(uffd, address, length, { missing: true })).toThrow(/EPERM.*ioctl/);
     native.unmap(address, length);
     native.closeDescriptor(readOnly);
-  });
-});
-
-describe('a range that is cut off', () => {
-  const allWays = { ...bothWays, minor: true };
-
-  test('keeps its pages, and every touch of one waits until it is continued', async () => {
-    const { uffd, address, length, file } = scene(2);
-    file.fill(1, 0, length);
-    const seen = new Uint8Array(native.arrayBufferAt(address, length));
-    expect(seen[0]).toBe(1);
-    native.registerUserfault(uffd, address, length, allWays);
-    native.adviseMapping(address, length, 'dont-need');
-    // Who asks for less does not lift it.
-    native.registerUserfault(uffd, address, pageSize, bothWays);
-    native.registerUserfault(uffd, address, length, { missing: true });
-    const thread = inThread(reader, address);
-    expect(await nextEvent(uffd)).toMatchObject({ type: 'fault', address, minor: true });
-    file[0] = 2;
-    expect(native.continueUserfault(uffd, { address, length })).toBe(length);
-    expect(await thread.heard()).toBe(2);
-  });
-
-  test('is protected as before, or as it is continued', async () => {
-    const { uffd, address, length, file } = scene(2);
-    file.fill(1, 0, length);
-    native.writeProtectUserfault(uffd, address, length, true);
-    native.registerUserfault(uffd, address, length, allWays);
-    native.adviseMapping(address, length, 'dont-need');
-    const thread = inThread(writer, address);
-    expect(await nextEvent(uffd)).toMatchObject({ address, write: true });
-    native.continueUserfault(uffd, { address, length, writeProtect: true });
-    expect(await nextEvent(uffd)).toMatchObject({ address, write: true, writeProtect: true });
-    expect(file[0]).toBe(1);
-    native.writeProtectUserfault(uffd, address, length, false);
-    expect(await thread.heard()).toBe('stored');
-    expect(file[0]).toBe(77);
   });
 });
 

@@ -67,35 +67,6 @@ export function rearm(mapping: Mapping, userfault: number, extents: readonly Ext
   native.wakeUserfault(userfault, mapping.address, mappedLength(mapping));
 }
 
-/**
- * Has every touch of the view wait for the node from here on, also of pages that are there, and takes nothing
- * away: whoever has asked for the pages goes on when the node maps them again.
- * A range that waits for all three does so until it is mapped anew: the kernel skips whoever asks for less
- * (userfaultfd_register in fs/userfaultfd.c). So nothing that the node arms meanwhile lifts this.
- */
-export function cutOff(mapping: Mapping, userfault: number, extents: readonly Extent[]): void {
-  let next = mapping.from;
-  for (const { filePage, count } of extents) {
-    cutRange(mapping, userfault, { from: next, count: filePage - next, isHole: true });
-    cutRange(mapping, userfault, { from: filePage, count, isHole: false });
-    next = filePage + count;
-  }
-  cutRange(mapping, userfault, { from: next, count: mapping.from + mapping.pages - next, isHole: true });
-}
-
-function cutRange(
-  mapping: Mapping,
-  userfault: number,
-  { from, count, isHole }: { from: number; count: number; isHole: boolean },
-): void {
-  if (count <= 0) return;
-  const address = addressOf(mapping, from);
-  // The zeros of a hole are no file's: once they are gone, they are missing.
-  const mode = isHole ? { missing: true } : { missing: true, writeProtect: true, minor: true };
-  native.registerUserfault(userfault, address, count * pageSize, mode);
-  native.adviseMapping(address, count * pageSize, 'dont-need');
-}
-
 const addressOf = ({ address, from }: Mapping, filePage: number): number =>
   address + (filePage - from) * pageSize;
 const protection = ({ mode }: Mapping) => (mode === 'rw' ? 'read-write' : 'read');

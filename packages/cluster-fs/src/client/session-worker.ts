@@ -24,7 +24,6 @@ import { pageSize } from '../segment/layout.ts';
 import { answerFetch } from './blocking-fetch.ts';
 import { type Guessed, mapSeen } from './guess.ts';
 import { dial, sayHello } from './handshake.ts';
-import type { LeaseWatch } from './lease-watch.ts';
 import {
   abandonMapping,
   type Mapping,
@@ -67,14 +66,11 @@ let reconnecting = false;
 /** Who waits for the node to be back, or for the session to be given up. */
 const waitingForNode: (() => void)[] = [];
 let ended = false;
-/** Where files may have another home. */
-let watch: LeaseWatch | undefined;
 const views = new OpenViews({
   userfault: userfault?.fd,
   dataFd: () => facts?.dataFd ?? -1,
   say: (name, fields) => connection?.event(name, fields),
   tell,
-  shown: (view) => watch?.shown(view),
 });
 
 function createUserfault(): { fd: number; kernelFaults: boolean } | undefined {
@@ -98,7 +94,6 @@ async function connect(): Promise<SessionFacts> {
       else if (event.name === 'changed') views.onChanged(event.fields);
       else if (event.name === 'recall') views.onRecall(event.fields);
       else if (event.name === 'event') tell({ type: 'event', event: event.fields });
-      else if (event.name === 'leases') watch?.look();
       else if (event.name === 'bye') onBye(opening, event.fields);
     },
     onBatchEnd: () => views.applyWaiting(),
@@ -114,7 +109,6 @@ async function connect(): Promise<SessionFacts> {
       resume: unresumed,
       userfault,
     });
-    if (opened.paged && userfault !== undefined) watch ??= await watchLeases(userfault.fd);
     if (ended) {
       // Unmounted meanwhile: nobody else would close this.
       native.closeDescriptor(opened.metaFd);
@@ -129,12 +123,6 @@ async function connect(): Promise<SessionFacts> {
     opening.close();
     throw error;
   }
-}
-
-/** Loaded where it is used: a node alone has nothing to watch. */
-async function watchLeases(fd: number): Promise<LeaseWatch> {
-  const { LeaseWatch } = await import('./lease-watch.ts');
-  return new LeaseWatch({ userfault: fd, views: () => views.all, meta: () => facts });
 }
 
 /**
@@ -253,8 +241,6 @@ async function presentAll(now: SessionFacts): Promise<number[]> {
     else views.show(view, range, now.dataFd);
     view.extents = reply.extents;
     setState(view, reply);
-    view.isStale = reply.stale;
-    watch?.shown(view);
     if (reply.stale) stale.push(view.key);
   }
   return stale;
@@ -297,7 +283,6 @@ async function map(request: MapOptions, seen: Seen | undefined): Promise<Mapped>
   setState(view, { size, layoutVersion });
   views.applyWaiting();
   if (!mapped) await sayMapped(view);
-  watch?.shown(view);
   return { key: view.key, address: mapping.address, mappedLength: mappedLength(mapping), length, ino, state };
 }
 
@@ -357,7 +342,6 @@ function onAdvanced(view: OpenView, { serial, size, layoutVersion, extents }: Re
   if (views.get(view.key) === undefined) return;
   views.show(view, { from: view.mapping.from, count: view.mapping.pages, extents });
   view.extents = extents;
-  watch?.shown(view);
   setState(view, { size, layoutVersion });
   connection?.event('ack', { view: view.id, serial });
 }
@@ -430,7 +414,6 @@ port.on('message', (message: ToWorker) => {
     case 'close':
       ended = true;
       for (const { key } of views.all) unmap(key, false);
-      watch?.close();
       connection?.close();
       revoked?.close();
       if (userfault !== undefined) native.closeDescriptor(userfault.fd);

@@ -17,7 +17,6 @@ export {
 } from './inode.ts';
 export * as layout from './layout.ts';
 export { type Geometry, geometryFor, maxNameBytes, pageSize, rootIno } from './layout.ts';
-export { forever, heldUntilNs, isOwnHome, setHeldUntil } from './leases.ts';
 export { encodeName } from './name.ts';
 export { openSegment } from './open.ts';
 export { allows, type Credentials, mayAccess, type Walk, walk } from './path.ts';

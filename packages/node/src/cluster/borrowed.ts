@@ -2,7 +2,7 @@
  * Blocks of the home's files that this node has: its cache (coherence.md), bound to the memory of its
  * processes; STags; read-ahead; and what goes when memory is scarce.
  */
-import { FsError, type Request, type Spinner } from '@cluster-fs/transport';
+import { type Extent, FsError, type Hole, type Request, type Spinner } from '@cluster-fs/transport';
 import type { AnyPeerEvent } from '@cluster-fs/transport/peer';
 import {
   type CacheState,
@@ -17,15 +17,16 @@ import { InodeCopy, isAbsent, pageSize, readInode } from 'cluster-fs/segment';
 import { pagesFor } from '../coordinator/content.ts';
 import type { Coordinator } from '../coordinator/coordinator.ts';
 import { type Access, type FileBlocks, type FileId, moved } from '../coordinator/elsewhere.ts';
-import { clip, pageCountOf } from '../coordinator/runs.ts';
+import { changeExtents, showGrown } from '../coordinator/remap.ts';
+import { clip, merge, pageCountOf } from '../coordinator/runs.ts';
 import type { Session, View } from '../coordinator/session.ts';
 import type { Range } from '../store/stored.ts';
 import { BlockMemory } from './block-memory.ts';
 import { blockOf, blocksIn, indexOf, inoOf, rangeOf } from './blocks.ts';
 import type { CacheBudget } from './cache-budget.ts';
+import type { Relaid } from './foreign-content.ts';
 import { HeldTags } from './held-tags.ts';
 import type { Line } from './line.ts';
-import { hostNowMs } from './published-leases.ts';
 import { ReadAhead } from './read-ahead.ts';
 import { Resident } from './resident.ts';
 import { Taken } from './taken.ts';
@@ -67,7 +68,6 @@ export class Borrowed implements FileBlocks {
   readonly #isHome: (ino: number) => boolean;
   /** Files that this node is about to keep. */
   readonly taken: Taken;
-  #held: (untilMs: number | undefined) => void = () => undefined;
   /** Until requests fail, while there is no link. */
   #away: NodeJS.Timeout | undefined;
   #isAway = false;
@@ -86,10 +86,7 @@ export class Borrowed implements FileBlocks {
     this.#isHome = isHome;
     this.#tags = new HeldTags(c.segment, line);
     this.#memory = new BlockMemory(c, {
-      done: (block, bytes) => {
-        this.#holder.done(block, bytes);
-        this.#sayHeld();
-      },
+      done: (block, bytes) => this.#holder.done(block, bytes),
       dropping,
       dropped: (block) => this.#resident.forget(block),
       installed: (block, pages) => this.#arrived(block, pages),
@@ -101,7 +98,7 @@ export class Borrowed implements FileBlocks {
       },
     });
     this.#holder = new Holder(
-      { nowMs: hostNowMs, send: (frame) => this.#send(frame), memory: this.#memory },
+      { nowMs: () => performance.now(), send: (frame) => this.#send(frame), memory: this.#memory },
       { times: defaultLease },
     );
     this.taken = new Taken({
@@ -116,30 +113,13 @@ export class Borrowed implements FileBlocks {
       },
     });
     this.#timers = [
-      setInterval(() => this.#look(), tickMs),
+      setInterval(() => this.#holder.tick(), tickMs),
       setInterval(() => this.#sweep(), sweepMs),
       setInterval(() => {
         if (c.orphans.size > 0) this.#sweep();
       }, orphanSweepMs),
     ];
     for (const timer of this.#timers) timer.unref();
-  }
-
-  /** `held` hears until when blocks may be used, on the clock of the host; undefined: none may. */
-  onHeld(held: (untilMs: number | undefined) => void): void {
-    this.#held = held;
-    this.#sayHeld();
-  }
-
-  #sayHeld(): void {
-    this.#held(this.#holder.heldUntilMs);
-  }
-
-  /** Whether blocks may be used just now. */
-  #look(): boolean {
-    this.#holder.tick();
-    this.#sayHeld();
-    return this.#holder.isIn;
   }
 
   get report() {
@@ -190,7 +170,6 @@ export class Borrowed implements FileBlocks {
         if (this.#session !== event.fields.session) this.#tags.forget();
         this.#session = event.fields.session;
         this.#holder.receive({ kind: 'welcome', ...event.fields });
-        this.#sayHeld();
         this.#tags.closeAgain();
         return;
       case 'tagClosed':
@@ -198,7 +177,6 @@ export class Borrowed implements FileBlocks {
         return;
       case 'blockPong':
         this.#holder.receive({ kind: 'pong', ...event.fields });
-        this.#sayHeld();
         return;
       case 'toHolder': {
         const { number, received, stag, index, message } = event.fields;
@@ -398,7 +376,7 @@ export class Borrowed implements FileBlocks {
   }
 
   holds(ino: number, range: Range, access: Access): boolean {
-    return this.#look() && blocksIn(ino, range).every((block) => this.#may(block, access));
+    return blocksIn(ino, range).every((block) => this.#may(block, access));
   }
 
   async acquire(ino: number, range: Range, access: Access): Promise<void> {
@@ -406,10 +384,6 @@ export class Borrowed implements FileBlocks {
     for (;;) {
       if (!readInode(this.#c.segment, ino, inode)) return;
       if (!this.#isHome(ino)) throw moved('read');
-      if (!this.#look()) {
-        await this.enter();
-        continue;
-      }
       const count = Math.min(range.count, pagesFor(inode.size) - range.from);
       const blocks = blocksIn(ino, { from: range.from, count: Math.max(0, count) });
       const lacking = blocks.filter((block) => !this.#may(block, access));
@@ -431,14 +405,8 @@ export class Borrowed implements FileBlocks {
   fault(view: View, filePage: number, access: Access): boolean {
     const { ino } = view;
     const [block = 0] = blocksIn(ino, { from: filePage, count: 1 });
-    const isHole = clip(this.#c.extents(ino), filePage, 1).length === 0;
-    if (isHole && this.#look()) return false;
+    if (clip(this.#c.extents(ino), filePage, 1).length === 0) return false;
     this.#faults++;
-    if (isHole) {
-      // Whether it is one still is not known before there is a lease again.
-      this.#holder.fault(block, access);
-      return true;
-    }
     if (this.#may(block, access)) {
       // It came while the fault was on its way.
       this.#memory.wake(block);
@@ -481,7 +449,49 @@ export class Borrowed implements FileBlocks {
   isWritten(): boolean {
     return false;
   }
+
+  /**
+   * A file that is mapped has other pages than before. What became a hole is one in the views at once; what
+   * is new is fetched first: it is not registered in the moment when it is mapped.
+   */
+  relay({ ino, lost, gained, size }: Relaid, extents: readonly Extent[]): void {
+    const c = this.#c;
+    let now: readonly Extent[] = c.extents(ino);
+    for (const { filePage, count } of lost) {
+      now = without(now, { filePage, count });
+      changeExtents(c, ino, now, { cause: 'punch', from: filePage, count, size });
+    }
+    for (const { filePage, count } of gained) now = merge(now, clip(extents, filePage, count));
+    changeExtents(c, ino, now, { cause: 'grow', from: pagesFor(size), count: 0, size });
+    for (const { filePage, count } of gained)
+      this.#showGained(ino, { from: filePage, count }).catch((error: unknown) => c.hub.report(error));
+  }
+
+  async #showGained(ino: number, range: Range): Promise<void> {
+    const c = this.#c;
+    const views = [...c.viewsOf(ino)].filter(
+      (view) => view.from < range.from + range.count && range.from < view.from + view.pages,
+    );
+    if (views.length === 0) return;
+    const access = views.some(({ mode }) => mode === 'rw') ? 'write' : 'read';
+    await c.journal.nextFlush();
+    const { blocks = this } = c;
+    do await blocks.acquire(ino, range, access);
+    while (!blocks.holds(ino, clipToSize(c, ino, range), access));
+    for (const view of c.viewsOf(ino)) showGrown(c, view, range);
+  }
 }
 
 const nothing = Buffer.alloc(0);
 const asBuffer = (bytes: Uint8Array): Buffer => Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);
+
+function clipToSize(c: Coordinator, ino: number, { from, count }: Range): Range {
+  const inode = new InodeCopy();
+  const pages = readInode(c.segment, ino, inode) ? pagesFor(inode.size) : 0;
+  return { from, count: Math.max(0, Math.min(count, pages - from)) };
+}
+
+const without = (extents: readonly Extent[], { filePage, count }: Hole): Extent[] => [
+  ...clip(extents, 0, filePage),
+  ...clip(extents, filePage + count, Number.MAX_SAFE_INTEGER / 2),
+];

@@ -29,7 +29,6 @@ import {
   setAbsent,
 } from 'cluster-fs/segment';
 import type { Coordinator } from '../coordinator/coordinator.ts';
-import { letTouch } from '../coordinator/let-touch.ts';
 import { addressRange, arm } from '../coordinator/remap.ts';
 import { clip, pageCountOf, subtract } from '../coordinator/runs.ts';
 import type { Session, View } from '../coordinator/session.ts';
@@ -229,10 +228,6 @@ export class Pager {
         if (event.address >= address + view.pages * pageSize) continue;
         const filePage = view.from + Math.floor((event.address - address) / pageSize);
         const access = event.write || event.writeProtect ? 'write' : 'read';
-        if (event.minor) {
-          letTouch(this.#c, view, filePage, access).catch((error: unknown) => this.#c.hub.report(error));
-          continue;
-        }
         if (this.#c.blocks?.fault(view, filePage, access) === true) continue;
         // A store into a page that is being moved waits for the move.
         if (!event.writeProtect) this.#onFault(view, filePage);

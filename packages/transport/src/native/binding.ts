@@ -90,7 +90,7 @@ export interface Addon {
     writeProtect: boolean,
     wake: boolean,
   ): Result;
-  continueUserfault(fd: number, address: number, length: number, writeProtect: boolean): Result;
+  continueUserfault(fd: number, address: number, length: number): Result;
   zeroUserfault(fd: number, address: number, length: number): Result;
   poisonUserfault(fd: number, address: number, length: number): Result;
   readUserfaultEvents(fd: number, rows: Float64Array): Result;

@@ -97,17 +97,10 @@ export const copyUserfault = (
 
 /**
  * UFFDIO_CONTINUE: maps pages that the file has already, in a range registered for `minor`; how many bytes,
- * as for `copyUserfault`. EFAULT for a page that the file lacks. `writeProtect`: stores into them wait;
- * EINVAL before Linux 6.4.
+ * as for `copyUserfault`. EFAULT for a page that the file lacks.
  */
-export const continueUserfault = (
-  fd: number,
-  {
-    address,
-    length,
-    writeProtect = false,
-  }: { readonly address: number; readonly length: number; readonly writeProtect?: boolean },
-): number => checked(addon.continueUserfault(fd, address, length, writeProtect), 'ioctl');
+export const continueUserfault = (fd: number, address: number, length: number): number =>
+  checked(addon.continueUserfault(fd, address, length), 'ioctl');
 
 /** UFFDIO_ZEROPAGE: fills absent pages with zeros; how many bytes, as for `copyUserfault`. */
 export const zeroUserfault = (fd: number, address: number, length: number): number =>

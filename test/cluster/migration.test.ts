@@ -267,7 +267,7 @@ test('a node that is drained, or stopped, leaves its files to the others', { tim
     expect([bytes.length, bytes[0], bytes[size - 1]]).toEqual([size, i + 1, i + 1]);
   }
   expect([view.bytes[100], view.bytes[101], view.bytes[102]]).toEqual([42, 43, 3]);
-  expect(await kept(nodes)).not.toHaveProperty('b');
+  await expect.poll(() => kept(nodes), patience).not.toHaveProperty('b');
   expect([await atA.check(), await atC.check()]).toEqual([[], []]);
 });
 

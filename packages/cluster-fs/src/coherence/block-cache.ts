@@ -113,7 +113,7 @@ export class BlockCache<B> {
     }
   }
 
-  /** The copy is gone, and its home knows that; who has asked to store waits on. Requires: it was readable. */
+  /** The copy is gone, and its home knows that; who asked to store waits on. Requires: it was readable. */
   withdraw(block: BlockId): void {
     this.#states.set(block, this.state(block) === 'SE' ? 'IE' : 'I');
   }

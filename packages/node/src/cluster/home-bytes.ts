@@ -1,6 +1,6 @@
 /**
- * Where the home finds the bytes of a block that it gives away: what was read or has arrived just now, `data`,
- * or the shadow.
+ * Where the home finds the bytes of a block that it gives away: what was read or has arrived just now,
+ * `data`, or the shadow.
  */
 import { type CacheId, type CacheState, ownCache } from 'cluster-fs/coherence';
 import type { Coordinator } from '../coordinator/coordinator.ts';

@@ -182,7 +182,7 @@ export class Homes implements Blocks {
     this.#unsavedLost[lostKey(ino)] = String(generation);
   }
 
-  /** This node has that number from here on. What it is said to keep is of a life of which nothing is left. */
+  /** This node has that number from here on. What it is said to keep is of a life that left nothing. */
   become(number: number): void {
     const inode = new InodeCopy();
     for (let ino = 1; ino < this.#c.writer.inodeLimit; ino++)

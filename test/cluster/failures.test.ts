@@ -55,6 +55,18 @@ const mapBoth = async ({ there, here }: Nodes) => {
   return { theirs: theirs.bytes, ours: ours.bytes };
 };
 
+test('behind the end of a file are zeros while another node has its last block', { timeout }, async () => {
+  const { there, here } = await start();
+  await there.promises.writeFile('/short', Buffer.alloc(100, 7));
+  const { buffer } = await there.map('/short', { reserve: 2 ** 22 });
+  const { bytes } = await here.map('/short', { mode: 'rw' });
+  bytes[0] = 1;
+  const seen = new Uint8Array(buffer);
+  // The rest of the block, and the first page of the next one.
+  expect([seen[8192], seen[65_536]]).toEqual([0, 0]);
+  expect([seen[0], seen[1]]).toEqual([1, 7]);
+});
+
 /** Clients that store into `/file`. */
 async function startStorers(nodes: readonly [NodeProcess, NodeProcess]): Promise<readonly [Child, Child]> {
   const storers = nodes.map(({ url }) => startChild('storer.mjs', [url, '/file']));

@@ -395,17 +395,26 @@ function holeAt({ extents, from, pages }: View, filePage: number): Range {
   return { from: filePage, count: Math.min(next, from + pages, filePage + mostZeroPages) - filePage };
 }
 
-/** Zeros for who touches a hole beside absent pages: its memory waits for the node as theirs does. */
+/**
+ * Zeros for who touches a hole beside absent pages: its memory waits for the node as theirs does. Perhaps not
+ * all of the hole is registered: then as much of it as is in the block, or the page that is touched.
+ */
 function putZeros(view: View, hole: Range): void {
-  const range = addressRange(view, hole.from, hole.count);
-  if (range === undefined || view.session.userfault === undefined || view.session.ended) return;
-  try {
-    if (native.zeroUserfault(view.session.userfault, range.address, range.length) > 0) return;
-  } catch (error) {
-    // Mapped anew meanwhile, or gone.
-    if (!(error instanceof FsError)) throw error;
-  }
+  const inBlock = Math.min(hole.count, blockPages - (hole.from % blockPages));
+  for (const count of [hole.count, inBlock, 1]) if (putZerosAt(view, { from: hole.from, count })) return;
   wake(view, hole);
+}
+
+function putZerosAt(view: View, hole: Range): boolean {
+  const range = addressRange(view, hole.from, hole.count);
+  if (range === undefined || view.session.userfault === undefined || view.session.ended) return true;
+  try {
+    return native.zeroUserfault(view.session.userfault, range.address, range.length) > 0;
+  } catch (error) {
+    // Not all of it is registered, or it is mapped anew meanwhile, or gone.
+    if (error instanceof FsError) return false;
+    throw error;
+  }
 }
 
 /** Brings pages in for a client that reads them by API. */

@@ -11,8 +11,6 @@ import { freePort } from './line.ts';
 import { torture } from './torture.ts';
 
 const changes = Number(process.env.CLUSTERFS_TORTURE_CHANGES ?? 30);
-/** With three nodes a touch may wait for ever when a file moves often: docs/cluster.md, Limits of today. */
-const migratesOnThree = process.env.CLUSTERFS_TORTURE_MIGRATIONS === '1';
 const timeout = 60_000 + changes * 500;
 
 describe.each(['yielding', 'busy'] as const)(
@@ -27,12 +25,12 @@ describe.each(['yielding', 'busy'] as const)(
         { name: 'a', node: home, startClient: startChild },
         { name: 'b', node: member, startClient: startChild },
       ] as const;
-      await torture(chambers, { style, readers: 2, changes, migrates: true });
+      await torture(chambers, { style, readers: 2, changes });
     });
 
     test.skipIf(hostsAreMissing)(`from three hosts lose nothing${needsHosts}`, async () => {
       const { home, member, other } = await startHosts({ keeps: true });
-      await torture([home, member, other], { style, readers: 3, changes, migrates: migratesOnThree });
+      await torture([home, member, other], { style, readers: 3, changes });
     });
   },
 );

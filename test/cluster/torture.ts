@@ -58,8 +58,6 @@ interface TortureOptions {
   readonly style: 'yielding' | 'busy';
   readonly readers: number;
   readonly changes: number;
-  /** Whether the file also moves from node to node. */
-  readonly migrates: boolean;
 }
 
 /** All files begin on the first node. */
@@ -77,7 +75,6 @@ export async function torture(
   for (let i = 0; i < options.changes; i++) {
     const kind = changeKinds[i % changeKinds.length] as (typeof changeKinds)[number];
     const to = chambers[(1 + Math.floor(i / changeKinds.length)) % chambers.length] as Chamber;
-    if (kind === migrates && !options.migrates) continue;
     await kind({ fs: mounts[i % mounts.length] as ClusterFs, i, to: to.name });
   }
   Atomics.store(new Int32Array(control.buffer), 0, 1);

@@ -1,12 +1,14 @@
 /**
- * A file is handed over, and the next home hears that it is the home only after its lease on the last one is
- * over: what it had to read is taken from its processes then, and the bytes are nowhere else.
+ * A node hears late what became of a move. One that is the home, and hears it only after its lease on the
+ * last one is over: what it had to read is taken from its processes then, and the bytes are nowhere else. One
+ * that hears of an earlier move when the file is on its way to it again.
  */
 import { join } from 'node:path';
 import { parsePeerUrl } from '@cluster-fs/transport/peer';
 import { mount } from 'cluster-fs';
 import { expect, onTestFinished, test } from 'vitest';
 import { startLine } from '../../../test/cluster/line.ts';
+import type { Homes } from '../src/cluster/homes.ts';
 import { type ClusterNode, joinNode, startNode } from '../src/node.ts';
 import { makeHome } from './cli-process.ts';
 
@@ -80,3 +82,56 @@ test('the next home keeps the bytes when its lease on the last one ends', { time
   expect((await atB.promises.readFile('/f')).equals(content)).toBe(true);
   expect((await atA.promises.readFile('/f')).equals(content)).toBe(true);
 });
+
+test('that an earlier move is over says nothing of the one that is under way', { timeout }, async () => {
+  const { a, b, atA } = await start();
+  const content = Buffer.alloc(blockBytes, 'moving');
+  await atA.promises.writeFile('/f', content);
+  const answers = holdAnswers(b);
+  await atA.migrate('/f', 'b');
+  await answers.arrived;
+  await atA.migrate('/f', 'a');
+  let moving: Promise<unknown> = Promise.resolve();
+  await beforeHandOver(
+    a,
+    atA.statSync('/f').ino,
+    () => {
+      moving = atA.migrate('/f', 'b');
+    },
+    answers.release,
+  );
+  expect(await moving).toMatchObject({ bytes: blockBytes });
+  expect((await atA.promises.readFile('/f')).equals(content)).toBe(true);
+});
+
+/** What the coordinator answers is kept back: `arrived`, the first is here. */
+function holdAnswers({ coordinator }: ClusterNode) {
+  const homes = coordinator.blocks as Homes;
+  const { told } = homes;
+  let arrive: () => void = () => undefined;
+  let release: () => void = () => undefined;
+  const arrived = new Promise<void>((resolve) => {
+    arrive = resolve;
+  });
+  const released = new Promise<void>((resolve) => {
+    release = resolve;
+  });
+  homes.told = () => {
+    const link = told?.();
+    if (link === undefined) return undefined;
+    const request = async (...asked: Parameters<typeof link.request>) => {
+      const answer = await link.request(...asked);
+      arrive();
+      await released;
+      return answer;
+    };
+    return Object.assign(Object.create(link), { request });
+  };
+  return {
+    arrived,
+    async release() {
+      release();
+      await new Promise((goOn) => setImmediate(goOn));
+    },
+  };
+}

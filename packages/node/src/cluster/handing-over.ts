@@ -6,8 +6,15 @@
  * its blocks are known to the next home before the coordinator has said so to all: whoever has heard of it
  * may ask.
  */
-import { type CacheId, type Home, ownCache } from 'cluster-fs/coherence';
+import { FsError } from '@cluster-fs/transport';
+import { type CacheId, type Home, ownCache, ownedBy } from 'cluster-fs/coherence';
+import { Signal } from '../coordinator/signal.ts';
 import type { SharedBlocks } from './shared-blocks.ts';
+
+/** How often is looked at a file that becomes quiet when nothing says so: a lease has ended, say. */
+const pollMs = 100;
+/** A block of which no directory knows. */
+const atRest = ownedBy(ownCache);
 
 export interface HandingOverParts {
   readonly home: () => Home<Buffer>;
@@ -23,6 +30,7 @@ export class HandingOver {
   /** The next home's session. */
   readonly #frozen = new Map<number, CacheId>();
   readonly #adopted = new Set<number>();
+  readonly #stepped = new Signal();
 
   constructor(parts: HandingOverParts) {
     this.#parts = parts;
@@ -80,16 +88,44 @@ export class HandingOver {
     }
   }
 
-  /** Blocks that are with others than that session and the processes here, or on their way. */
+  /**
+   * Resolves when whoever asked for a block before the file stood still has it. Until then the next home may
+   * lose what it has, and does not know it yet: the messages of the directories and what is said of the move
+   * come over two links. Requires: `freeze`.
+   */
+  async quiet(ino: number, limitMs: number): Promise<void> {
+    const endMs = performance.now() + limitMs;
+    while (this.#isBusy(ino)) {
+      if (performance.now() > endMs)
+        throw new FsError('ETIMEDOUT', 'move', { why: 'a node does not answer for a block of the file' });
+      await this.#stepped.next(pollMs);
+    }
+  }
+
+  #isBusy(ino: number): boolean {
+    const { shared, home } = this.#parts;
+    const session = this.#frozen.get(ino);
+    const isForOthers = (block: number): boolean => {
+      const { state, queue } = home().entries.get(block) ?? atRest;
+      // Whom it is done for stands at the head of the line.
+      if (queue.length === 0) return state === 'invalidating' || state === 'recalling';
+      return queue.some(({ from }) => from !== session);
+    };
+    return [...shared.of(ino)].some(isForOthers);
+  }
+
+  /** A directory has taken a step. */
+  stepped(): void {
+    if (this.#frozen.size > 0) this.#stepped.notify();
+  }
+
+  /** Blocks that others have than that session and the processes here. Requires: `quiet`. */
   elsewhere(ino: number, session: CacheId): number[] {
     const { entries } = this.#parts.home();
     const isElse = (block: number): boolean => {
-      const entry = entries.get(block);
-      if (entry === undefined) return false;
-      if (entry.queue.length > 0 || (entry.state !== 'idle' && entry.state !== 'owned')) return true;
-      if (entry.owner === session) return false;
-      if (entry.owner !== undefined && entry.owner !== ownCache) return true;
-      return [...entry.sharers].some((sharer) => sharer !== session && sharer !== ownCache);
+      const { owner, sharers } = entries.get(block) ?? atRest;
+      if (owner !== undefined) return owner !== session && owner !== ownCache;
+      return [...sharers].some((sharer) => sharer !== session && sharer !== ownCache);
     };
     return [...this.#parts.shared.of(ino)].filter(isElse);
   }

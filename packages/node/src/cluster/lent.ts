@@ -345,6 +345,7 @@ export class Lent implements FileBlocks {
 
   /** Nobody else has it any more. */
   #unshare(block: number): void {
+    this.handing.stepped();
     const isOwn = !this.#home.entries.has(block) && this.#home.cache.state(block) === 'E';
     if (!isOwn) return;
     this.#shared.delete(block);

@@ -26,6 +26,8 @@ import { pagesOf } from './rows.ts';
 const takeMs = 100;
 /** How often it is asked what became of a move. */
 const pollMs = 1000;
+/** How long the file waits, when it stands still, for blocks that were asked for before. */
+const quietMs = 30_000;
 /** A file that nobody goes on to move is forgotten by the node that was to be its home. */
 const abandonedMs = 10_000;
 
@@ -133,6 +135,7 @@ export class Moving {
       lent.handing.freeze(ino, theirs);
       await settled(ino);
       const link = await next.line.link();
+      await lent.handing.quiet(ino, quietMs);
       const alone = runsOf(lent.handing.elsewhere(ino, theirs));
       // Who may store anywhere must have pages everywhere, and so has a file that is mapped to store.
       const mode = [...c.viewsOf(ino)].some((view) => view.mode === 'rw') ? 'rw' : 'r';
@@ -159,12 +162,15 @@ export class Moving {
   }
 
   #ask(ino: number, undecided: () => void): void {
+    const [given, taking] = [this.#given.get(ino), this.#taking.get(ino)];
     void this.#isDecided(ino)
       .catch(() => false)
       .then((isDecided) => {
         const waits = this.#given.has(ino) || this.#taking.has(ino) || this.#parts.homes.isCandidate(ino);
         if (!waits) return;
-        if (isDecided) this.gave({ ino });
+        // The answer says nothing of a move that has begun after the question.
+        const isSame = this.#given.get(ino) === given && this.#taking.get(ino) === taking;
+        if (isDecided && isSame) this.gave({ ino });
         else undecided();
       });
   }

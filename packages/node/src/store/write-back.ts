@@ -59,8 +59,8 @@ const pagesOf = ({ place, bytes }: WrittenPiece): WrittenPiece[] =>
     bytes: bytes.subarray(i * pageSize, (i + 1) * pageSize),
   }));
 
-/** How often the clock is looked at. */
-const lookEveryMs = 250;
+/** How often the clock is looked at, while a change becomes so old that it is due. */
+const looks = 20;
 
 export class WriteBack {
   readonly file: StoreFile;
@@ -90,7 +90,7 @@ export class WriteBack {
     this.file = file;
     this.#store = store;
     this.#afterMs = afterMs;
-    this.#timer = setInterval(() => this.#look(), Math.min(lookEveryMs, Math.max(1, afterMs)));
+    this.#timer = setInterval(() => this.#look(), Math.max(1, afterMs / looks));
     this.#timer.unref();
   }
 

@@ -18,6 +18,7 @@ export const goodHello = {
   label: 'by hand',
   resume: [],
   kernelFaults: false,
+  onHomeLoss: 'wait',
 };
 
 /**

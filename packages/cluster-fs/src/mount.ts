@@ -23,6 +23,13 @@ export interface MountOptions {
    * gives up.
    */
   readonly mode?: 'on-demand' | 'pinned';
+  /**
+   * What a touch of a page gets that is not here, while the node that keeps the file cannot be reached for
+   * longer than a lease (5 s). 'wait' (default): it waits until that node is back. 'fail': the process dies of
+   * SIGBUS, with a line that names the view; when the node is back, views go on. 'poison': the same, and such
+   * a view stays as it is: nobody comes upon bytes of after the loss who has not mapped the file anew.
+   */
+  readonly onHomeLoss?: 'wait' | 'fail' | 'poison';
   /** How this process is called in `clusterfs status`; default: the name of its script. */
   readonly label?: string;
   /** How long a node that went away is looked for, in milliseconds; default 60,000. */
@@ -57,6 +64,7 @@ export async function mount(url: string = defaultUrl(), options: MountOptions = 
   const {
     access = 'rw',
     mode = 'on-demand',
+    onHomeLoss = 'wait',
     label = process.argv[1] ?? 'node',
     reconnectMs = 60_000,
     timeoutMs = 10_000,
@@ -64,7 +72,7 @@ export async function mount(url: string = defaultUrl(), options: MountOptions = 
   const pinned = mode === 'pinned';
   const open = (socketPath: string, stop?: () => Promise<void>) => {
     const owner = socketPath === defaultSocket() ? process.geteuid?.() : undefined;
-    const session = { access, label: label.slice(-256), pinned, reconnectMs };
+    const session = { access, label: label.slice(-256), pinned, onHomeLoss, reconnectMs };
     return ClusterFs.open({ socketPath, owner, timeoutMs, ...session }, { url, stop });
   };
   if (url.startsWith('unix:')) return open(url.slice('unix:'.length).replace(/^\/\/(?=\/)/, ''));

@@ -27,7 +27,7 @@ import {
 } from './codec.ts';
 import { extents, guess, holes, maxMoves, moveFailure, path, plannedMove, runs } from './records.ts';
 
-export const protocolVersion = 1;
+export const protocolVersion = 2;
 
 /** What is stored by `write`, and no longer by the client itself: half of what a node receives at once. */
 export const shortWriteBytes = 8192;
@@ -61,6 +61,7 @@ export const requests = {
       label: text(256),
       resume: list(u53, 64),
       kernelFaults: bool,
+      onHomeLoss: oneOf('wait', 'fail', 'poison'),
     },
     reply: {
       session: u53,

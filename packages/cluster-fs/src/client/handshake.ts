@@ -81,6 +81,7 @@ export interface Hello {
   readonly label: string;
   /** Sessions of before, of which the node may not be done. */
   readonly resume: readonly number[];
+  readonly onHomeLoss: 'wait' | 'fail' | 'poison';
   readonly userfault: { readonly fd: number; readonly kernelFaults: boolean } | undefined;
 }
 

@@ -101,11 +101,12 @@ async function connect(): Promise<SessionFacts> {
   };
   const opening: Connection = await dial(options, handlers, spinner);
   try {
-    const { layoutHash, access, label } = options;
+    const { layoutHash, access, label, onHomeLoss } = options;
     const opened = await sayHello(options, opening, {
       layoutHash,
       access,
       label,
+      onHomeLoss,
       resume: unresumed,
       userfault,
     });

@@ -41,6 +41,8 @@ export interface SessionOptions extends Endpoint {
   readonly access: 'r' | 'rw';
   readonly label: string;
   readonly pinned: boolean;
+  /** What touches get while the home of a file is away. */
+  readonly onHomeLoss: 'wait' | 'fail' | 'poison';
   readonly reconnectMs: number;
 }
 

@@ -15,6 +15,8 @@ export interface WorkerOptions extends Endpoint {
   readonly label: string;
   /** Never use a userfaultfd, as where the kernel has none. */
   readonly pinned: boolean;
+  /** What touches get while the home of a file is away. */
+  readonly onHomeLoss: 'wait' | 'fail' | 'poison';
   /** How long to look for a node that went away, before the session is given up. */
   readonly reconnectMs: number;
   /** Two words that both threads see: see flags. */

@@ -77,6 +77,11 @@ export class BlockCache<B> {
     return this.#states;
   }
 
+  /** Blocks for which processes wait. */
+  get waiting(): ReadonlySet<BlockId> {
+    return this.#waiting;
+  }
+
   /** A process cannot go on with a block: it waits for `wake`. */
   wait(block: BlockId): void {
     this.#waiting.add(block);

@@ -83,6 +83,11 @@ export class Holder<B> {
     return this.#cache;
   }
 
+  /** Blocks for which processes wait. */
+  get waiting(): ReadonlySet<BlockId> {
+    return this.#cache.waiting;
+  }
+
   /** Whether blocks can be asked for. */
   get isIn(): boolean {
     return this.#session !== undefined && !this.#isFencing;

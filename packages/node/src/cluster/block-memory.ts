@@ -13,6 +13,7 @@ import { type Extent, FsError, native } from '@cluster-fs/transport';
 import type { Memory } from 'cluster-fs/coherence';
 import { countEviction, pageSize } from 'cluster-fs/segment';
 import type { Coordinator } from '../coordinator/coordinator.ts';
+import { poison } from '../coordinator/poison.ts';
 import { addressRange, arm } from '../coordinator/remap.ts';
 import { clip, pageCountOf } from '../coordinator/runs.ts';
 import type { View } from '../coordinator/session.ts';
@@ -213,7 +214,7 @@ export class BlockMemory implements Memory<Buffer> {
   }
 
   fail(block: number): void {
-    for (const view of this.#viewsOf(block)) this.#tell(view, block, native.poisonUserfault);
+    for (const view of this.#viewsOf(block)) poison(view, rangeOf(block));
     this.#settle(block, new FsError('EIO', 'read', { why: 'the home of the file cannot give it' }));
   }
 

@@ -23,9 +23,11 @@ import type { Session, View } from '../coordinator/session.ts';
 import type { Range } from '../store/stored.ts';
 import { BlockMemory } from './block-memory.ts';
 import { blockOf, blocksIn, indexOf, inoOf, rangeOf } from './blocks.ts';
+import { bringToShow } from './bring.ts';
 import type { CacheBudget } from './cache-budget.ts';
 import type { Relaid } from './foreign-content.ts';
 import { HeldTags } from './held-tags.ts';
+import { HomeLoss } from './home-loss.ts';
 import type { Line } from './line.ts';
 import { ReadAhead } from './read-ahead.ts';
 import { Resident } from './resident.ts';
@@ -70,7 +72,7 @@ export class Borrowed implements FileBlocks {
   readonly taken: Taken;
   /** Until requests fail, while there is no link. */
   #away: NodeJS.Timeout | undefined;
-  #isAway = false;
+  readonly #loss: HomeLoss;
   #session: number | undefined;
   #fetched = 0;
   #faults = 0;
@@ -85,6 +87,7 @@ export class Borrowed implements FileBlocks {
     this.#unreachable = unreachable;
     this.#isHome = isHome;
     this.#tags = new HeldTags(c.segment, line);
+    this.#loss = new HomeLoss({ c, isHome, isHere: (block) => this.#state(block) !== 'I' });
     this.#memory = new BlockMemory(c, {
       done: (block, bytes) => this.#holder.done(block, bytes),
       dropping,
@@ -109,7 +112,7 @@ export class Borrowed implements FileBlocks {
       changed: (block) => this.#memory.changed(block, requestMs),
       session: () => this.session,
       assertReachable: () => {
-        if (this.#isAway) throw this.#unreachable();
+        if (this.#loss.isAway) throw this.#unreachable();
       },
     });
     this.#timers = [
@@ -141,15 +144,15 @@ export class Borrowed implements FileBlocks {
   linkUp(): void {
     clearTimeout(this.#away);
     this.#away = undefined;
-    this.#isAway = false;
     this.#holder.linkUp();
+    this.#loss.back();
   }
 
   linkDown(): void {
     this.#holder.linkDown();
     // As long as the lease lasts the link may come back, and nothing is lost.
     this.#away = setTimeout(() => {
-      this.#isAway = true;
+      this.#loss.away(this.#holder.waiting);
       this.#memory.failRequests(this.#unreachable());
     }, defaultLease.leaseMs);
     this.#away.unref();
@@ -388,7 +391,7 @@ export class Borrowed implements FileBlocks {
       const blocks = blocksIn(ino, { from: range.from, count: Math.max(0, count) });
       const lacking = blocks.filter((block) => !this.#may(block, access));
       if (lacking.length === 0) return;
-      if (this.#isAway) throw this.#unreachable();
+      if (this.#loss.isAway) throw this.#unreachable();
       await this.#tags.open(ino, access === 'write' ? 'rw' : 'r');
       await Promise.all(
         lacking.map((block) => {
@@ -412,6 +415,7 @@ export class Borrowed implements FileBlocks {
       this.#memory.wake(block);
       return true;
     }
+    if (this.#loss.refuses(view, block)) return true;
     this.#tags.open(ino, view.mode).then(
       () => {
         if (!this.#isHome(ino)) {
@@ -426,7 +430,10 @@ export class Borrowed implements FileBlocks {
         this.#spinner.expect();
       },
       (error: unknown) => {
-        if (error instanceof FsError && error.code === 'EAGAIN') {
+        // The file has another home, or this one is away: the touch comes again, and waits for it or is refused.
+        const isAgain =
+          error instanceof FsError && (error.code === 'EAGAIN' || this.#line.current === undefined);
+        if (isAgain) {
           this.#memory.wake(block);
           return;
         }
@@ -473,23 +480,14 @@ export class Borrowed implements FileBlocks {
       (view) => view.from < range.from + range.count && range.from < view.from + view.pages,
     );
     if (views.length === 0) return;
-    const access = views.some(({ mode }) => mode === 'rw') ? 'write' : 'read';
     await c.journal.nextFlush();
-    const { blocks = this } = c;
-    do await blocks.acquire(ino, range, access);
-    while (!blocks.holds(ino, clipToSize(c, ino, range), access));
+    await bringToShow(c, ino, range, views);
     for (const view of c.viewsOf(ino)) showGrown(c, view, range);
   }
 }
 
 const nothing = Buffer.alloc(0);
 const asBuffer = (bytes: Uint8Array): Buffer => Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);
-
-function clipToSize(c: Coordinator, ino: number, { from, count }: Range): Range {
-  const inode = new InodeCopy();
-  const pages = readInode(c.segment, ino, inode) ? pagesFor(inode.size) : 0;
-  return { from, count: Math.max(0, Math.min(count, pages - from)) };
-}
 
 const without = (extents: readonly Extent[], { filePage, count }: Hole): Extent[] => [
   ...clip(extents, 0, filePage),

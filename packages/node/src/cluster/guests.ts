@@ -77,6 +77,7 @@ export class Guests {
       requests: new Set(),
       userfault: undefined,
       kernelFaults: false,
+      onHomeLoss: 'wait',
       isGuest: true,
       sinceMs: c.now(),
       handles: new Map(),

@@ -87,6 +87,8 @@ export interface Session {
   /** The client's userfaultfd; undefined for a pinned client. */
   readonly userfault: number | undefined;
   readonly kernelFaults: boolean;
+  /** What its touches get while the home of a file is away. */
+  readonly onHomeLoss: 'wait' | 'fail' | 'poison';
   /** A client of another node, which asks in its name. */
   readonly isGuest: boolean;
   readonly sinceMs: number;

@@ -60,6 +60,7 @@ export function hello(
     requests: new Set(),
     userfault: descriptors[0],
     kernelFaults: request.kernelFaults,
+    onHomeLoss: request.onHomeLoss,
     isGuest: false,
     sinceMs: c.now(),
     handles: new Map(),

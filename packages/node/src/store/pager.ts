@@ -29,6 +29,7 @@ import {
   setAbsent,
 } from 'cluster-fs/segment';
 import type { Coordinator } from '../coordinator/coordinator.ts';
+import { poison } from '../coordinator/poison.ts';
 import { addressRange, arm } from '../coordinator/remap.ts';
 import { clip, pageCountOf, subtract } from '../coordinator/runs.ts';
 import type { Session, View } from '../coordinator/session.ts';
@@ -340,18 +341,11 @@ export class Pager {
   /** The page that was touched may be whole. */
   #failed(view: View, filePage: number, error: unknown): void {
     this.#c.hub.report(error);
-    if (this.absentOf(clip(view.extents, filePage, 1)).length > 0) this.#poison(view, filePage);
+    if (this.absentOf(clip(view.extents, filePage, 1)).length > 0) poison(view, { from: filePage, count: 1 });
   }
 
   #wakeAll(ino: number, range: Range): void {
     for (const view of this.#c.viewsOf(ino)) wake(view, range);
-  }
-
-  /** Nobody will ever bring the page: whoever touches it is told so, by SIGBUS. */
-  #poison(view: View, filePage: number): void {
-    const range = addressRange(view, filePage, 1);
-    if (range === undefined || view.session.userfault === undefined) return;
-    native.poisonUserfault(view.session.userfault, range.address, range.length);
   }
 
   /** EIO names pages that are damaged. */

@@ -1,0 +1,96 @@
+/**
+ * What touches get while the home of a file is away for longer than a lease, as each client has said
+ * (`onHomeLoss`):
+ *
+ *   wait     nothing: they wait until it is back
+ *   fail     SIGBUS; when it is back, what was refused is fetched and shown again
+ *   poison   SIGBUS, in all of the view, for as long as it is mapped
+ */
+import type { Coordinator } from '../coordinator/coordinator.ts';
+import { poison } from '../coordinator/poison.ts';
+import { showGrown } from '../coordinator/remap.ts';
+import type { View } from '../coordinator/session.ts';
+import { blocksIn, inoOf, rangeOf } from './blocks.ts';
+import { bringToShow } from './bring.ts';
+
+export interface HomeLossParts {
+  readonly c: Coordinator;
+  /** Whether the node that may be away is the home of the file. */
+  readonly isHome: (ino: number) => boolean;
+  /** Whether anything of the block is here still. */
+  readonly isHere: (block: number) => boolean;
+}
+
+export class HomeLoss {
+  readonly #parts: HomeLossParts;
+  /** Blocks whose touches were refused, in views that go on when the home is back. */
+  readonly #refused = new Map<View, Set<number>>();
+  readonly #poisoned = new WeakSet<View>();
+  isAway = false;
+
+  constructor(parts: HomeLossParts) {
+    this.#parts = parts;
+  }
+
+  /** The lease is over. `waiting`: blocks that somebody has touched in vain. */
+  away(waiting: Iterable<number>): void {
+    const { c, isHome } = this.#parts;
+    this.isAway = true;
+    for (const [ino, views] of c.views) {
+      if (!isHome(ino)) continue;
+      for (const view of views) if (view.session.onHomeLoss === 'poison') this.#poisonAll(view);
+    }
+    for (const block of waiting) this.#refuse(block);
+  }
+
+  #poisonAll(view: View): void {
+    this.#poisoned.add(view);
+    for (const block of blocksIn(view.ino, { from: view.from, count: view.pages }))
+      if (!this.#parts.isHere(block)) poison(view, rangeOf(block));
+  }
+
+  /** Whether a touch of a block that is not here is answered by this: it is refused. */
+  refuses(view: View, block: number): boolean {
+    if (this.#poisoned.has(view)) poison(view, rangeOf(block));
+    else if (this.isAway && view.session.onHomeLoss !== 'wait') this.#refuse(block);
+    else return false;
+    return true;
+  }
+
+  /** All who do not wait for it. */
+  #refuse(block: number): void {
+    for (const view of this.#parts.c.viewsOf(inoOf(block))) {
+      if (view.session.onHomeLoss === 'wait') continue;
+      if (view.session.onHomeLoss === 'poison') this.#poisoned.add(view);
+      else this.#keep(view, block);
+      poison(view, rangeOf(block));
+    }
+  }
+
+  #keep(view: View, block: number): void {
+    this.#refused.set(view, (this.#refused.get(view) ?? new Set()).add(block));
+  }
+
+  /** The home is back. */
+  back(): void {
+    this.isAway = false;
+    for (const [view, blocks] of this.#refused) {
+      this.#refused.delete(view);
+      for (const block of blocks)
+        this.#showAgain(view, block).catch((error: unknown) => this.#parts.c.hub.report(error));
+    }
+  }
+
+  async #showAgain(view: View, block: number): Promise<void> {
+    const { c } = this.#parts;
+    const isOpen = (): boolean => c.views.get(view.ino)?.has(view) === true && !view.session.ended;
+    if (!isOpen()) return;
+    try {
+      await bringToShow(c, view.ino, rangeOf(block), [view]);
+    } catch (error) {
+      if (isOpen()) this.#keep(view, block);
+      throw error;
+    }
+    if (isOpen()) showGrown(c, view, rangeOf(block));
+  }
+}

@@ -66,7 +66,7 @@ export const brokenWritingRules: readonly BrokenRule[] = [
     from: 'this.#retired.push(...retired);',
     to: 'this.file.release(retired);',
     noticedBy: 'durability/cut.test.ts',
-    named: 'contents',
+    named: 'names',
     isQuick: true,
   },
   {

@@ -209,6 +209,14 @@ export const names: readonly CutStep[] = [
     (m) => m.remove('/renamed'),
   ),
   syncFile('/second'),
+  put('/target', bytes('target', small)),
+  put('/source', bytes('source', large)),
+  sync,
+  put('/source', bytes('source again', large)),
+  // Stored before it takes the name, and the log not flushed: what it was is still what a loss of power leaves.
+  rename('/source', '/target'),
+  put('/next', bytes('next', large)),
+  syncFile('/next'),
 ];
 
 /** Where they lie. */

@@ -213,7 +213,7 @@ export const names: readonly CutStep[] = [
   put('/source', bytes('source', large)),
   sync,
   put('/source', bytes('source again', large)),
-  // Stored before it takes the name, and the log not flushed: what it was is still what a loss of power leaves.
+  // Stored before it takes the name, and the log not flushed: a loss of power leaves what it was.
   rename('/source', '/target'),
   put('/next', bytes('next', large)),
   syncFile('/next'),

@@ -25,9 +25,9 @@ export interface MountOptions {
   readonly mode?: 'on-demand' | 'pinned';
   /**
    * What a touch of a page gets that is not here, while the node that keeps the file cannot be reached for
-   * longer than a lease (5 s). 'wait' (default): it waits until that node is back. 'fail': the process dies of
-   * SIGBUS, with a line that names the view; when the node is back, views go on. 'poison': the same, and such
-   * a view stays as it is: nobody comes upon bytes of after the loss who has not mapped the file anew.
+   * longer than a lease (5 s). 'wait' (default): it waits until that node is back. 'fail': the process dies
+   * of SIGBUS, with a line that names the view; when the node is back, views go on. 'poison': the same, and
+   * such a view stays as it is: nobody comes upon bytes of after the loss who has not mapped the file anew.
    */
   readonly onHomeLoss?: 'wait' | 'fail' | 'poison';
   /** How this process is called in `clusterfs status`; default: the name of its script. */

@@ -430,7 +430,7 @@ export class Borrowed implements FileBlocks {
         this.#spinner.expect();
       },
       (error: unknown) => {
-        // The file has another home, or this one is away: the touch comes again, and waits for it or is refused.
+        // The file has another home, or this one is away: the touch comes again.
         const isAgain =
           error instanceof FsError && (error.code === 'EAGAIN' || this.#line.current === undefined);
         if (isAgain) {

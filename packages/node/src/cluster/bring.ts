@@ -1,4 +1,4 @@
-/** Fetching what is to be mapped over a live array: it is not registered in that moment, so it must be there. */
+/** Fetching what is to be mapped over a live array: it is not registered then, so it must be there. */
 import { InodeCopy, readInode } from 'cluster-fs/segment';
 import { pagesFor } from '../coordinator/content.ts';
 import type { Coordinator } from '../coordinator/coordinator.ts';

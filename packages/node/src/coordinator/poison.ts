@@ -1,4 +1,4 @@
-/** Touches that nobody will ever answer with bytes: UFFDIO_POISON, so that whoever touches is told by SIGBUS. */
+/** Touches that nobody will ever answer with bytes: UFFDIO_POISON makes a touch SIGBUS. */
 import { FsError, native } from '@cluster-fs/transport';
 import { pageSize } from 'cluster-fs/segment';
 import type { Range } from '../store/stored.ts';

@@ -18,7 +18,8 @@ test.each([
   await expect(link.request('content', { files: [content] })).rejects.toMatchObject({ code: 'EPROTO' });
   await link.request('keep', { url: 'tcp://127.0.0.1:1', memoryBytes: 2 ** 20 });
   await expect(link.request('content', { files: [content] })).rejects.toThrow(/cannot be like that/);
-  expect((await link.request('content', { files: [{ ...file, pages: [one] }] })).reply).toEqual({});
+  const { reply } = await link.request('content', { files: [{ ...file, pages: [one] }] });
+  expect(reply).toEqual({ refused: [] });
   expect(await fs.promises.readFile('/file', 'utf8')).toBe('content');
   expect(await fs.check()).toEqual([]);
 });

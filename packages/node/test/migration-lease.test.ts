@@ -3,44 +3,14 @@
  * last one is over: what it had to read is taken from its processes then, and the bytes are nowhere else. One
  * that hears of an earlier move when the file is on its way to it again.
  */
-import { join } from 'node:path';
-import { parsePeerUrl } from '@cluster-fs/transport/peer';
-import { mount } from 'cluster-fs';
-import { expect, onTestFinished, test } from 'vitest';
-import { startLine } from '../../../test/cluster/line.ts';
+import { expect, test } from 'vitest';
 import type { Homes } from '../src/cluster/homes.ts';
-import { type ClusterNode, joinNode, startNode } from '../src/node.ts';
-import { makeHome } from './cli-process.ts';
+import type { ClusterNode } from '../src/node.ts';
+import { startTwo, timeout } from './two-keepers.ts';
 
-const timeout = 60_000;
 /** Of a lease, and what it takes to notice that it is over. */
 const patience = { timeout: 30_000 };
 const blockBytes = 65_536;
-const local = { host: '127.0.0.1', port: 0 };
-const common = (name: string) => ({
-  socketPath: join(makeHome(), 'node.sock'),
-  memory: 2 ** 22,
-  cluster: { name, security: { kind: 'none' } as const },
-});
-
-async function mounted({ socketPath }: ClusterNode) {
-  const fs = await mount(`unix:${socketPath}`);
-  onTestFinished(() => fs.unmount());
-  return fs;
-}
-
-/** A coordinator, and a node that keeps files: its way there can be cut, and the other one stays. */
-async function start() {
-  const a = startNode({ ...common('a'), inodeCount: 64 });
-  onTestFinished(() => a.stop());
-  const { port } = parsePeerUrl(await a.listen(local));
-  const line = await startLine(port, { limitMs: timeout });
-  const b = await joinNode({ ...common('b'), keeps: true, join: { ...local, port: line.port } });
-  onTestFinished(() => b.stop());
-  await b.listen(local);
-  return { a, b, line, atA: await mounted(a), atB: await mounted(b) };
-}
-
 /** Has the file stand at the point where it is handed over, while `work` is done. */
 async function beforeHandOver(a: ClusterNode, ino: number, begin: () => void, work: () => Promise<void>) {
   const { gate } = a.coordinator;
@@ -60,7 +30,7 @@ async function beforeHandOver(a: ClusterNode, ino: number, begin: () => void, wo
 }
 
 test('the next home keeps the bytes when its lease on the last one ends', { timeout }, async () => {
-  const { a, b, line, atA, atB } = await start();
+  const { a, b, line, atA, atB } = await startTwo();
   const content = Buffer.alloc(8 * blockBytes, 'moving');
   await atA.promises.writeFile('/f', content);
   const { ino } = atA.statSync('/f');
@@ -84,7 +54,7 @@ test('the next home keeps the bytes when its lease on the last one ends', { time
 });
 
 test('that an earlier move is over says nothing of the one that is under way', { timeout }, async () => {
-  const { a, b, atA } = await start();
+  const { a, b, atA } = await startTwo();
   const content = Buffer.alloc(blockBytes, 'moving');
   await atA.promises.writeFile('/f', content);
   const answers = holdAnswers(b);

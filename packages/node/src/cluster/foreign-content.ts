@@ -3,7 +3,7 @@
  * lie is decided here; they are absent until a block of them comes.
  */
 import { type Extent, FsError, type Hole } from '@cluster-fs/transport';
-import type { PeerContent } from '@cluster-fs/transport/peer';
+import type { PeerContent, PeerRefusal } from '@cluster-fs/transport/peer';
 import { InodeCopy, isFile, readInode, type Segment, setExtents } from 'cluster-fs/segment';
 import type { Coordinator } from '../coordinator/coordinator.ts';
 import { gaps } from '../coordinator/holes.ts';
@@ -84,31 +84,48 @@ function assertPossible(c: Coordinator, { ino, size, pages }: PeerContent): void
     throw new FsError('EPROTO', 'content', { why: `inode ${ino} cannot be like that` });
 }
 
-/** At the coordinator: what a node did to files that it keeps. Resolves when every node knows. */
-export function applyContent(
+/**
+ * At the coordinator: what a node did to files that it keeps. Resolves when every node knows, with those of
+ * which this is not so: each is a change by itself.
+ */
+export async function applyContent(
   c: Coordinator,
   homes: Homes,
   home: number,
   files: readonly PeerContent[],
-): Promise<void> {
-  return c.journal.mutate(() => {
-    const inode = new InodeCopy();
-    for (const file of files) assertPossible(c, file);
-    for (const { ino, generation, size, mtimeMs, ctimeMs, pages } of files) {
-      // It may be gone, and its home has not heard of that yet.
-      if (!readInode(c.segment, ino, inode) || inode.generation !== generation || inode.home !== home)
-        continue;
-      const isMapped = c.views.has(ino);
-      const isOther = layOutForeign(c, homes, { ino, pages, size });
-      if (!isOther && mtimeMs === undefined) continue;
-      const record = c.writer.touchInode(ino);
-      // A version is never published with other extents.
-      if (isOther && !isMapped) record.layoutVersion += 1;
-      record.size = size;
-      if (mtimeMs !== undefined) record.mtimeMs = mtimeMs;
-      record.ctimeMs = Math.max(inode.ctimeMs, ctimeMs ?? 0);
+): Promise<PeerRefusal[]> {
+  for (const file of files) assertPossible(c, file);
+  const refused: PeerRefusal[] = [];
+  const apply = async (file: PeerContent): Promise<void> => {
+    try {
+      await c.journal.mutate(() => applyOne(c, homes, home, file));
+    } catch (error) {
+      if (!(error instanceof FsError)) throw error;
+      refused.push({ ino: file.ino, code: error.code, why: (error.why ?? '').slice(0, 1024) });
     }
-  });
+  };
+  await Promise.all(files.map(apply));
+  return refused;
+}
+
+function applyOne(
+  c: Coordinator,
+  homes: Homes,
+  home: number,
+  { ino, generation, size, mtimeMs, ctimeMs, pages }: PeerContent,
+): void {
+  const inode = new InodeCopy();
+  // It may be gone, and its home has not heard of that yet.
+  if (!readInode(c.segment, ino, inode) || inode.generation !== generation || inode.home !== home) return;
+  const isMapped = c.views.has(ino);
+  const isOther = layOutForeign(c, homes, { ino, pages, size });
+  if (!isOther && mtimeMs === undefined) return;
+  const record = c.writer.touchInode(ino);
+  // A version is never published with other extents.
+  if (isOther && !isMapped) record.layoutVersion += 1;
+  record.size = size;
+  if (mtimeMs !== undefined) record.mtimeMs = mtimeMs;
+  record.ctimeMs = Math.max(inode.ctimeMs, ctimeMs ?? 0);
 }
 
 /**

@@ -338,8 +338,8 @@ export class ClusterHome {
         return request.reply({ number: this.#keep(peer, link, request.fields) });
       case 'content':
         return this.#whenOpen(async () => {
-          await applyContent(this.#c, this.#homes, this.#keeperOf(peer), request.fields.files);
-          request.reply({});
+          const { files } = request.fields;
+          request.reply({ refused: await applyContent(this.#c, this.#homes, this.#keeperOf(peer), files) });
         });
       case 'empty':
         return this.#whenOpen(async () => {

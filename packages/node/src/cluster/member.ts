@@ -148,6 +148,7 @@ export class Member {
   /** Safe to call twice. */
   close(): void {
     clearInterval(this.#timer);
+    this.own.close();
     this.#homes.close();
   }
 
@@ -184,8 +185,10 @@ export class Member {
   }
 
   #isCurrent(link: PeerLink): void {
-    this.#current = link;
     link.event('applied', { sequence: this.#replica.sequence });
+    if (this.#current === link) return;
+    this.#current = link;
+    // What this node did while there was no link, or another one, the coordinator may lack.
     this.own.sendAll();
     this.#ready?.resolve();
     this.#ready = undefined;

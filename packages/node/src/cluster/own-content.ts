@@ -3,12 +3,13 @@
  * pages they have. A change is answered when the coordinator has committed it and every node knows it.
  *
  *   committed here ──▶ waits ──sent, with all that came meanwhile──▶ committed there ──▶ answered
- *                        ▲────────────── the link broke ──────────────┘
+ *                        ▲─────── the link broke, or refused ─────────┘
  *
- * Only the last state of a file is sent: what is sent again does no harm.
+ * Only the last state of a file is sent: what is sent again does no harm. What the coordinator refuses, for
+ * want of space say, fails for who waits for it, and is sent again until it is not refused any more.
  */
-import { FsError } from '@cluster-fs/transport';
-import type { PeerContent, PeerLink } from '@cluster-fs/transport/peer';
+import { type ErrorCode, FsError } from '@cluster-fs/transport';
+import type { PeerContent, PeerLink, PeerRefusal } from '@cluster-fs/transport/peer';
 import { defaultLease } from 'cluster-fs/coherence';
 import { isFile } from 'cluster-fs/segment';
 import type { Coordinator } from '../coordinator/coordinator.ts';
@@ -19,13 +20,28 @@ import { pagesOf } from './rows.ts';
 
 /** Files in one message. */
 const batchFiles = 512;
+/** How long to wait before what has failed is sent again, in turn; the last again and again. */
+const backoffMs = [50, 100, 200, 400, 800, 1600] as const;
+
+interface Unsent {
+  /** The last change. */
+  last: number;
+  /** The last that the coordinator knows. */
+  known: number;
+  /** Of what came up to `last` just then. */
+  refused: { readonly last: number; readonly reason: FsError } | undefined;
+}
 
 export class OwnContent {
   readonly #c: Coordinator;
   readonly #homes: Homes;
   readonly #link: () => PeerLink | undefined;
-  /** Files whose state the coordinator may not have: the last change of each, and the last that it knows. */
-  readonly #unsent = new Map<number, { last: number; known: number }>();
+  /** Files whose state the coordinator may not have. */
+  readonly #unsent = new Map<number, Unsent>();
+  /** Those of them that were refused, and have to wait. */
+  readonly #later = new Set<number>();
+  #retry: NodeJS.Timeout | undefined;
+  #failures = 0;
   /** When files were changed, as the coordinator knows it. */
   readonly #mtimes = new Map<number, number>();
   readonly #sent = new Signal();
@@ -53,14 +69,17 @@ export class OwnContent {
 
   #mark(ino: number, change: number): void {
     const unsent = this.#unsent.get(ino);
-    if (unsent === undefined) this.#unsent.set(ino, { last: change, known: 0 });
+    if (unsent === undefined) this.#unsent.set(ino, { last: change, known: 0, refused: undefined });
     else unsent.last = change;
+    this.#later.delete(ino);
   }
 
   async #known(ino: number, change: number): Promise<void> {
     const endMs = performance.now() + defaultLease.leaseMs;
     for (let unsent = this.#unsent.get(ino); unsent !== undefined; unsent = this.#unsent.get(ino)) {
-      if (unsent.known >= Math.min(change, unsent.last)) return;
+      const { known, last, refused } = unsent;
+      if (known >= Math.min(change, last)) return;
+      if (refused !== undefined && refused.last >= Math.min(change, last)) throw refused.reason;
       const leftMs = endMs - performance.now();
       if (leftMs <= 0)
         throw new FsError('ECONNRESET', 'commit', { why: 'the coordinator cannot be reached' });
@@ -85,26 +104,62 @@ export class OwnContent {
     this.#pump();
   }
 
+  close(): void {
+    clearTimeout(this.#retry);
+  }
+
   #pump(): void {
     const link = this.#link();
-    if (this.#isSending || this.#unsent.size === 0 || link === undefined) return;
+    if (this.#isSending || link === undefined) return;
+    const files = [...this.#unsent].filter(([ino]) => !this.#later.has(ino)).slice(0, batchFiles);
+    if (files.length === 0) return;
     this.#isSending = true;
-    this.#send(link).then(
-      () => {
-        this.#isSending = false;
-        this.#sent.notify();
-        this.#pump();
-      },
+    const batch = files.map(([ino, { last }]) => ({ ino, last }));
+    this.#send(link, batch).then(
+      (refused) => this.#hasSent(batch, refused),
       (error: unknown) => {
         this.#isSending = false;
         // Over the next link everything is sent again.
-        if (link.closed === undefined) this.#c.hub.report(error);
+        if (link.closed === undefined && this.#failures === 0) this.#c.hub.report(error);
+        this.#sendLater();
       },
     );
   }
 
-  async #send(link: PeerLink): Promise<void> {
-    const batch = [...this.#unsent].slice(0, batchFiles).map(([ino, { last }]) => ({ ino, last }));
+  #hasSent(batch: readonly Sent[], refused: readonly PeerRefusal[]): void {
+    this.#isSending = false;
+    for (const { ino, last } of batch) {
+      const unsent = this.#unsent.get(ino);
+      const refusal = refused.find((each) => each.ino === ino);
+      if (unsent !== undefined && refusal !== undefined) this.#wasRefused(unsent, last, refusal);
+      else if (unsent?.last === last) this.#unsent.delete(ino);
+      else if (unsent !== undefined) Object.assign(unsent, { known: last, refused: undefined });
+    }
+    if (refused.length === 0) this.#failures = 0;
+    else this.#sendLater();
+    this.#sent.notify();
+    this.#pump();
+  }
+
+  #wasRefused(unsent: Unsent, last: number, { ino, code, why }: PeerRefusal): void {
+    const reason = new FsError(code as ErrorCode, 'commit', { why });
+    if (unsent.refused === undefined) this.#c.hub.report(reason);
+    unsent.refused = { last, reason };
+    if (unsent.last === last) this.#later.add(ino);
+  }
+
+  #sendLater(): void {
+    if (this.#retry !== undefined) return;
+    const waitMs = backoffMs[Math.min(this.#failures++, backoffMs.length - 1)];
+    this.#retry = setTimeout(() => {
+      this.#retry = undefined;
+      this.#later.clear();
+      this.#pump();
+    }, waitMs);
+    this.#retry.unref();
+  }
+
+  async #send(link: PeerLink, batch: readonly Sent[]): Promise<readonly PeerRefusal[]> {
     const files: PeerContent[] = [];
     for (const { ino } of batch) {
       const row = inodeRow(this.#c.journal.published, ino);
@@ -115,11 +170,11 @@ export class OwnContent {
       const times = isTouched ? { mtimeMs, ctimeMs } : { mtimeMs: undefined, ctimeMs: undefined };
       files.push({ ino, generation, size, ...times, pages: pagesOf(extents) });
     }
-    if (files.length > 0) await link.request('content', { files });
-    for (const { ino, last } of batch) {
-      const unsent = this.#unsent.get(ino);
-      if (unsent?.last === last) this.#unsent.delete(ino);
-      else if (unsent !== undefined) unsent.known = last;
-    }
+    return files.length > 0 ? (await link.request('content', { files })).reply.refused : [];
   }
+}
+
+interface Sent {
+  readonly ino: number;
+  readonly last: number;
 }

@@ -24,7 +24,7 @@ import {
 } from '../codec.ts';
 import { hole, maxPathLength, run } from '../records.ts';
 
-export const peerProtocolVersion = 2;
+export const peerProtocolVersion = 3;
 
 type Shape = Readonly<Record<string, Codec<unknown>>>;
 interface Entry {
@@ -92,6 +92,10 @@ const content = {
   pages,
 };
 export type PeerContent = RecordOf<typeof content>;
+
+/** A file of which the coordinator cannot have what its home says, and why not. */
+const refusal = { ino: u32, code: text(32), why: text(1024) };
+export type PeerRefusal = RecordOf<typeof refusal>;
 
 const file = { ino: u32, generation: u32 };
 
@@ -198,9 +202,9 @@ export const peerRequests = {
   },
   content: {
     id: 27,
-    doc: 'What the asking node did to files that it keeps. Answered when every node knows it.',
+    doc: 'What the asking node did to files that it keeps. Answered when every node knows it, but for these.',
     fields: { files: list(record('content', content), 4096) },
-    reply: {},
+    reply: { refused: list(record('refusal', refusal), 4096) },
   },
   take: {
     id: 28,

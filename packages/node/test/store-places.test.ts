@@ -169,9 +169,9 @@ describe('places', () => {
 
   test('between those that a start finds in use are free', () => {
     const places = new Places([
+      { page: 3, count: 2 },
       { page: 9, count: 2 },
       { page: 12, count: 1 },
-      { page: 3, count: 2 },
     ]);
     expect([places.end, places.freeCount]).toEqual([13, 7]);
     expect(places.take(4)).toEqual({ page: 5, count: 4 });

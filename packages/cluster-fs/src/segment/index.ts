@@ -6,6 +6,7 @@ export { readExtents, readText } from './extents.ts';
 export { formatSegment, layoutHash } from './format.ts';
 export {
   fileType,
+  fillInode,
   homeIn,
   InodeCopy,
   isDirectory,

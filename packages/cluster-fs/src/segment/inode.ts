@@ -1,4 +1,5 @@
 /** Reading an inode: one consistent copy of its record. */
+import { assert } from '@cluster-fs/transport';
 import { inode } from './layout.ts';
 import { inodeAt, inodeGuard, type Segment } from './segment.ts';
 import { guardBegin, guardChanged } from './seqlock.ts';
@@ -83,6 +84,55 @@ export function readInode(s: Segment, ino: number, copy: InodeCopy): boolean {
 
 const u53 = (words: Uint32Array, index: number): number =>
   (words[index] as number) + (words[index + 1] as number) * 0x1_0000_0000;
+
+type InodeFields = Pick<
+  InodeCopy,
+  | 'mode'
+  | 'uid'
+  | 'gid'
+  | 'nlink'
+  | 'parent'
+  | 'size'
+  | 'layoutVersion'
+  | 'atimeMs'
+  | 'mtimeMs'
+  | 'ctimeMs'
+  | 'birthtimeMs'
+  | 'home'
+>;
+
+/**
+ * Fills the record of an inode with what is known of it from elsewhere. Typed arrays and not the struct's
+ * cursor: a start does it for all inodes there are. Requires: nobody else sees the segment.
+ */
+export function fillInode(s: Segment, ino: number, fields: InodeFields): void {
+  const base = inodeAt(s, ino) / 4;
+  const { u32, f64 } = s;
+  u32[base + at.mode] = u32Of(fields.mode);
+  u32[base + at.uid] = u32Of(fields.uid);
+  u32[base + at.gid] = u32Of(fields.gid);
+  u32[base + at.nlink] = u32Of(fields.nlink);
+  u32[base + at.parent] = u32Of(fields.parent);
+  u32[base + at.home] = u32Of(fields.home);
+  storeU53(u32, base + at.size, fields.size);
+  storeU53(u32, base + at.layoutVersion, fields.layoutVersion);
+  f64[base / 2 + at.atimeMs] = fields.atimeMs;
+  f64[base / 2 + at.mtimeMs] = fields.mtimeMs;
+  f64[base / 2 + at.ctimeMs] = fields.ctimeMs;
+  f64[base / 2 + at.birthtimeMs] = fields.birthtimeMs;
+}
+
+/** A silent wrap-around would be found much too late. */
+function u32Of(value: number): number {
+  assert(value >>> 0 === value, 'a field of an inode has 32 bits');
+  return value;
+}
+
+function storeU53(words: Uint32Array, index: number, value: number): void {
+  assert(Number.isSafeInteger(value) && value >= 0, 'a field of an inode has 53 bits');
+  words[index] = value % 0x1_0000_0000;
+  words[index + 1] = Math.floor(value / 0x1_0000_0000);
+}
 
 /** Mode of a live inode, 0 when it is none: one word, whole by itself. */
 export const modeOf = (s: Segment, ino: number): number => {

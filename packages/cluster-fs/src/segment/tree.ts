@@ -76,7 +76,18 @@ export interface NewEntry {
   readonly type: number;
 }
 
-/** Adds a name. The directory's size counts its entries. */
+const direntWord = {
+  parent: dirent.offset.parent / 4,
+  ino: dirent.offset.ino / 4,
+  hash: dirent.offset.hash / 4,
+  hashNext: dirent.offset.hashNext / 4,
+  nameBlock: dirent.offset.nameBlock / 4,
+};
+
+/**
+ * Adds a name. The directory's size counts its entries. Typed arrays and not the struct's cursor: a start
+ * adds all names there are. Requires: free slots are zeros.
+ */
 export function insertDirent(
   w: SegmentWriter,
   slots: DirectorySlots,
@@ -92,17 +103,18 @@ export function insertDirent(
   w.touchBlock(block, blockHeader.size).used |= 1 << (reference % slotsPerBlock);
   const bucketOffset = w.touchBucket(hash & (s.bucketCount - 1));
   const head = bucketOffset / 4 + bucket.offset.head / 4;
-  const record = dirent.bind(s.view).at(at);
-  record.parent = parent;
-  record.ino = ino;
-  record.hash = hash;
-  record.hashNext = s.u32[head] as number;
-  record.nameLength = encoded.length;
-  record.type = type >> 12;
-  record.nameBlock = 0;
-  record.name = encoded.subarray(0, inlineName);
-  if (encoded.length > inlineName) record.nameBlock = storeRestOfName(w, ino, encoded.subarray(inlineName));
-  s.u32[head] = reference;
+  const rest = encoded.length > inlineName ? storeRestOfName(w, ino, encoded.subarray(inlineName)) : 0;
+  const { u32, bytes } = s;
+  u32[at / 4 + direntWord.parent] = parent;
+  u32[at / 4 + direntWord.ino] = ino;
+  u32[at / 4 + direntWord.hash] = hash;
+  u32[at / 4 + direntWord.hashNext] = u32[head] as number;
+  u32[at / 4 + direntWord.nameBlock] = rest;
+  bytes[at + dirent.offset.nameLength] = encoded.length;
+  bytes[at + dirent.offset.type] = type >> 12;
+  const nameAt = at + dirent.offset.name;
+  for (let i = 0; i < inlineName && i < encoded.length; i++) bytes[nameAt + i] = encoded[i] as number;
+  u32[head] = reference;
   w.touchInode(parent).size += 1;
 }
 

@@ -29,8 +29,6 @@ import {
   setCounter,
 } from './segment.ts';
 
-const zeroPage = Buffer.alloc(pageSize);
-
 export class SegmentWriter {
   readonly segment: Segment;
   readonly pages: PageAllocator;
@@ -236,13 +234,19 @@ export class SegmentWriter {
 
   /** Copies a table, but for pages of zeros: they stay holes. */
   #copyTable(target: Segment, from: number, length: number): void {
-    const { bytes } = this.segment;
+    const { bytes, u32 } = this.segment;
     const end = from + length;
-    for (let at = from; at < end; at += pageSize) {
-      const pageEnd = Math.min(at + pageSize, end);
-      if (zeroPage.compare(bytes, at, pageEnd, 0, pageEnd - at) !== 0)
-        bytes.copy(target.bytes, at, at, pageEnd);
+    let copied = from;
+    let at = from;
+    for (; at < end; at += pageSize) {
+      let word = at / 4;
+      const pageEnd = Math.min(at + pageSize, end) / 4;
+      while (word < pageEnd && u32[word] === 0) word++;
+      if (word < pageEnd) continue;
+      if (copied < at) bytes.copy(target.bytes, copied, copied, at);
+      copied = at + pageSize;
     }
+    if (copied < end) bytes.copy(target.bytes, copied, copied, end);
   }
 
   #publishCounters(target: Segment): void {

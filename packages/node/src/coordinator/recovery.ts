@@ -13,6 +13,7 @@ import { native, type Run } from '@cluster-fs/transport';
 import {
   DirectorySlots,
   fileType,
+  fillInode,
   formatSegment,
   type Geometry,
   geometryFor,
@@ -155,20 +156,8 @@ function load(store: MetadataStore, writer: SegmentWriter, published: Segment): 
 function loadInode(writer: SegmentWriter, row: InodeRow): void {
   const { ino, target, extents } = row;
   writer.takeInodeAt(ino, row.generation);
-  const record = writer.touchInode(ino);
-  record.mode = row.mode;
-  record.uid = row.uid;
-  record.gid = row.gid;
-  record.nlink = row.nlink;
-  record.parent = row.parent;
   // A directory's size counts its names, which are added later.
-  record.size = isDirectory(row.mode) ? 0 : row.size;
-  record.layoutVersion = row.layoutVersion;
-  record.atimeMs = row.atimeMs;
-  record.mtimeMs = row.mtimeMs;
-  record.ctimeMs = row.ctimeMs;
-  record.birthtimeMs = row.birthtimeMs;
-  record.home = row.home;
+  fillInode(writer.segment, ino, isDirectory(row.mode) ? { ...row, size: 0 } : row);
   if (isSymlink(row.mode)) setText(writer, ino, Buffer.from(target ?? ''));
   if (!isFile(row.mode)) return;
   for (const run of extents) writer.pages.take(run);

@@ -212,12 +212,13 @@ function readersOf(db: Database.Database): Readers {
   const durable = db.prepare<[number], DurableRow>(
     'SELECT ino, generation, size, mtime_ms AS mtimeMs FROM durable WHERE ino = ?',
   );
+  const inodeAt = (ino: number): InodeRow | undefined => {
+    const raw = inode.get(ino);
+    return raw === undefined ? undefined : inodeOf(raw);
+  };
   return {
-    inodes: () => inodesOf(db),
-    inode: (ino) => {
-      const raw = inode.get(ino);
-      return raw === undefined ? undefined : inodeOf(raw);
-    },
+    inodes: () => inodesOf(db, inodeAt),
+    inode: inodeAt,
     dirents: () => direntsOf(db),
     nameOf: (ino) => nameOf.get(ino),
     sessions: () => db.prepare<[], SessionRow>('SELECT id, pid, start_time AS startTime FROM session').all(),

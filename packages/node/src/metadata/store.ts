@@ -115,7 +115,7 @@ export interface MetadataStore {
   stored(ino: number): readonly StoredExtent[];
   /** Those extents of a file that have a page in `from` .. `end`. */
   storedIn(ino: number, from: number, end: number): StoredExtent[];
-  /** The places of all that is stored, in no order. */
+  /** The places of all that is stored, in order. */
   storedPlaces(): Iterable<Run>;
   durable(ino: number): DurableRow | undefined;
   dirty(): number[];

@@ -1,9 +1,9 @@
 /**
- * Reading whole tables of SQLite, as a start does: column by column, some thousand rows at a time. A row as
- * an array takes ten times as long as one value of it: what is made is a list of numbers for each column, and
- * of all extents one text.
+ * Reading whole tables of SQLite, as a start does: some thousand rows at a time, and these as one value. To
+ * take a value out of SQLite takes ten times as long as to write it behind others in there: all numbers of
+ * the rows come as one text, all names as another, and all extents as one blob.
  */
-import type { Run } from '@cluster-fs/transport';
+import { assert, type Run } from '@cluster-fs/transport';
 import type Database from 'better-sqlite3';
 import { extentsIn, wordsOf } from './extents.ts';
 import type { DirentRow, InodeRow } from './store.ts';
@@ -11,112 +11,160 @@ import type { DirentRow, InodeRow } from './store.ts';
 /** Rows at a time: what they take is some MiB. */
 const chunkRows = 8192;
 
-/** The numbers of an inode, in the columns of its table. */
-const inodeColumns = {
-  generation: 'generation',
-  mode: 'mode',
-  uid: 'uid',
-  gid: 'gid',
-  nlink: 'nlink',
-  parent: 'parent',
-  size: 'size',
-  layoutVersion: 'layout_version',
-  atimeMs: 'atime_ms',
-  mtimeMs: 'mtime_ms',
-  ctimeMs: 'ctime_ms',
-  birthtimeMs: 'birthtime_ms',
-  home: 'home',
-  extentBytes: 'coalesce(length(extents), 0)',
-} as const;
-type InodeColumn = keyof typeof inodeColumns;
+/** The integers of an inode, in the columns of its table; the times follow them. */
+const integers = [
+  'ino',
+  'generation',
+  'mode',
+  'uid',
+  'gid',
+  'nlink',
+  'parent',
+  'size',
+  'layout_version',
+  'home',
+  'coalesce(length(extents), 0)',
+];
+/** A double that is a time of our days, in milliseconds, is a whole number of such parts. */
+const partsPerMs = 4096;
+/** From here on these are not below 2^53. */
+const endOfTimeMs = 2 ** 41;
+/** A time as an integer, or no number where that would not be it exactly. */
+const parts = (column: string): string => {
+  const exact = `cast(${column} * ${partsPerMs}.0 AS INTEGER)`;
+  const is = `abs(${column}) < ${endOfTimeMs}.0 AND ${column} * ${partsPerMs}.0 = ${exact}`;
+  return `iif(${is}, ${exact}, 'x')`;
+};
+const columns = [...integers, ...['atime_ms', 'mtime_ms', 'ctime_ms', 'birthtime_ms'].map(parts)];
+const width = columns.length;
 
-/** All inodes, in the order of their numbers. */
-export function* inodesOf(db: Database.Database): Generator<InodeRow> {
+/** Rows as one text of numbers; null when there are none. */
+const numbersOf = (values: readonly string[], rows: string): string =>
+  `SELECT cast(group_concat(concat_ws(' ', ${values.join(', ')}), ' ') AS BLOB) FROM (${rows})`;
+
+/**
+ * All inodes, in the order of their numbers. `inodeOf` reads one, for those whose numbers are not integers.
+ */
+export function* inodesOf(
+  db: Database.Database,
+  inodeOf: (ino: number) => InodeRow | undefined,
+): Generator<InodeRow> {
   const next = db
-    .prepare<[number, number], number>('SELECT ino FROM inode WHERE ino > ? ORDER BY ino LIMIT ?')
+    .prepare<[number, number], Buffer | null>(
+      numbersOf(columns, 'SELECT * FROM inode WHERE ino > ? ORDER BY ino LIMIT ?'),
+    )
     .pluck();
   const within = 'FROM inode WHERE ino BETWEEN ? AND ?';
-  const column = (sql: string) =>
-    db.prepare<[number, number], number>(`SELECT ${sql} ${within} ORDER BY ino`).pluck();
-  const columns = Object.entries(inodeColumns).map(
-    ([name, sql]) => [name as InodeColumn, column(sql)] as const,
-  );
   const targets = db
     .prepare<[number, number], [number, string]>(`SELECT ino, target ${within} AND target IS NOT NULL`)
     .raw();
-  // A blob for each inode would be a Buffer for each.
   const extents = db
-    .prepare<[number, number], string | null>(
-      `SELECT group_concat(hex(extents), '') FROM (SELECT extents ${within} ORDER BY ino)`,
+    .prepare<[number, number], Buffer | null>(
+      `SELECT cast(group_concat(extents, '') AS BLOB) FROM (SELECT extents ${within} ORDER BY ino)`,
     )
     .pluck();
+  const numbers = new Float64Array(chunkRows * width);
   for (let from = Number.MIN_SAFE_INTEGER; ; ) {
-    const inos = next.all(from, chunkRows);
-    const [first, last] = [inos[0], inos.at(-1)];
-    if (first === undefined || last === undefined) return;
-    const values = Object.fromEntries(
-      columns.map(([name, statement]) => [name, statement.all(first, last)]),
-    ) as Record<InodeColumn, number[]>;
-    const words = wordsOf(Buffer.from(extents.get(first, last) ?? '', 'hex'));
-    yield* rowsOf(inos, values, new Map(targets.all(first, last)), words);
+    const count = numbersIn(next.get(from, chunkRows), numbers) / width;
+    if (count === 0) return;
+    const [first, last] = [numbers[0] as number, numbers[(count - 1) * width] as number];
+    const words = wordsOf(extents.get(first, last) ?? Buffer.alloc(0));
+    const rows = rowsOf(numbers.subarray(0, count * width), new Map(targets.all(first, last)), words);
+    for (const row of rows) yield typeof row === 'number' ? existing(inodeOf(row)) : row;
     from = last;
   }
 }
 
+const existing = (row: InodeRow | undefined): InodeRow => {
+  assert(row !== undefined, 'an inode that was just read');
+  return row;
+};
+
+/** A row that is not all integers is no more than its number. */
 function* rowsOf(
-  inos: readonly number[],
-  { extentBytes, ...values }: Readonly<Record<InodeColumn, readonly number[]>>,
+  numbers: Float64Array,
   targets: ReadonlyMap<number, string>,
   words: Uint32Array,
-): Generator<InodeRow> {
-  let at = 0;
-  for (const [i, ino] of inos.entries()) {
-    const end = at + (extentBytes[i] as number);
-    const extents = extentsIn(words, at, end);
-    at = end;
-    yield {
+): Generator<InodeRow | number> {
+  let end = 0;
+  for (let at = 0; at < numbers.length; at += width) {
+    const ino = numbers[at] as number;
+    const from = end;
+    end += numbers[at + 10] as number;
+    const row = {
       ino,
-      generation: values.generation[i] as number,
-      mode: values.mode[i] as number,
-      uid: values.uid[i] as number,
-      gid: values.gid[i] as number,
-      nlink: values.nlink[i] as number,
-      parent: values.parent[i] as number,
-      size: values.size[i] as number,
-      layoutVersion: values.layoutVersion[i] as number,
-      atimeMs: values.atimeMs[i] as number,
-      mtimeMs: values.mtimeMs[i] as number,
-      ctimeMs: values.ctimeMs[i] as number,
-      birthtimeMs: values.birthtimeMs[i] as number,
+      generation: numbers[at + 1] as number,
+      mode: numbers[at + 2] as number,
+      uid: numbers[at + 3] as number,
+      gid: numbers[at + 4] as number,
+      nlink: numbers[at + 5] as number,
+      parent: numbers[at + 6] as number,
+      size: numbers[at + 7] as number,
+      layoutVersion: numbers[at + 8] as number,
+      atimeMs: (numbers[at + 11] as number) / partsPerMs,
+      mtimeMs: (numbers[at + 12] as number) / partsPerMs,
+      ctimeMs: (numbers[at + 13] as number) / partsPerMs,
+      birthtimeMs: (numbers[at + 14] as number) / partsPerMs,
       target: targets.get(ino),
-      extents,
-      home: values.home[i] as number,
+      extents: extentsIn(words, from, end),
+      home: numbers[at + 9] as number,
     };
+    yield isWhole(row) ? row : ino;
   }
+}
+
+const isWhole = ({ atimeMs, mtimeMs, ctimeMs, birthtimeMs }: InodeRow): boolean =>
+  !Number.isNaN(atimeMs + mtimeMs + ctimeMs + birthtimeMs);
+
+const [space, minus, zero, nine] = [32, 45, 48, 57];
+
+/** Numbers with spaces between them; how many there are. What is no integer becomes NaN. */
+function numbersIn(text: Uint8Array | null | undefined, into: Float64Array): number {
+  if (text === null || text === undefined) return 0;
+  let count = 0;
+  let value = 0;
+  let sign = 1;
+  for (let i = 0; i < text.length; i++) {
+    const byte = text[i] as number;
+    if (byte >= zero && byte <= nine) value = value * 10 + byte - zero;
+    else if (byte === minus) sign = -1;
+    else if (byte !== space) value = Number.NaN;
+    else {
+      into[count++] = sign * value;
+      value = 0;
+      sign = 1;
+    }
+  }
+  into[count++] = sign * value;
+  return count;
 }
 
 /** All names, directory by directory. */
 export function* direntsOf(db: Database.Database): Generator<DirentRow> {
-  const chunk = 'FROM dirent WHERE (parent, name) > (?, ?) ORDER BY parent, name LIMIT ?';
-  const column = <T>(name: string) =>
-    db.prepare<[number, string, number], T>(`SELECT ${name} ${chunk}`).pluck();
-  const [parents, names, inos] = [column<number>('parent'), column<string>('name'), column<number>('ino')];
+  const chunk = 'SELECT * FROM dirent WHERE (parent, name) > (?, ?) ORDER BY parent, name LIMIT ?';
+  const prepare = <T>(sql: string) => db.prepare<[number, string, number], T>(sql).pluck();
+  const inos = prepare<Buffer | null>(numbersOf(['parent', 'ino'], chunk));
+  const together = prepare<string | null>(`SELECT group_concat(name, '/') FROM (${chunk})`);
+  const apart = prepare<string>(`SELECT name FROM (${chunk})`);
+  const numbers = new Float64Array(chunkRows * 2);
   for (let after: [number, string] = [Number.MIN_SAFE_INTEGER, '']; ; ) {
-    const name = names.all(...after, chunkRows);
-    const parent = parents.all(...after, chunkRows);
-    const ino = inos.all(...after, chunkRows);
-    for (let i = 0; i < name.length; i++)
-      yield { parent: parent[i] as number, name: name[i] as string, ino: ino[i] as number };
-    if (name.length < chunkRows) return;
-    after = [parent.at(-1) as number, name.at(-1) as string];
+    const count = numbersIn(inos.get(...after, chunkRows), numbers) / 2;
+    if (count === 0) return;
+    let names = together.get(...after, chunkRows)?.split('/') ?? [];
+    // No name of a file has a slash.
+    if (names.length !== count) names = apart.all(...after, chunkRows);
+    for (let i = 0; i < count; i++)
+      yield { parent: numbers[2 * i] as number, name: names[i] as string, ino: numbers[2 * i + 1] as number };
+    after = [numbers[2 * (count - 1)] as number, names.at(-1) as string];
   }
 }
 
-/** The places of all that is stored, in no order. */
+/** The places of all that is stored, in order. */
 export function* placesOf(db: Database.Database): Generator<Run> {
   // One number for both: an extent has fewer pages than the factor.
   const factor = 1024;
-  const sql = `SELECT place * ${factor} + count FROM stored`;
-  for (const packed of db.prepare<[], number>(sql).pluck().all())
-    yield { page: Math.floor(packed / factor), count: packed % factor };
+  const packed = Float64Array.from(
+    db.prepare<[], number>(`SELECT place * ${factor} + count FROM stored`).pluck().all(),
+  ).sort();
+  for (const each of packed) yield { page: Math.floor(each / factor), count: each % factor };
 }

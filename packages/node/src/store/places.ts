@@ -15,10 +15,9 @@ export class Places {
   /** The first place that was never taken. */
   #end = 1;
 
-  /** Takes over what is in use. */
+  /** Takes over what is in use. Requires: it is in order. */
   constructor(used: Iterable<Run>) {
-    const taken = [...used].sort((a, b) => a.page - b.page);
-    for (const { page, count } of taken) {
+    for (const { page, count } of used) {
       if (page > this.#end) this.#free.push({ page: this.#end, count: page - this.#end });
       this.#end = Math.max(this.#end, page + count);
     }

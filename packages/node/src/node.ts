@@ -8,7 +8,7 @@ import { once } from 'node:events';
 import { closeSync, mkdirSync, openSync, rmSync, statSync, unlinkSync } from 'node:fs';
 import { assert, FsError, native, Spinner } from '@cluster-fs/transport';
 import { connectPeer, type PeerAddress } from '@cluster-fs/transport/peer';
-import { runDirectory } from 'cluster-fs';
+import { runDirectory } from 'cluster-fs/address';
 import { pageSize } from 'cluster-fs/segment';
 import { Admission, type AllowLists } from './admission.ts';
 import {

@@ -1,10 +1,10 @@
 /** With --verbose, everything that happens goes to the log. */
-import { mount } from 'cluster-fs';
 import type { ClusterNode } from '../node.ts';
 import type { Log } from './log.ts';
 
 /** Resolves to the way to stop, when events are being logged. */
 export async function logEvents({ socketPath }: ClusterNode, log: Log): Promise<() => Promise<void>> {
+  const { mount } = await import('cluster-fs');
   const fs = await mount(`unix:${socketPath}`, { label: 'log of the node' });
   const controller = new AbortController();
   const follow = async (): Promise<void> => {

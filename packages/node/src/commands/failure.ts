@@ -10,7 +10,7 @@
  * | 128 + n | signal n ended it: 130 is Ctrl-C |
  */
 import { constants } from 'node:os';
-import { defaultSocket } from 'cluster-fs';
+import { defaultSocket } from 'cluster-fs/address';
 
 export const exitCodes = { done: 0, failed: 1, misuse: 2, noNode: 3 } as const;
 

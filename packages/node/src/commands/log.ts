@@ -2,8 +2,6 @@
  * The node's log, on stderr: lines for people, or with --verbose pino's JSON, which also has what is only of
  * interest when something is looked for.
  */
-import { destination, pino } from 'pino';
-
 export interface Log {
   /** What the operator should know. */
   notice(text: string): void;
@@ -13,7 +11,7 @@ export interface Log {
   detail(fields: Readonly<Record<string, unknown>>, text: string): void;
 }
 
-export function createLog({ verbose }: { readonly verbose: boolean }): Log {
+export async function createLog({ verbose }: { readonly verbose: boolean }): Promise<Log> {
   if (!verbose) {
     const line = (text: string): void => {
       process.stderr.write(`clusterfs: ${text.replace(/\s*\n\s*/g, ' ')}\n`);
@@ -24,6 +22,7 @@ export function createLog({ verbose }: { readonly verbose: boolean }): Log {
       detail: () => undefined,
     };
   }
+  const { destination, pino } = await import('pino');
   // Written at once: the last words before the end are the ones that matter.
   const logger = pino({ base: null, level: 'debug' }, destination({ dest: 2, sync: true }));
   return {

@@ -1,65 +1,41 @@
 /** The command line: every verb, and what `clusterfs --help` teaches. */
 import { Command, type CommanderError, Help, type Option } from 'commander';
 import { version } from '../version.ts';
-import { addCat } from './cat.ts';
-import { addCert } from './cert.ts';
-import { addCheck } from './check.ts';
-import { addDefrag } from './defrag.ts';
-import { addDf } from './df.ts';
-import { addDrain } from './drain.ts';
-import { addDump } from './dump.ts';
-import { addEvents } from './events.ts';
-import { addEvict } from './evict.ts';
-import { addExtents } from './extents.ts';
 import { exitCodes } from './failure.ts';
-import { addFallocate } from './fallocate.ts';
-import { addFsck } from './fsck.ts';
-import { addGet } from './get.ts';
-import { addHolders, addRevoke } from './holders.ts';
-import { addLoad } from './load.ts';
-import { addLs } from './ls.ts';
-import { addMkdir } from './mkdir.ts';
-import { addMove } from './move.ts';
-import { addMv } from './mv.ts';
-import { addPut } from './put.ts';
-import { addRebalance } from './rebalance.ts';
-import { addRm } from './rm.ts';
-import { addServe } from './serve.ts';
-import { addStat } from './stat.ts';
-import { addStatus } from './status.ts';
-import { addSync } from './sync.ts';
 import { fullName, type Host, isCommonOption } from './verb.ts';
 
-/** In the order in which they are listed; each adds itself. */
-const verbs: readonly ((program: Command, host: Host) => void)[] = [
-  addServe,
-  addLs,
-  addStat,
-  addCat,
-  addPut,
-  addGet,
-  addDump,
-  addLoad,
-  addMkdir,
-  addRm,
-  addMv,
-  addDf,
-  addExtents,
-  addFallocate,
-  addMove,
-  addDrain,
-  addRebalance,
-  addDefrag,
-  addSync,
-  addEvict,
-  addStatus,
-  addHolders,
-  addRevoke,
-  addEvents,
-  addCheck,
-  addFsck,
-  addCert,
-];
+type AddVerb = (program: Command, host: Host) => void;
+
+/** In the order in which they are listed; each adds itself. Who calls one does not wait for the others. */
+const verbs: Readonly<Record<string, () => Promise<AddVerb>>> = {
+  serve: async () => (await import('./serve.ts')).addServe,
+  ls: async () => (await import('./ls.ts')).addLs,
+  stat: async () => (await import('./stat.ts')).addStat,
+  cat: async () => (await import('./cat.ts')).addCat,
+  put: async () => (await import('./put.ts')).addPut,
+  get: async () => (await import('./get.ts')).addGet,
+  dump: async () => (await import('./dump.ts')).addDump,
+  load: async () => (await import('./load.ts')).addLoad,
+  mkdir: async () => (await import('./mkdir.ts')).addMkdir,
+  rm: async () => (await import('./rm.ts')).addRm,
+  mv: async () => (await import('./mv.ts')).addMv,
+  df: async () => (await import('./df.ts')).addDf,
+  extents: async () => (await import('./extents.ts')).addExtents,
+  fallocate: async () => (await import('./fallocate.ts')).addFallocate,
+  move: async () => (await import('./move.ts')).addMove,
+  drain: async () => (await import('./drain.ts')).addDrain,
+  rebalance: async () => (await import('./rebalance.ts')).addRebalance,
+  defrag: async () => (await import('./defrag.ts')).addDefrag,
+  sync: async () => (await import('./sync.ts')).addSync,
+  evict: async () => (await import('./evict.ts')).addEvict,
+  status: async () => (await import('./status.ts')).addStatus,
+  holders: async () => (await import('./holders.ts')).addHolders,
+  revoke: async () => (await import('./holders.ts')).addRevoke,
+  events: async () => (await import('./events.ts')).addEvents,
+  check: async () => (await import('./check.ts')).addCheck,
+  fsck: async () => (await import('./fsck.ts')).addFsck,
+  cert: async () => (await import('./cert.ts')).addCert,
+};
 
 const tour = `
 Two minutes:
@@ -85,7 +61,12 @@ Exit codes: 0 done; 1 failed, one line on stderr says why; 2 called wrongly; 3 n
   128+n ended by signal n, so 130 after Ctrl-C. \`check\` ends with 1 when it finds something;
   \`serve\` with 0 when a signal stops it. A reader that closes the pipe (\`| head\`) is no failure.`;
 
-export function createProgram(host: Host): Command {
+/** With the verb that `word` names, or with all. */
+async function createProgram(host: Host, word: string | undefined): Promise<Command> {
+  const called = word === undefined || !Object.hasOwn(verbs, word) ? undefined : verbs[word];
+  const adds = await Promise.all(
+    (called === undefined ? Object.values(verbs) : [called]).map((add) => add()),
+  );
   const program = new Command('clusterfs')
     .description('Files in shared memory, mapped in place by many processes, and movable under them.')
     .version(version, '-V, --version', 'the version of this command')
@@ -96,7 +77,7 @@ export function createProgram(host: Host): Command {
     .exitOverride()
     .configureHelp({ visibleOptions, subcommandTerm })
     .configureOutput({ outputError: () => undefined });
-  for (const add of verbs) add(program, host);
+  for (const add of adds) add(program, host);
   return program;
 }
 
@@ -113,7 +94,7 @@ function subcommandTerm(command: Command): string {
 
 /** Runs a command line; the process ends with `process.exitCode`. */
 export async function runCommandLine(argv: readonly string[], host: Host): Promise<void> {
-  const program = createProgram(host);
+  const program = await createProgram(host, argv[0]);
   // Who reads the output may leave (`--help | head`); a verb that runs listens too, and ends.
   for (const stream of [process.stdout, process.stderr]) {
     stream.on('error', (error: NodeJS.ErrnoException) => {

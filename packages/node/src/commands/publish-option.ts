@@ -1,11 +1,13 @@
 /** `serve --publish DIR:/path`: directories that a node publishes. */
 import { stat } from 'node:fs/promises';
 import { basename, posix, resolve } from 'node:path';
-import { type ClusterFs, FsError, mount, runDirectory } from 'cluster-fs';
+import { FsError } from '@cluster-fs/transport';
+import type { ClusterFs } from 'cluster-fs';
+import { runDirectory } from 'cluster-fs/address';
 import { InvalidArgumentError } from 'commander';
 import type { ClusterNode } from '../node.ts';
-import { Ledger } from '../publisher/ledger.ts';
-import { type Loaded, type Problem, Publisher } from '../publisher/publisher.ts';
+import type { Ledger } from '../publisher/ledger.ts';
+import type { Loaded, Problem, Publisher } from '../publisher/publisher.ts';
 import type { Log } from './log.ts';
 import { showProgress } from './progress.ts';
 import type { Run } from './verb.ts';
@@ -40,6 +42,8 @@ export async function startPublishing(
 ): Promise<Publishing> {
   if (publications.length === 0) return { published: [], stop: async () => undefined };
   assertApart(publications);
+  // Who publishes nothing starts without all that.
+  const [{ mount }, { Ledger }] = await Promise.all([import('cluster-fs'), import('../publisher/ledger.ts')]);
   const fs = await mount(`unix:${node.socketPath}`, { label: 'publisher of the node' });
   fs.once('lost', (error) => log.error('publishing has ended', error));
   const ledger = new Ledger(`${runDirectory(node.socketPath)}/published`);
@@ -81,6 +85,7 @@ async function start(
     hub.emit('publish', problem.path, { error: problem.code, message: problem.message });
   };
   try {
+    const { Publisher } = await import('../publisher/publisher.ts');
     const started = await Publisher.start(
       { fs, directory, root: path, settleMs, ledger, onProblem },
       {

@@ -10,7 +10,7 @@
 import { resolve } from 'node:path';
 import { FsError } from '@cluster-fs/transport';
 import type { PeerAddress } from '@cluster-fs/transport/peer';
-import { defaultSocket } from 'cluster-fs';
+import { defaultSocket } from 'cluster-fs/address';
 import { type Command, InvalidArgumentError } from 'commander';
 import type { Allowed } from '../admission.ts';
 import type { LimitName } from '../limits.ts';
@@ -126,7 +126,7 @@ export function addServe(program: Command, host: Host): void {
 
 async function serve(run: Run, options: Options): Promise<void> {
   const { signal, out } = run;
-  const log = createLog({ verbose: options.verbose === true });
+  const log = await createLog({ verbose: options.verbose === true });
   endOnBug(run.host, log);
   const node = await start(options, log, signal);
   const stopLog = options.verbose === true ? await logEvents(node, log) : undefined;

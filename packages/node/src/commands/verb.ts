@@ -7,7 +7,8 @@
  *      once)
  */
 import { realpathSync } from 'node:fs';
-import { type ClusterFs, defaultUrl, type MountOptions, mount, socketFor } from 'cluster-fs';
+import type { ClusterFs, MountOptions } from 'cluster-fs';
+import { defaultUrl, socketFor } from 'cluster-fs/address';
 import type { Command } from 'commander';
 import { exitCodeOf, failureOf, Interrupted, OutputClosed, type StopSignal, stopSignals } from './failure.ts';
 import { createOutput, type Output } from './output.ts';
@@ -102,6 +103,8 @@ export function withMount<A extends readonly unknown[], O extends object>(
 
 /** Who may only read gets a mount to read: verbs that change something are refused one by one. */
 async function mountAsAllowed(url: string, options: MountOptions): Promise<ClusterFs> {
+  // A node starts without what its clients need.
+  const { mount } = await import('cluster-fs');
   try {
     return await mount(url, options);
   } catch (error) {

@@ -10,11 +10,13 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 namespace cluster_fs {
 
 constexpr double kMaxSafeInteger = 9007199254740991.0;
+constexpr uint32_t kMaxParts = 64;
 
 // The arguments of one call. After any conversion failed, `ok` is false and a TypeError is pending.
 //
@@ -112,6 +114,24 @@ class Arguments {
     return ok ? count : 0;
   }
 
+  // The bytes of the Uint8Arrays in a plain array; how many there are. May run JavaScript, and then takes
+  // their addresses.
+  size_t parts(size_t i, const char* name, iovec (&into)[kMaxParts]) {
+    uint32_t count = 0;
+    if (!ok) return 0;
+    if (napi_get_array_length(env_, values_[i], &count) != napi_ok || count == 0 || count > kMaxParts) {
+      fail(name, "an array of 1 to 64 Uint8Arrays");
+      return 0;
+    }
+    napi_value elements[kMaxParts];
+    for (uint32_t k = 0; k < count && ok; k++)
+      if (napi_get_element(env_, values_[i], k, &elements[k]) != napi_ok) ok = false;
+    for (uint32_t k = 0; k < count && ok; k++)
+      into[k].iov_base = array_in(elements[k], name, napi_uint8_array, "an array of Uint8Arrays with bytes",
+                                  &into[k].iov_len);
+    return ok ? count : 0;
+  }
+
   // Throws a TypeError: `name` must be `wanted`.
   void fail(const char* name, const char* wanted) {
     char message[160];
@@ -138,11 +158,16 @@ class Arguments {
   // with 0, which elsewhere means the end.
   void* typed_array(size_t i, const char* name, napi_typedarray_type wanted, const char* description,
                     size_t* count) {
+    return array_in(values_[i], name, wanted, description, count);
+  }
+
+  void* array_in(napi_value from, const char* name, napi_typedarray_type wanted, const char* description,
+                 size_t* count) {
     void* data = nullptr;
     napi_typedarray_type type = napi_int8_array;
     *count = 0;
     if (!ok) return nullptr;
-    if (napi_get_typedarray_info(env_, values_[i], &type, count, &data, nullptr, nullptr) != napi_ok ||
+    if (napi_get_typedarray_info(env_, from, &type, count, &data, nullptr, nullptr) != napi_ok ||
         type != wanted || *count == 0) {
       fail(name, description);
       return nullptr;

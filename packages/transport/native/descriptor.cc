@@ -119,6 +119,23 @@ napi_value send_message(napi_env env, napi_callback_info info) {
   return outcome(env, sent);
 }
 
+// sendParts(fd, parts): bytes sent. The parts leave as if they were one.
+napi_value send_parts(napi_env env, napi_callback_info info) {
+  Arguments a(env, info);
+  int fd = a.index(0, "fd");
+  iovec parts[kMaxParts];
+  size_t count = a.parts(1, "parts", parts);
+  if (!a.ok) return nullptr;
+  msghdr message = {};
+  message.msg_iov = parts;
+  message.msg_iovlen = count;
+  ssize_t sent;
+  do {
+    sent = sendmsg(fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
+  } while (sent < 0 && errno == EINTR);
+  return outcome(env, sent);
+}
+
 // Appends `descriptor` to the array. A frozen one does not say that it did not take it.
 bool append(napi_env env, napi_value into, int descriptor) {
   uint32_t before = 0, after = 0;
@@ -243,6 +260,7 @@ void define_descriptor(napi_env env, napi_value exports) {
   define(env, exports, "connectUnix", connect_unix);
   define(env, exports, "acceptUnix", accept_unix);
   define(env, exports, "sendMessage", send_message);
+  define(env, exports, "sendParts", send_parts);
   define(env, exports, "receiveMessage", receive_message);
   define(env, exports, "peerCredentials", peer_credentials);
   define(env, exports, "peerGroups", peer_groups);

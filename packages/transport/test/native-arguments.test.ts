@@ -34,6 +34,7 @@ const functions: Readonly<Record<Exclude<keyof Addon, 'pageSize' | 'createSpin'>
   connectUnix: ['text'],
   acceptUnix: ['int'],
   sendMessage: ['int', 'bytes', 'address', 'address', 'bytes'],
+  sendParts: ['int', 'bytes'],
   receiveMessage: ['int', 'bytes', 'bytes'],
   peerCredentials: ['int', 'numbers'],
   peerGroups: ['int', 'numbers'],
@@ -123,6 +124,17 @@ describe('the addon', () => {
       },
     });
     expect(() => addon.sendMessage(0, bytes, 0, 8, trap)).toThrow(/bytes must be/);
+  });
+
+  test('reads all parts before the bytes of the first, which a getter may take away', () => {
+    const first = new Uint8Array(new ArrayBuffer(8));
+    const trap = Object.defineProperty([first], 1, {
+      get: () => {
+        addon.detachArrayBuffer(first.buffer);
+        return new Uint8Array(1);
+      },
+    });
+    expect(() => addon.sendParts(0, trap)).toThrow(/parts must be/);
   });
 
   test('loads and ends in many threads at once', async () => {

@@ -53,6 +53,30 @@ const closeAll = (fds: readonly number[]): void => {
   for (const fd of fds) native.closeDescriptor(fd);
 };
 
+describe('parts that are sent as one', () => {
+  test('arrive one behind the other, as far as the socket takes them', () => {
+    const [near, far] = pair();
+    expect(native.sendParts(near, [bytes('one, '), bytes('two, '), bytes('three')])).toBe(15);
+    expect(receive(far)?.text).toBe('one, two, three');
+    const much = Array.from({ length: native.mostParts }, () => new Uint8Array(2 ** 20));
+    const taken = native.sendParts(near, much) ?? 0;
+    expect(taken).toBeGreaterThan(0);
+    expect(taken).toBeLessThan(native.mostParts * 2 ** 20);
+    expect(native.sendParts(near, much)).toBeUndefined();
+    closeAll([near, far]);
+  });
+
+  test('fail with EPIPE when the peer is gone, and with a TypeError when there are too many or none', () => {
+    const [near, far] = pair();
+    native.closeDescriptor(far);
+    expect(() => native.sendParts(near, [bytes('one')])).toThrow(/EPIPE/);
+    expect(() => native.sendParts(near, [])).toThrow(TypeError);
+    const many = Array.from({ length: native.mostParts + 1 }, () => new Uint8Array(1));
+    expect(() => native.sendParts(near, many)).toThrow(TypeError);
+    native.closeDescriptor(near);
+  });
+});
+
 describe('a listening socket', () => {
   test.each([
     { mode: 0o600, umask: 0 },

@@ -17,6 +17,10 @@ export const indexOf = (block: number): number => block % blocksOfFile;
 
 export const rangeOf = (block: number): Range => ({ from: indexOf(block) * blockPages, count: blockPages });
 
+/** The block that a page of a file is in. */
+export const blockAt = (ino: number, filePage: number): number =>
+  blockOf(ino, Math.floor(filePage / blockPages));
+
 /** The blocks that a range of file pages is in, in order. */
 export function blocksIn(ino: number, { from, count }: Range): number[] {
   if (count === 0) return [];

@@ -2,7 +2,7 @@
  * Blocks of the home's files that this node has: its cache (coherence.md), bound to the memory of its
  * processes; STags; read-ahead; and what goes when memory is scarce.
  */
-import { type Extent, FsError, type Hole, type Request, type Spinner } from '@cluster-fs/transport';
+import { type Extent, FsError, type Request, type Spinner } from '@cluster-fs/transport';
 import type { AnyPeerEvent } from '@cluster-fs/transport/peer';
 import {
   type CacheState,
@@ -18,11 +18,11 @@ import { pagesFor } from '../coordinator/content.ts';
 import type { Coordinator } from '../coordinator/coordinator.ts';
 import { type Access, type FileBlocks, type FileId, moved } from '../coordinator/elsewhere.ts';
 import { changeExtents, showGrown } from '../coordinator/remap.ts';
-import { clip, merge, pageCountOf } from '../coordinator/runs.ts';
+import { clip, merge, pageCountOf, without } from '../coordinator/runs.ts';
 import type { Session, View } from '../coordinator/session.ts';
 import type { Range } from '../store/stored.ts';
 import { BlockMemory } from './block-memory.ts';
-import { blockOf, blocksIn, indexOf, inoOf, rangeOf } from './blocks.ts';
+import { blockAt, blockOf, blocksIn, indexOf, inoOf, rangeOf } from './blocks.ts';
 import { bringToShow } from './bring.ts';
 import type { CacheBudget } from './cache-budget.ts';
 import type { Relaid } from './foreign-content.ts';
@@ -407,7 +407,7 @@ export class Borrowed implements FileBlocks {
 
   fault(view: View, filePage: number, access: Access): boolean {
     const { ino } = view;
-    const [block = 0] = blocksIn(ino, { from: filePage, count: 1 });
+    const block = blockAt(ino, filePage);
     if (clip(this.#c.extents(ino), filePage, 1).length === 0) return false;
     this.#faults++;
     if (this.#may(block, access)) {
@@ -416,32 +416,37 @@ export class Borrowed implements FileBlocks {
       return true;
     }
     if (this.#loss.refuses(view, block)) return true;
-    this.#tags.open(ino, view.mode).then(
-      () => {
-        if (!this.#isHome(ino)) {
-          this.#memory.wake(block);
-          return;
-        }
-        this.#want(block, access);
-        if (access === 'read') {
-          const { from, end } = this.#readAhead.touched(ino, indexOf(block));
-          for (let index = from; index < end; index++) this.#prefetch(blockOf(ino, index));
-        }
-        this.#spinner.expect();
-      },
-      (error: unknown) => {
-        // The file has another home, or this one is away: the touch comes again.
-        const isAgain =
-          error instanceof FsError && (error.code === 'EAGAIN' || this.#line.current === undefined);
-        if (isAgain) {
-          this.#memory.wake(block);
-          return;
-        }
-        this.#c.hub.report(error);
-        this.#memory.fail(block);
-      },
-    );
+    if (this.#tags.isOpen(ino, view.mode)) this.#touched(block, access);
+    else
+      this.#tags.open(ino, view.mode).then(
+        () => this.#touched(block, access),
+        (error: unknown) => {
+          // The file has another home, or this one is away: the touch comes again.
+          const isAgain =
+            error instanceof FsError && (error.code === 'EAGAIN' || this.#line.current === undefined);
+          if (isAgain) {
+            this.#memory.wake(block);
+            return;
+          }
+          this.#c.hub.report(error);
+          this.#memory.fail(block);
+        },
+      );
     return true;
+  }
+
+  #touched(block: number, access: Access): void {
+    const ino = inoOf(block);
+    if (!this.#isHome(ino)) {
+      this.#memory.wake(block);
+      return;
+    }
+    this.#want(block, access);
+    if (access === 'read') {
+      const { from, end } = this.#readAhead.touched(ino, indexOf(block));
+      for (let index = from; index < end; index++) this.#prefetch(blockOf(ino, index));
+    }
+    this.#spinner.expect();
   }
 
   #prefetch(block: number): void {
@@ -465,7 +470,7 @@ export class Borrowed implements FileBlocks {
     const c = this.#c;
     let now: readonly Extent[] = c.extents(ino);
     for (const { filePage, count } of lost) {
-      now = without(now, { filePage, count });
+      now = without(now, filePage, count);
       changeExtents(c, ino, now, { cause: 'punch', from: filePage, count, size });
     }
     for (const { filePage, count } of gained) now = merge(now, clip(extents, filePage, count));
@@ -488,8 +493,3 @@ export class Borrowed implements FileBlocks {
 
 const nothing = Buffer.alloc(0);
 const asBuffer = (bytes: Uint8Array): Buffer => Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);
-
-const without = (extents: readonly Extent[], { filePage, count }: Hole): Extent[] => [
-  ...clip(extents, 0, filePage),
-  ...clip(extents, filePage + count, Number.MAX_SAFE_INTEGER / 2),
-];

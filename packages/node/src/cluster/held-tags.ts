@@ -7,6 +7,7 @@
 import { FsError } from '@cluster-fs/transport';
 import { InodeCopy, readInode, type Segment } from 'cluster-fs/segment';
 import type { Line } from './line.ts';
+import { StagMap } from './stag-map.ts';
 
 /** `take`: to be the next home of the file. */
 export type TagMode = 'r' | 'rw' | 'take';
@@ -15,18 +16,24 @@ export type TagMode = 'r' | 'rw' | 'take';
 interface FileTags {
   readonly generation: number;
   readonly given: Partial<Record<TagMode, Promise<Uint8Array>>>;
+  /** Those of them that have come. */
+  readonly come: Set<TagMode>;
   /** The strongest that has come. */
   stag: Uint8Array | undefined;
   /** How many are asked for: they are wanted. */
   asking: number;
 }
 
+/** Read again and again. */
+const seen = new InodeCopy();
+
 export class HeldTags {
   readonly #segment: Segment;
   readonly #line: Line;
   readonly #files = new Map<number, FileTags>();
-  readonly #inoByTag = new Map<string, number>();
-  readonly #closing = new Set<string>();
+  readonly #inoByTag = new StagMap<number>();
+  /** Of which file each is. */
+  readonly #closing = new StagMap<number>();
 
   constructor(segment: Segment, line: Line) {
     this.#segment = segment;
@@ -43,7 +50,7 @@ export class HeldTags {
   }
 
   inoOf(stag: Uint8Array): number | undefined {
-    return this.#inoByTag.get(keyOf(stag));
+    return this.#inoByTag.get(stag);
   }
 
   /** One by which the home knows the file; what crosses its return is answered with it. */
@@ -54,8 +61,15 @@ export class HeldTags {
   }
 
   #closingTag(ino: number): Uint8Array | undefined {
-    for (const key of this.#closing) if (this.#inoByTag.get(key) === ino) return Buffer.from(key, 'latin1');
+    for (const [stag, of] of this.#closing) if (of === ino) return stag;
     return undefined;
+  }
+
+  /** Whether the file may be used so already: then `open` does nothing. */
+  isOpen(ino: number, mode: 'r' | 'rw'): boolean {
+    const tags = this.#files.get(ino);
+    const has = tags !== undefined && (tags.come.has(mode) || tags.come.has('rw'));
+    return has && readInode(this.#segment, ino, seen) && seen.generation === tags.generation;
   }
 
   /** Sees to it that the file may be used so. ESTALE when it is gone, EAGAIN when it has another home. */
@@ -76,7 +90,7 @@ export class HeldTags {
     const { generation } = inode;
     const known = this.#files.get(ino);
     if (known?.generation === generation) return known;
-    const tags: FileTags = { generation, given: {}, stag: undefined, asking: 0 };
+    const tags: FileTags = { generation, given: {}, come: new Set(), stag: undefined, asking: 0 };
     this.#files.set(ino, tags);
     return tags;
   }
@@ -99,7 +113,8 @@ export class HeldTags {
     const link = await this.#line.link();
     const { generation } = tags;
     const { stag } = (await link.request('tagOpen', { ino, generation, mode })).reply;
-    this.#inoByTag.set(keyOf(stag), ino);
+    this.#inoByTag.set(stag, ino);
+    tags.come.add(mode);
     if (mode !== 'r' || tags.stag === undefined) tags.stag = stag;
     return stag;
   }
@@ -108,31 +123,31 @@ export class HeldTags {
   adopt(ino: number, mode: TagMode, stag: Uint8Array): void {
     const tags = this.#tagsOf(ino);
     tags.given[mode] = Promise.resolve(stag);
+    tags.come.add(mode);
     tags.stag = stag;
-    this.#inoByTag.set(keyOf(stag), ino);
+    this.#inoByTag.set(stag, ino);
   }
 
   giveBack(ino: number): void {
     const link = this.#line.current;
     if (link === undefined) return;
     this.#files.delete(ino);
-    for (const [key, of] of this.#inoByTag) {
-      if (of !== ino || this.#closing.has(key)) continue;
-      this.#closing.add(key);
-      link.event('tagClose', { stag: Buffer.from(key, 'latin1') });
+    for (const [stag, of] of this.#inoByTag) {
+      if (of !== ino || this.#closing.get(stag) !== undefined) continue;
+      this.#closing.set(stag, ino);
+      link.event('tagClose', { stag });
     }
   }
 
   /** The session goes on over another link, which knows nothing of what was said over the one before. */
   closeAgain(): void {
-    for (const key of this.#closing)
-      this.#line.current?.event('tagClose', { stag: Buffer.from(key, 'latin1') });
+    for (const [stag] of this.#closing) this.#line.current?.event('tagClose', { stag });
   }
 
   /** The home will say nothing more of it. */
   closed(stag: Uint8Array): void {
-    this.#closing.delete(keyOf(stag));
-    this.#inoByTag.delete(keyOf(stag));
+    this.#closing.delete(stag);
+    this.#inoByTag.delete(stag);
     this.#line.current?.event('tagGone', { stag });
   }
 
@@ -143,6 +158,3 @@ export class HeldTags {
     this.#closing.clear();
   }
 }
-
-const keyOf = ({ buffer, byteOffset, length }: Uint8Array): string =>
-  Buffer.from(buffer, byteOffset, length).toString('latin1');

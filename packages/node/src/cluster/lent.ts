@@ -27,7 +27,7 @@ import { fillForWriters } from '../coordinator/views.ts';
 import type { DataFile } from '../data-file.ts';
 import { type Range, wholeFile } from '../store/stored.ts';
 import { BlockMemory, extentsIn } from './block-memory.ts';
-import { blockOf, blocksIn, indexOf, inoOf, rangeOf } from './blocks.ts';
+import { blockAt, blockOf, indexOf, inoOf, rangeOf } from './blocks.ts';
 import { HandingOver } from './handing-over.ts';
 import { HomeBytes } from './home-bytes.ts';
 import { Shadow } from './shadow.ts';
@@ -435,7 +435,7 @@ export class Lent implements FileBlocks {
   }
 
   fault(view: View, filePage: number, access: Access): boolean {
-    const [block = 0] = blocksIn(view.ino, { from: filePage, count: 1 });
+    const block = blockAt(view.ino, filePage);
     if (!this.#shared.has(block)) return false;
     if (this.#may(block, access)) {
       this.#memory.wake(block);

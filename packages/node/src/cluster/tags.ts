@@ -4,6 +4,7 @@
  */
 import { randomBytes } from 'node:crypto';
 import { FsError } from '@cluster-fs/transport';
+import { StagMap } from './stag-map.ts';
 
 export interface Tag {
   readonly stag: Buffer;
@@ -17,19 +18,19 @@ export interface Tag {
 }
 
 export class Tags {
-  readonly #byTag = new Map<string, Tag>();
+  readonly #byTag = new StagMap<Tag>();
   readonly #byFile = new Map<number, Set<Tag>>();
 
   give(ino: number, mode: Tag['mode'], session: number): Tag {
     const tag: Tag = { stag: randomBytes(16), ino, mode, session, isClosing: false };
-    this.#byTag.set(keyOf(tag.stag), tag);
+    this.#byTag.set(tag.stag, tag);
     this.#byFile.set(ino, (this.#byFile.get(ino) ?? new Set()).add(tag));
     return tag;
   }
 
   /** ESTALE when it was not given to that session, or is over. */
   resolve(stag: Uint8Array, session: number | undefined): Tag {
-    const tag = this.#byTag.get(keyOf(stag));
+    const tag = this.#byTag.get(stag);
     if (tag === undefined || tag.session !== session)
       throw new FsError('ESTALE', 'stag', {
         why: 'the STag was given to somebody else, or to nobody, or is over',
@@ -53,7 +54,7 @@ export class Tags {
   }
 
   delete(tag: Tag): void {
-    this.#byTag.delete(keyOf(tag.stag));
+    this.#byTag.delete(tag.stag);
     const onFile = this.#byFile.get(tag.ino);
     onFile?.delete(tag);
     if (onFile?.size === 0) this.#byFile.delete(tag.ino);
@@ -64,9 +65,6 @@ export class Tags {
   }
 
   ofSession(session: number): Tag[] {
-    return [...this.#byTag.values()].filter((tag) => tag.session === session);
+    return [...this.#byTag].map(([, tag]) => tag).filter((tag) => tag.session === session);
   }
 }
-
-const keyOf = ({ buffer, byteOffset, length }: Uint8Array): string =>
-  Buffer.from(buffer, byteOffset, length).toString('latin1');

@@ -19,6 +19,12 @@ export function clip(extents: readonly Extent[], from: number, count: number): E
   return clipped;
 }
 
+/** The part of `extents` that does not. */
+export const without = (extents: readonly Extent[], from: number, count: number): Extent[] => [
+  ...clip(extents, 0, from),
+  ...clip(extents, from + count, Number.MAX_SAFE_INTEGER / 2),
+];
+
 /** Joins extents that are neighbours both in the file and in the segment. Requires file order. */
 export function coalesce(extents: readonly Extent[]): Extent[] {
   const joined: Extent[] = [];

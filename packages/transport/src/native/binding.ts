@@ -54,6 +54,7 @@ export interface Addon {
     length: number,
     descriptors: readonly number[],
   ): Result;
+  sendParts(fd: number, parts: readonly Uint8Array[]): Result;
   receiveMessage(fd: number, into: Uint8Array, descriptors: number[]): Result;
   peerCredentials(fd: number, into: Float64Array): Result;
   peerGroups(fd: number, into: Float64Array): Result;

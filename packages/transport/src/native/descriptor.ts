@@ -39,6 +39,16 @@ export const sendMessage = (
   descriptors: readonly number[],
 ): number | undefined => unlessBusy(addon.sendMessage(fd, from, offset, length, descriptors), 'sendmsg');
 
+/** The most parts that `sendParts` takes. */
+export const mostParts = 64;
+
+/**
+ * sendmsg(2) of 1 to 64 parts, as if they were one, on any socket: how many bytes it took, undefined when it
+ * is full. EPIPE when the peer is gone; never SIGPIPE.
+ */
+export const sendParts = (fd: number, parts: readonly Uint8Array[]): number | undefined =>
+  unlessBusy(addon.sendParts(fd, parts), 'sendmsg');
+
 /**
  * recvmsg(2): how many bytes came, 0 at the end, undefined when there are none now. Descriptors that came
  * with them are appended to `descriptors` and are the caller's to close. EMSGSIZE when more than 16 came, or

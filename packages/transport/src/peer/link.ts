@@ -69,7 +69,7 @@ export interface PeerLinkOptions extends HeartbeatOptions {
   /** The other end, as errors name it. */
   readonly url: string;
   /** Where its bytes arrive; undefined for a socket that hands over chunks. */
-  readonly intake?: Intake;
+  readonly intake?: Intake | undefined;
   /** Takes `hello` while the peer is not admitted; who connected has none. */
   readonly onHello?: (hello: PeerIdentity, welcome: (identity: PeerIdentity) => void) => void;
 }

@@ -4,15 +4,24 @@
  * What is not through the handshake is bounded in number, memory and time, and never seen by the owner.
  */
 import { once } from 'node:events';
-import { type AddressInfo, createServer as createPlainServer, type Server, type Socket } from 'node:net';
+import {
+  type AddressInfo,
+  createServer as createPlainServer,
+  type Server,
+  Socket,
+  type SocketConstructorOpts,
+} from 'node:net';
 import { createServer as createTlsServer } from 'node:tls';
 import { type ErrorCode, FsError } from '../errors.ts';
+import * as native from '../native.ts';
 import { checkIdentity, explainFailure } from './handshake.ts';
 import type { HeartbeatOptions } from './heartbeat.ts';
+import { Intake } from './intake.ts';
 import { PeerLink } from './link.ts';
 import { peerLimits } from './peer-limits.ts';
 import type { PeerIdentity } from './peer-messages.ts';
 import { formatPeerUrl, type PeerAddress } from './peer-url.ts';
+import { plainDescriptorOf } from './plain-descriptor.ts';
 import {
   certifiedBy,
   distrustOf,
@@ -57,9 +66,12 @@ export async function listenPeers(
   const url = formatPeerUrl({ host, port });
   const server = makeServer(tls);
   const door = new Door(options, onLink);
-  server.on('connection', (socket: Socket) => door.arrived(socket));
-  if (tls === undefined) server.on('connection', (socket: Socket) => door.secured(socket));
-  else {
+  server.on('connection', (accepted: Socket) => {
+    const { socket, intake } = tls === undefined ? withIntake(accepted) : { socket: accepted };
+    door.arrived(socket);
+    if (tls === undefined) door.secured(socket, intake);
+  });
+  if (tls !== undefined) {
     server.on('secureConnection', (socket: Socket) => door.secured(socket));
     server.on('tlsClientError', (error: Error, socket: Socket) => door.failed(error, socket));
   }
@@ -79,8 +91,22 @@ export async function listenPeers(
 
 const makeServer = (tls: PeerTls): Server =>
   tls === undefined
-    ? createPlainServer({ noDelay: true })
+    ? createPlainServer({ noDelay: true, pauseOnConnect: true })
     : createTlsServer({ ...tls.server, noDelay: true });
+
+/**
+ * The same connection, read into one buffer again and again: a server has no option for that, so it becomes
+ * another socket. Requires: nothing was read of it.
+ */
+function withIntake(accepted: Socket): { readonly socket: Socket; readonly intake?: Intake } {
+  const fd = plainDescriptorOf(accepted);
+  if (fd === undefined) return { socket: accepted.resume() };
+  const intake = new Intake();
+  const own = { fd: native.duplicate(fd), readable: true, writable: true };
+  const socket = new Socket({ ...own, onread: intake.onread } as SocketConstructorOpts);
+  accepted.destroy();
+  return { socket, intake };
+}
 
 /** Does not wait for the links: they are their owners'. */
 async function closeServer(server: Server, door: Door): Promise<void> {
@@ -120,7 +146,7 @@ class Door {
   }
 
   /** The peer has proved itself, as far as the security asks for that. */
-  secured(socket: Socket): void {
+  secured(socket: Socket, intake?: Intake): void {
     const { security, identity } = this.#options;
     const url = urlOf(socket);
     socket.on('error', () => undefined);
@@ -136,6 +162,7 @@ class Door {
     const link: PeerLink = new PeerLink(socket, {
       ...this.#options,
       url,
+      intake,
       onHello: (theirs, welcome) => {
         const claim = { mine: identity, theirs, certified, url };
         void this.#admit(link, claim, () => welcome(identity));

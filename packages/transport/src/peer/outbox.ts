@@ -10,10 +10,13 @@
  *
  * INVARIANT: nothing is written past `#turn` while somebody is in it.
  */
-import type { Duplex } from 'node:stream';
+import type { Socket } from 'node:net';
+import { FsError } from '../errors.ts';
+import * as native from '../native.ts';
 import { type BlockMessage, type BlockPayload, OutgoingRun } from './block-run.ts';
 import { encodeRunFrame, type OutgoingFrame } from './peer-frame.ts';
 import { peerLimits } from './peer-limits.ts';
+import { plainDescriptorOf } from './plain-descriptor.ts';
 
 /** To copy so much is cheaper than to hand over several pieces. */
 const joinedBytes = 16 * 1024;
@@ -28,7 +31,7 @@ interface InTurn {
 }
 
 export class Outbox {
-  readonly #socket: Duplex;
+  readonly #socket: Socket;
   readonly #turn: InTurn[] = [];
   #turnBytes = 0;
   /** What leaves at the end of this turn of the event loop. */
@@ -39,7 +42,7 @@ export class Outbox {
   #run: OutgoingRun | undefined;
   #willFlush = false;
 
-  constructor(socket: Duplex) {
+  constructor(socket: Socket) {
     this.#socket = socket;
   }
 
@@ -130,26 +133,49 @@ export class Outbox {
     this.#endRun();
     const batch = this.#batch;
     if (batch.length === 0) return;
-    const isSmall = this.#batchBytes <= joinedBytes;
+    const bytes = this.#batchBytes;
     const left = this.#left;
     this.#batch = [];
     this.#batchBytes = 0;
     this.#left = [];
+    if (this.#socket.destroyed) return;
+    const sent = this.#sendNow(batch);
+    if (sent === bytes) {
+      for (const give of left) give();
+      if (this.#turn.length > 0) this.#takeTurns();
+      return;
+    }
+    const rest = sent === 0 ? batch : restOf(batch, sent);
     // Also called with an error; then the link hears of it from the socket.
     const onWritten = (): void => {
       for (const give of left) give();
       this.#takeTurns();
     };
-    if (this.#socket.destroyed) return;
-    if (isSmall) {
-      this.#socket.write(batch.length === 1 ? batch[0] : Buffer.concat(batch), onWritten);
+    if (bytes - sent <= joinedBytes) {
+      this.#socket.write(rest.length === 1 ? (rest[0] as Uint8Array) : Buffer.concat(rest), onWritten);
       return;
     }
     this.#socket.cork();
-    const last = batch.pop();
-    for (const part of batch) this.#socket.write(part);
+    const last = rest.pop() as Uint8Array;
+    for (const part of rest) this.#socket.write(part);
     this.#socket.write(last, onWritten);
     this.#socket.uncork();
+  }
+
+  /**
+   * Past the stream, where it has nothing to send itself: what it does about a write takes as long as the
+   * write. How many bytes have left.
+   */
+  #sendNow(batch: readonly Uint8Array[]): number {
+    const fd = plainDescriptorOf(this.#socket);
+    if (fd === undefined || this.#socket.writableLength > 0 || batch.length > native.mostParts) return 0;
+    try {
+      return native.sendParts(fd, batch) ?? 0;
+    } catch (error) {
+      // The stream finds the same, and tells whom it concerns.
+      if (!(error instanceof FsError)) throw error;
+      return 0;
+    }
   }
 
   #takeTurns(): void {
@@ -160,4 +186,15 @@ export class Outbox {
       if (frame !== undefined) this.#write(frame);
     }
   }
+}
+
+/** What is left of the parts after so many bytes. */
+function restOf(parts: readonly Uint8Array[], bytes: number): Uint8Array[] {
+  let skip = bytes;
+  const rest: Uint8Array[] = [];
+  for (const part of parts) {
+    if (skip < part.length) rest.push(part.subarray(skip));
+    skip = Math.max(0, skip - part.length);
+  }
+  return rest;
 }

@@ -3,11 +3,14 @@ import { type ClusterFs, mount } from 'cluster-fs';
 import { type Bench, bench } from './harness/bench.ts';
 import { onEnd } from './harness/cleanup.ts';
 import { startCluster, startNode } from './harness/cluster.ts';
+import { startClient } from './harness/processes.ts';
 import { interleave, median, ratios, timed } from './harness/rounds.ts';
 import { startTcpPeer, type TcpPeer } from './harness/tcp.ts';
 
 const mebibyte = 2 ** 20;
 const pageSize = 4096;
+/** The node that joins. */
+const other = 'b';
 
 interface Nodes {
   /** On the home, and on a node that joined it. */
@@ -18,8 +21,8 @@ interface Nodes {
 
 async function run(b: Bench): Promise<void> {
   const memory = 2 ** 30;
-  const { fs: home, peerUrl } = await startCluster({ memory, forNodes: true });
-  const { url } = await startNode({ memory, join: peerUrl });
+  const { fs: home, url: homeUrl, peerUrl } = await startCluster({ memory, forNodes: true });
+  const { url } = await startNode({ memory, join: peerUrl, forNodes: true, name: other });
   const member = await mount(url);
   onEnd(() => member.unmount());
   const nodes = { home, member, tcp: await startTcpPeer() };
@@ -27,6 +30,7 @@ async function run(b: Bench): Promise<void> {
   await onePage(b, nodes);
   await toAndFro(b, nodes);
   await names(b, nodes);
+  await toAnotherNode(b, nodes, { home: homeUrl, member: url });
   await ofNobodyElse(b, home);
 }
 
@@ -174,6 +178,60 @@ async function names(b: Bench, { home, member }: Nodes): Promise<void> {
     target: { of: 'ours', atMost: 1000 },
   });
 }
+
+interface Urls {
+  readonly home: string;
+  readonly member: string;
+}
+
+/** Files that get another home while processes of both nodes read them, and one stores. */
+async function toAnotherNode(b: Bench, { home, tcp }: Nodes, urls: Urls): Promise<void> {
+  const size = b.pick(256, 16) * mebibyte;
+  const [writer, ...readers] = [startClient(), startClient(), startClient()] as const;
+  const clients = [writer, ...readers];
+  const at = [urls.home, urls.home, urls.member];
+  await Promise.all(clients.map((client, i) => client.call('mount', at[i])));
+  const [moving, still]: [number[], number[]] = [[], []];
+  let made = 0;
+  const round = async (): Promise<number> => {
+    // What has moved before would be half way there.
+    const path = `/moving-${made++}`;
+    await fill(home, path, size);
+    const pages = size / pageSize;
+    await writer.call('visit', path, { mode: 'rw', pages: mebibyte / pageSize });
+    await Promise.all(readers.map((reader) => reader.call('visit', path, { mode: 'r', pages })));
+    await pause(200);
+    await writer.call('restart');
+    await pause(200);
+    still.push(await writer.call<number>('longestMs'));
+    await writer.call('restart');
+    const { elapsedMs } = await home.migrate(path, other);
+    moving.push(await writer.call<number>('longestMs'));
+    await Promise.all(clients.map((client) => client.call('leave')));
+    await home.promises.rm(path);
+    return size / elapsedMs / 1e6;
+  };
+  const warmup = 1;
+  const gbs = await interleave({ round, bare: () => tcp.receive(size) }, { rounds: b.pick(5, 2), warmup });
+  b.row({
+    claim: `move ${size / mebibyte} MiB to another node, while processes of both use them`,
+    unit: 'GB/s',
+    ours: gbs.round,
+    other: { what: 'as much through a bare TCP socket', samples: gbs.bare },
+    ratio: ratios(gbs.round, gbs.bare),
+    target: { of: 'ratio', atLeast: 0.5 },
+  });
+  b.row({
+    claim: 'longest stall of a store into it meanwhile',
+    unit: 'ms',
+    ours: moving.slice(warmup),
+    other: { what: 'the same stores, nothing moves', samples: still.slice(warmup) },
+    target: { of: 'ours', atMost: 20 },
+  });
+  await Promise.all(clients.map((client) => client.stop()));
+}
+
+const pause = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));
 
 const sum = (array: Float64Array): number => {
   let total = 0;

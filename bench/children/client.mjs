@@ -10,6 +10,7 @@ let fs;
 let view;
 let control;
 let contents;
+let visit;
 
 const pageSize = 4096;
 const rssKib = () => Number(/VmRSS:\s+(\d+)/.exec(readFileSync('/proc/self/status', 'utf8'))[1]);
@@ -118,6 +119,36 @@ const operations = {
     await file.close();
     return pieces;
   },
+
+  /** Touches a random page of a view every millisecond, or stores into one, until `leave`. */
+  async visit(path, { mode, pages }) {
+    const target = await fs.map(path, { mode });
+    const words = new Int32Array(target.buffer);
+    let longestMs = 0;
+    let random = 1;
+    const timer = setInterval(() => {
+      random = (Math.imul(random, 1_664_525) + 1_013_904_223) >>> 0;
+      const at = (random % pages) * 1024;
+      const began = performance.now();
+      if (mode === 'r') Atomics.load(words, at);
+      else Atomics.add(words, at, 1);
+      longestMs = Math.max(longestMs, performance.now() - began);
+    }, 1);
+    visit = {
+      restart: () => {
+        longestMs = 0;
+      },
+      longestMs: () => longestMs,
+      leave: () => {
+        clearInterval(timer);
+        target.close();
+      },
+    };
+  },
+  /** How long it was held up at most, from here on until `longestMs`. */
+  restart: () => visit.restart(),
+  longestMs: () => visit.longestMs(),
+  leave: () => visit.leave(),
 
   /**
    * Stores into random pages of a view and never returns to the event loop, until the first word of /control

@@ -40,6 +40,8 @@ export interface NodeOptions {
   readonly forNodes?: boolean;
   /** Where the node is whose files it shall have. */
   readonly join?: string;
+  /** As other nodes know it. */
+  readonly name?: string;
 }
 
 export async function startCluster(options: NodeOptions): Promise<Cluster> {
@@ -57,7 +59,7 @@ export interface RunningNode {
 }
 
 export async function startNode(options: NodeOptions): Promise<RunningNode> {
-  const { memory, store, capacity, writeBackMs, forNodes = false, join } = options;
+  const { memory, store, capacity, writeBackMs, forNodes = false, join, name } = options;
   const socket = joinPath(temporaryDirectory(), 'node.sock');
   // A node that was killed leaves its run directory for the next one; here there is no next one.
   onEnd(() => rmSync(runDirectory(store ?? socket), { recursive: true, force: true }));
@@ -67,6 +69,7 @@ export async function startNode(options: NodeOptions): Promise<RunningNode> {
   if (writeBackMs !== undefined) args.push('--write-back', String(writeBackMs));
   if (forNodes) args.push('--listen', 'tcp://127.0.0.1:0');
   if (join !== undefined) args.push('--join', join);
+  if (name !== undefined) args.push('--name', name);
   const endWithParent = new URL('../children/end-with-parent.mjs', import.meta.url).href;
   const node = fork(command, args, {
     execArgv: ['--import', endWithParent, ...profiling()],

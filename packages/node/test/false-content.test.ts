@@ -31,7 +31,7 @@ test('nobody hands a file over that nobody expects', async () => {
   await link.request('keep', { url: 'tcp://127.0.0.1:1', memoryBytes: 2 ** 20 });
   const { ino } = fs.statSync('/file');
   const alone = [{ from: 0, count: 2 ** 32 - 1 }];
-  const said = { ino, generation: 1, session, mode: 'rw', alone } as const;
+  const said = { ino, generation: 1, session, mode: 'rw', alone, isWritten: false } as const;
   await expect(link.request('handOver', said)).rejects.toMatchObject({ code: 'ESTALE' });
   expect(await fs.promises.readFile('/file', 'utf8')).toBe('content');
 });

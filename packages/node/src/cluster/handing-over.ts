@@ -31,6 +31,8 @@ export class HandingOver {
   readonly #frozen = new Map<number, CacheId>();
   readonly #adopted = new Set<number>();
   readonly #stepped = new Signal();
+  /** Files that nodes may store into which have not opened them here yet. */
+  readonly #written = new Map<number, object>();
 
   constructor(parts: HandingOverParts) {
     this.#parts = parts;
@@ -64,6 +66,7 @@ export class HandingOver {
   /** It has another home: whoever waits for a block asks there. Requires: the inode says so. */
   giveAway(ino: number): void {
     this.#frozen.delete(ino);
+    this.#written.delete(ino);
     this.#forgetFile(ino);
   }
 
@@ -73,8 +76,24 @@ export class HandingOver {
     for (const block of blocks) this.#parts.home().adopt(block, session);
   }
 
+  /** Nodes may store into it that had opened it at the home of before; until `areOpen`. */
+  inherit(ino: number): void {
+    this.#written.set(ino, {});
+  }
+
+  /** Something while nodes may store into a file that have not opened it here; another with each move. */
+  inherited(ino: number): object | undefined {
+    return this.#written.get(ino);
+  }
+
+  /** Whoever had it open has opened it here. */
+  areOpen(ino: number): void {
+    this.#written.delete(ino);
+  }
+
   /** It is this node's, or it is not after all. */
   settle(ino: number, isOwn: boolean): void {
+    if (!isOwn) this.#written.delete(ino);
     if (this.#adopted.delete(ino) && !isOwn) this.#forgetFile(ino);
   }
 

@@ -17,6 +17,7 @@ import { lostFile } from './foreign-content.ts';
 import type { Lent } from './lent.ts';
 import type { Moving } from './moving.ts';
 import type { Neighbour } from './neighbour.ts';
+import { Openings } from './openings.ts';
 import type { OwnContent } from './own-content.ts';
 
 /** The node where the cluster began: it decides on names, attributes and homes. */
@@ -53,6 +54,7 @@ export class Homes implements Blocks {
   /** Those that the metadata store does not know yet. */
   #unsavedLost: Record<string, string> = {};
   readonly #candidates = new Map<number, number>();
+  readonly openings = new Openings();
   readonly #memoryPages: number;
   #foreignPages = 0;
 
@@ -258,7 +260,8 @@ export class Homes implements Blocks {
   changed(ino: number, change: { from: number; to: number }): void {
     if (this.moving !== undefined) this.moving.changed(ino, change);
     else if (this.isKnown(change.from)) this.neighbour(change.from).borrowed.abandon(ino);
-    this.#keepOpen(ino, change.from).catch((error: unknown) => this.#c.hub.report(error));
+    const opening = this.#keepOpen(ino, change.from);
+    this.openings.add(opening.catch((error: unknown) => this.#c.hub.report(error)));
     this.#c.answers.notify();
   }
 

@@ -466,7 +466,7 @@ export class Lent implements FileBlocks {
 
   isWritten(ino: number): boolean {
     for (const { mode } of this.#tags.on(ino)) if (mode === 'rw') return true;
-    return false;
+    return this.handing.inherited(ino) !== undefined;
   }
 }
 

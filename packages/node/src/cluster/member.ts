@@ -178,10 +178,22 @@ export class Member {
 
   async #follow(link: PeerLink): Promise<void> {
     await this.#announce(link);
+    // Who follows has applied what it does not ask for.
+    await this.#homes.openings.done;
     const { sequence } = this.#replica;
     const { reply } = await link.request('follow', { feed: this.#feed, sequence });
     this.#feed = reply.feed;
     if (!reply.whole) this.#isCurrent(link);
+  }
+
+  /** What has been applied is said when files that moved with it are open at their new homes. */
+  #applied(link: PeerLink): void {
+    const opened = this.#homes.openings.done;
+    if (opened === undefined) this.#isCurrent(link);
+    else
+      void opened.then(() => {
+        if (this.#coordinator.line.current === link) this.#applied(link);
+      });
   }
 
   #isCurrent(link: PeerLink): void {
@@ -204,7 +216,7 @@ export class Member {
   #take(event: AnyPeerEvent, link: PeerLink): boolean {
     switch (event.name) {
       case 'changes':
-        if (this.#replica.take(event.fields)) this.#isCurrent(link);
+        if (this.#replica.take(event.fields)) this.#applied(link);
         return true;
       case 'happened': {
         const { kind, path, detail } = event.fields;

@@ -100,6 +100,8 @@ export class Migration {
       const paused = performance.now();
       await this.#give({ ino, generation }, { from, to });
       await this.#commit({ ino, generation }, { from, to });
+      await homes.openings.done;
+      if (to === coordinatorNumber) this.#parts.moving.areOpen(ino);
       const ended = performance.now();
       return { bytes, elapsedMs: ended - started, pausedMs: ended - paused };
     } catch (error) {

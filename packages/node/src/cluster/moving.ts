@@ -98,7 +98,8 @@ export class Moving {
   }
 
   /** The home until now hands it over: what comes here is the last of it. `by`: who says so. */
-  async handOver({ ino, generation, session, mode, alone }: PeerRequest<'handOver'>, by: Giver) {
+  async handOver(asked: PeerRequest<'handOver'>, by: Giver) {
+    const { ino, generation, session, mode, alone, isWritten } = asked;
     const { c, homes, lent } = this.#parts;
     const taking = this.#taking.get(ino);
     if (by.number !== taking?.from)
@@ -116,6 +117,7 @@ export class Moving {
     );
     // From here on its pages are kept over a crash, until it is known whose they are.
     homes.setCandidate(ino, generation);
+    if (isWritten) lent.handing.inherit(ino);
     this.#poll(ino);
     return { stag: lent.adopt(ino, mode, session, borrowed.sharedOf(ino)) };
   }
@@ -139,7 +141,9 @@ export class Moving {
       const alone = runsOf(lent.handing.elsewhere(ino, theirs));
       // Who may store anywhere must have pages everywhere, and so has a file that is mapped to store.
       const mode = [...c.viewsOf(ino)].some((view) => view.mode === 'rw') ? 'rw' : 'r';
-      const { reply } = await link.request('handOver', { ino, generation, session: ours, mode, alone });
+      const isWritten = lent.isWritten(ino);
+      const asked = { ino, generation, session: ours, mode, alone, isWritten } as const;
+      const { reply } = await link.request('handOver', asked);
       next.borrowed.adopt(ino, { ...reply, mode }, lent.handing.sharedWith(ino, theirs));
       this.#given.set(ino, { hold, to });
       this.#poll(ino);
@@ -162,15 +166,16 @@ export class Moving {
   }
 
   #ask(ino: number, undecided: () => void): void {
-    const [given, taking] = [this.#given.get(ino), this.#taking.get(ino)];
+    const { homes, lent } = this.#parts;
+    const state = () => [this.#given.get(ino), this.#taking.get(ino), lent.handing.inherited(ino)];
+    const asked = state();
     void this.#isDecided(ino)
       .catch(() => false)
       .then((isDecided) => {
-        const waits = this.#given.has(ino) || this.#taking.has(ino) || this.#parts.homes.isCandidate(ino);
-        if (!waits) return;
+        const now = state();
+        if (now.every((part) => part === undefined) && !homes.isCandidate(ino)) return;
         // The answer says nothing of a move that has begun after the question.
-        const isSame = this.#given.get(ino) === given && this.#taking.get(ino) === taking;
-        if (isDecided && isSame) this.gave({ ino });
+        if (isDecided && now.every((part, i) => part === asked[i])) this.#isOver(ino);
         else undecided();
       });
   }
@@ -189,6 +194,17 @@ export class Moving {
     if (link === undefined) return false;
     const { reply } = await link.request('moves', { ino });
     return !reply.isMoving;
+  }
+
+  /** Nobody moves the file: it has moved, and everybody knows, or it has not. */
+  #isOver(ino: number): void {
+    this.areOpen(ino);
+    this.gave({ ino });
+  }
+
+  /** A file has moved, and whoever had it open there has opened it here. */
+  areOpen(ino: number): void {
+    this.#parts.lent.handing.areOpen(ino);
   }
 
   /** It is not moved after all. */

@@ -220,12 +220,13 @@ export const peerRequests = {
   },
   handOver: {
     id: 30,
-    doc: 'The home of a file has the next one fetch the rest, `alone` without other copies. It gets an STag.',
+    doc: 'The home has the next one fetch the rest, `alone` without copies; `isWritten`: others may store.',
     fields: {
       ...file,
       session: u53,
       mode: oneOf('r', 'rw'),
       alone: list(record('blocks', blocks), 65_536),
+      isWritten: bool,
     },
     reply: { stag },
   },

@@ -68,6 +68,7 @@ describe.runIf(canBecomeOthers)('another user', () => {
     const fs = await mount(node.url);
     onTestFinished(() => fs.unmount());
     await fs.promises.writeFile('/private', 'x', { mode: 0o600 });
+    await fs.promises.writeFile('/readable', 'x', { mode: 0o644 });
     await fs.promises.mkdir('/closed', { mode: 0o700 });
     await fs.promises.writeFile('/closed/file', 'x', { mode: 0o666 });
     const path = '/private';
@@ -75,6 +76,7 @@ describe.runIf(canBecomeOthers)('another user', () => {
     const requests = [
       ['open', { path, flags: constants.O_RDONLY, mode: 0 }],
       ['open', { path: '/closed/file', flags: constants.O_RDONLY, mode: 0 }],
+      ['open', { path: '/readable', flags: constants.O_RDONLY | constants.O_TRUNC, mode: 0 }],
       ['open', { path: '/new', flags: constants.O_CREAT | constants.O_WRONLY, mode: 0 }],
       ['put', { path, flags: constants.O_TRUNC | constants.O_WRONLY, mode: 0, size: 0, runs: [] }],
       ['lease', { path, mode: 'r', follow: 'live', offset: 0 }],
@@ -106,6 +108,7 @@ describe.runIf(canBecomeOthers)('another user', () => {
       ...privileged.map(() => 'EPERM'),
     ]);
     expect(await fs.promises.readFile(path, 'utf8')).toBe('x');
+    expect(await fs.promises.readFile('/readable', 'utf8')).toBe('x');
   });
 
   test('has the groups that the kernel knew when it connected, and none that it took later', async () => {

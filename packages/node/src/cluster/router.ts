@@ -6,12 +6,12 @@
  * new one is asked.
  */
 import { constants } from 'node:fs';
-import { type AnyRequest, FsError, type Request, type RequestName } from '@cluster-fs/transport';
+import { type AnyRequest, FsError, type Reply, type Request, type RequestName } from '@cluster-fs/transport';
 import { walk } from 'cluster-fs/segment';
 import { setAttributes } from '../coordinator/attributes.ts';
 import type { Coordinator } from '../coordinator/coordinator.ts';
 import { type AnyReply, moved, type Routes } from '../coordinator/elsewhere.ts';
-import { close, open } from '../coordinator/open.ts';
+import { close, open, wantsWrite } from '../coordinator/open.ts';
 import type { Handle, Session } from '../coordinator/session.ts';
 import { coordinatorNumber, type Homes } from './homes.ts';
 import { RemoteContent } from './remote-content.ts';
@@ -48,6 +48,7 @@ const noAttributes = {
 };
 
 type Here = () => AnyReply | Promise<AnyReply>;
+type Opens = (request: Request<'open'>) => Promise<Reply<'open'>>;
 
 export class Router implements Routes {
   readonly #c: Coordinator;
@@ -80,27 +81,40 @@ export class Router implements Routes {
 
   /** What the coordinator alone may change. */
   #decide(session: Session, request: AnyRequest, here: Here): AnyReply | Promise<AnyReply> {
-    if (this.#homes.self !== coordinatorNumber && session.isGuest) throw moved(request.name);
-    if (this.#homes.self !== coordinatorNumber)
-      return request.name === 'open'
-        ? this.#homes.neighbour(coordinatorNumber).open(session, request.fields)
-        : this.#atHome(coordinatorNumber, session, request);
-    return request.name === 'open' ? this.#open(session, request.fields, here) : here();
+    const isCoordinator = this.#homes.self === coordinatorNumber;
+    if (!isCoordinator && session.isGuest) throw moved(request.name);
+    if (request.name === 'open') return this.#open(session, request.fields, isCoordinator);
+    return isCoordinator ? here() : this.#atHome(coordinatorNumber, session, request);
   }
 
-  /** A file of another home is truncated there. */
-  #open(session: Session, request: Request<'open'>, here: Here): AnyReply | Promise<AnyReply> {
+  /** A file of another home is truncated there, by the node of the client. */
+  #open(
+    session: Session,
+    request: Request<'open'>,
+    isCoordinator: boolean,
+  ): Reply<'open'> | Promise<Reply<'open'>> {
+    const ask: Opens = (fields) =>
+      isCoordinator
+        ? open(this.#c, session, fields)
+        : this.#homes.neighbour(coordinatorNumber).open(session, fields);
     const ino = (request.flags & constants.O_TRUNC) === 0 ? 0 : inoAt(this.#c, session, request.path);
-    if (ino === 0) return here();
+    if (ino === 0) return ask(request);
+    if (session.isGuest) {
+      if (this.#homes.homeOf(ino) !== coordinatorNumber) throw moved('open');
+      return ask(request);
+    }
     return this.#homes.following(ino, (home) =>
-      home === coordinatorNumber ? here() : this.#openTruncated(session, request),
+      home === coordinatorNumber ? ask(request) : this.#openTruncated(session, request, ask),
     );
   }
 
-  async #openTruncated(session: Session, request: Request<'open'>): Promise<AnyReply> {
-    const opened = await open(this.#c, session, { ...request, flags: request.flags & ~constants.O_TRUNC });
+  async #openTruncated(session: Session, request: Request<'open'>, ask: Opens): Promise<Reply<'open'>> {
+    const { path, flags } = request;
+    const opened = await ask({ ...request, flags: flags & ~constants.O_TRUNC });
+    // By the handle, if that may write: the name may be of another file by now.
+    const file = wantsWrite(flags) ? { path: undefined, handle: opened.handle } : { path, handle: undefined };
+    const fields = { ...noAttributes, ...file, size: 0, syscall: 'open' };
     try {
-      const fields = { ...noAttributes, path: undefined, handle: opened.handle, size: 0, syscall: 'open' };
       await this.answer(session, { name: 'setAttributes', fields }, () =>
         setAttributes(this.#c, session, fields),
       );

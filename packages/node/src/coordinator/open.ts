@@ -45,8 +45,9 @@ export function openTarget(c: Coordinator, session: Session, { path, flags, writ
   const syscall = 'open';
   const fail = (code: 'EEXIST' | 'EISDIR' | 'ELOOP' | 'ENOENT' | 'ENOTDIR' | 'EACCES') =>
     new FsError(code, syscall, { path });
-  const writes = write === true || wantsWrite(flags);
-  if (writes || (flags & (O_CREAT | O_TRUNC)) !== 0) assertMayChange(session, syscall, path);
+  // Who cuts a file writes it, also by a handle that is to read.
+  const writes = write === true || wantsWrite(flags) || (flags & O_TRUNC) !== 0;
+  if (writes || (flags & O_CREAT) !== 0) assertMayChange(session, syscall, path);
   const creates = (flags & O_CREAT) !== 0;
   const exclusive = (flags & O_CREAT) !== 0 && (flags & O_EXCL) !== 0;
   const follow = (flags & O_NOFOLLOW) === 0 && !exclusive;

@@ -4,6 +4,7 @@
  *
  *   idle ──link()──▶ connecting ──▶ up ──link ends──▶ connecting (with backoff) ──▶ up ...
  *
+ * A link that ends as soon as it is up counts as an attempt that failed.
  * What is asked while the link is not up waits for as long as a lease lasts, and fails with ECONNRESET then.
  */
 import {
@@ -34,19 +35,43 @@ export interface LineEvents {
   unreachable(): FsError;
 }
 
+/** What the other side was told of, over which link. */
+interface Told {
+  readonly link: PeerLink;
+  readonly ready: Promise<unknown>;
+}
+
+/** A client, or an open file of one, that is gone. */
+interface Closing {
+  readonly guest: number;
+  readonly handle: number | undefined;
+  /** The link over which the other side was told last. */
+  over: PeerLink | undefined;
+}
+
 /** How long to wait before the next attempt, in turn; the last again and again. */
 const backoffMs = [50, 100, 200, 400, 800] as const;
+/** A link that was up for less has brought nothing. */
+const shortMs = 1000;
 
 export class Line {
   readonly #connect: Connect;
   readonly #events: LineEvents;
   /** By session, and the link over which it was introduced. */
-  readonly #guests = new WeakMap<Session, { link: PeerLink; ready: Promise<unknown> }>();
-  /** Handles that the other side knows, and over which link it was told of them. */
-  readonly #handles = new WeakMap<Handle, { link: PeerLink; ready: Promise<unknown> }>();
+  readonly #guests = new WeakMap<Session, Told>();
+  /** Handles that the other side knows. */
+  readonly #handles = new WeakMap<Handle, Told>();
+  /**
+   * What the other side may not have heard: it keeps clients and their files while a link is away. An answer
+   * to what was asked later, over the same link, shows that it has.
+   */
+  readonly #closings = new Set<Closing>();
   readonly #stop = new AbortController();
   readonly #changed = new Signal();
   #link: PeerLink | undefined;
+  #upSinceMs = 0;
+  /** How many links ended too soon, one after the other. */
+  #shortLinks = 0;
   #isConnecting = false;
   /** Until the next attempt. */
   #retry: NodeJS.Timeout | undefined;
@@ -77,6 +102,7 @@ export class Line {
   /** Goes on over a link that is there. */
   use(link: PeerLink): void {
     this.#link = link;
+    this.#upSinceMs = performance.now();
     link.setHandlers({
       onEvent: (event) => this.#events.event(event, link),
       ...(this.#events.request === undefined ? {} : { onRequest: this.#events.request }),
@@ -86,6 +112,7 @@ export class Line {
       this.#lost(link, link.closed);
       return;
     }
+    for (const closing of this.#closings) this.#sayClosing(closing, link);
     this.#events.up(link);
     this.#changed.notify();
   }
@@ -93,6 +120,8 @@ export class Line {
   #lost(link: PeerLink, reason: FsError): void {
     if (this.#link !== link) return;
     this.#link = undefined;
+    const isShort = performance.now() - this.#upSinceMs < shortMs;
+    this.#shortLinks = isShort ? this.#shortLinks + 1 : 0;
     this.#events.down(link, reason);
     this.#changed.notify();
     this.connect();
@@ -102,17 +131,20 @@ export class Line {
   connect(): void {
     if (this.#link !== undefined || this.#isConnecting || this.isClosed) return;
     this.#isConnecting = true;
-    this.#attempt(0);
+    if (this.#shortLinks === 0) this.#attempt(0);
+    else this.#attemptLater(this.#shortLinks - 1, 0);
+  }
+
+  /** `failures`: how many there were in front of this attempt. */
+  #attemptLater(failures: number, attempt: number): void {
+    const waitMs = backoffMs[Math.min(failures, backoffMs.length - 1)];
+    this.#retry = setTimeout(() => this.#attempt(attempt), waitMs);
   }
 
   #attempt(attempt: number): void {
     const { signal } = this.#stop;
     const again = (): void => {
-      if (signal.aborted) return;
-      this.#retry = setTimeout(
-        () => this.#attempt(attempt + 1),
-        backoffMs[Math.min(attempt, backoffMs.length - 1)],
-      );
+      if (!signal.aborted) this.#attemptLater(attempt, attempt + 1);
     };
     this.#connect(signal).then((link) => {
       this.#isConnecting = false;
@@ -145,7 +177,9 @@ export class Line {
     if (handle !== undefined) await this.#introduceHandle(session, handle, link);
     const { id: type, fields: shape, reply: replyShape } = requests[name];
     const values = toValues(shape, fields as never);
+    const said = this.#saidOver(link);
     const { reply } = await link.request('forward', { guest: session.id, type, values });
+    this.#heard(said);
     return fromValues(replyShape, reply.values, name) as Reply<N>;
   }
 
@@ -163,41 +197,76 @@ export class Line {
   }
 
   handleClosed(session: Session, handle: Handle): void {
-    if (this.#handles.delete(handle))
-      this.#link?.event('handleClose', { guest: session.id, handle: handle.id });
+    if (this.#handles.delete(handle)) this.#close(session.id, handle.id);
   }
 
   sessionEnded(session: Session): void {
-    if (this.#guests.delete(session)) this.#link?.event('guestClose', { guest: session.id });
+    if (this.#guests.delete(session)) this.#close(session.id, undefined);
+  }
+
+  #close(guest: number, handle: number | undefined): void {
+    const closing: Closing = { guest, handle, over: undefined };
+    this.#closings.add(closing);
+    if (this.#link !== undefined) this.#sayClosing(closing, this.#link);
+  }
+
+  #sayClosing(closing: Closing, link: PeerLink): void {
+    const { guest, handle } = closing;
+    closing.over = link;
+    if (handle === undefined) link.event('guestClose', { guest });
+    else link.event('handleClose', { guest, handle });
+  }
+
+  /** What an answer to the next request over a link shows to have been heard. */
+  #saidOver(link: PeerLink): readonly Closing[] {
+    return this.#closings.size === 0 ? [] : [...this.#closings].filter(({ over }) => over === link);
+  }
+
+  #heard(said: readonly Closing[]): void {
+    for (const closing of said) this.#closings.delete(closing);
   }
 
   #introduce(session: Session, link: PeerLink): Promise<unknown> {
-    const known = this.#guests.get(session);
-    if (known?.link === link) return known.ready;
-    const { id: guest, credentials, pid, label, access } = session;
-    const { uid, gids } = credentials;
-    const ready = link
-      .request('guestOpen', { guest, uid, gids: [...gids], pid, label, access })
-      .catch(unlessKnown);
-    this.#guests.set(session, { link, ready });
-    return ready;
+    return this.#tell(this.#guests, session, link, async () => {
+      // Nobody would say again that it is gone.
+      if (session.ended) throw new FsError('ECONNRESET', 'request', { why: 'the client has left' });
+      const { id: guest, credentials, pid, label, access } = session;
+      const { uid, gids } = credentials;
+      await link.request('guestOpen', { guest, uid, gids: [...gids], pid, label, access });
+    });
   }
 
   #introduceHandle(session: Session, handle: Handle, link: PeerLink): Promise<unknown> {
-    const known = this.#handles.get(handle);
+    return this.#tell(this.#handles, handle, link, async () => {
+      const { id, ino, generation, path, writable } = handle;
+      if (session.handles.get(id) !== handle) throw new FsError('EBADF', 'request', { path });
+      await link.request('handleOpen', { guest: session.id, handle: id, ino, generation, path, writable });
+    });
+  }
+
+  /** Once over each link; what it refuses is asked again. */
+  #tell<K extends object>(
+    told: WeakMap<K, Told>,
+    about: K,
+    link: PeerLink,
+    say: () => Promise<void>,
+  ): Promise<unknown> {
+    const known = told.get(about);
     if (known?.link === link) return known.ready;
-    const { id, ino, generation, path, writable } = handle;
-    const ready = link
-      .request('handleOpen', { guest: session.id, handle: id, ino, generation, path, writable })
-      .catch(unlessKnown);
-    this.#handles.set(handle, { link, ready });
+    const said = this.#saidOver(link);
+    const ready = say().then(
+      () => this.#heard(said),
+      (error: unknown) => {
+        // The other side has kept it over a link that broke.
+        if (error instanceof FsError && error.code === 'EEXIST') return;
+        // Of what was under way when the link ended nobody knows whether it has come.
+        if (link.closed === undefined && told.get(about)?.link === link) told.delete(about);
+        throw error;
+      },
+    );
+    told.set(about, { link, ready });
     return ready;
   }
-}
-
-/** The other side has kept it over a link that broke. */
-function unlessKnown(error: unknown): void {
-  if (!(error instanceof FsError) || error.code !== 'EEXIST') throw error;
 }
 
 /** The open file that a request is about. */

@@ -121,7 +121,10 @@ export class RemoteContent {
       })),
     );
     await inParallel(parts, async ({ filePage, page, count }) => {
-      const bytes = await this.#read(source, filePage * pageSize, count * pageSize);
+      const bytes = await this.#read(session, source, {
+        offset: filePage * pageSize,
+        length: count * pageSize,
+      });
       const link = await line.link();
       await link.request('fill', { guest: line.guestOf(session), page }, { payload: bytes });
     });
@@ -187,11 +190,8 @@ export class RemoteContent {
     let begin = offset;
     let size = 0;
     for (let done = 0; done < length || done === 0; done += peerLimits.payloadBytes) {
-      const bytes = await this.#read(
-        extents,
-        offset + done,
-        Math.min(length - done, peerLimits.payloadBytes),
-      );
+      const part = { offset: offset + done, length: Math.min(length - done, peerLimits.payloadBytes) };
+      const bytes = await this.#read(session, extents, part);
       const at = isAppend && done === 0 ? undefined : begin + done;
       const written = await this.#write({ session, handle, offset: at }, bytes);
       if (done === 0) begin = written.offset;
@@ -211,10 +211,16 @@ export class RemoteContent {
     });
   }
 
-  async #read(extents: readonly Extent[], offset: number, length: number): Promise<Buffer> {
+  /** What a client has put into pages of its own. ECONNRESET when it has left: then they are others' by now. */
+  async #read(
+    session: Session,
+    extents: readonly Extent[],
+    { offset, length }: { readonly offset: number; readonly length: number },
+  ): Promise<Buffer> {
     const bytes = Buffer.allocUnsafe(length);
     for (const { at, from, length: part } of piecesOf(extents, offset, length))
       await readAt(this.#c.data.fd, bytes, at, part, from);
+    if (session.ended) throw new FsError('ECONNRESET', 'write', { why: 'the client has left' });
     return bytes;
   }
 

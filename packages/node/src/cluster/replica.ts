@@ -8,6 +8,7 @@
  * Numbers of inodes and their generations are the home's. Where pages lie is decided here: file pages that
  * are no hole at the home have pages of this segment, absent until a block of them comes.
  */
+import { FsError } from '@cluster-fs/transport';
 import type { PeerEvent, PeerInode, PeerName } from '@cluster-fs/transport/peer';
 import {
   counter,
@@ -76,9 +77,10 @@ export class Replica {
     return true;
   }
 
+  /** EIO when it has not taken effect: then the segment is as before, and the link ends, to ask for it again. */
   #apply({ inodes, gone, names }: NetChanges): void {
     const c = this.#c;
-    let failure: unknown;
+    let isApplied = false;
     // What this node did itself is a commit of its own.
     c.journal.flush();
     this.#isApplying = true;
@@ -90,14 +92,14 @@ export class Replica {
         for (const name of names) if (name.ino !== 0) this.#addName(name);
         for (const row of inodes) this.#setAttributes(row);
         this.#homes.saveLost();
+        c.journal.afterCommit(() => {
+          isApplied = true;
+        });
       })
-      .catch((error: unknown) => {
-        failure = error;
-        c.hub.report(error);
-      });
+      .catch((error: unknown) => c.hub.report(error));
     c.journal.flush();
     this.#isApplying = false;
-    if (failure !== undefined) throw failure;
+    if (!isApplied) throw new FsError('EIO', 'changes', { why: 'what others did cannot be applied here' });
   }
 
   #removeName({ parent, name }: PeerName): void {

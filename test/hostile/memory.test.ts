@@ -90,6 +90,8 @@ describe('a session that was opened to read', () => {
       () => connection.request('move', { path, progress: false }),
       () => connection.request('reserve', { pages: 1 }),
       () => connection.request('defrag', { progress: false }),
+      () => connection.request('drain', { node: 'a', progress: false }),
+      () => connection.request('rebalance', { dryRun: false, progress: false }),
       () => connection.request('lease', { path, mode: 'rw', follow: 'live', offset: 0 }),
     ];
     const codes = await Promise.all(

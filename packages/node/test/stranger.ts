@@ -1,6 +1,12 @@
 /** A home in this process, and nodes that it lets in and that say what they like. */
 import { join } from 'node:path';
-import { connectPeer, type PeerEvent, type PeerLink, parsePeerUrl } from '@cluster-fs/transport/peer';
+import {
+  connectPeer,
+  type Keeper,
+  type PeerEvent,
+  type PeerLink,
+  parsePeerUrl,
+} from '@cluster-fs/transport/peer';
 import { type ClusterFs, mount } from 'cluster-fs';
 import { type ToDirectory, toDirectoryPlaces } from 'cluster-fs/coherence';
 import type { Segment } from 'cluster-fs/segment';
@@ -14,7 +20,7 @@ export interface Home {
   readonly fs: ClusterFs;
   readonly segment: Segment;
   /** Lets a node in, with a session of blocks: a new one, or one that it has had over another link. */
-  enter(nodeId: number, session?: number): Promise<Stranger>;
+  enter(nodeId: number, session?: number, incarnation?: number): Promise<Stranger>;
 }
 
 export async function startHome(): Promise<Home> {
@@ -25,8 +31,8 @@ export async function startHome(): Promise<Home> {
   const address = parsePeerUrl(await home.listen({ host: '127.0.0.1', port: 0 }));
   const fs = await mount(`unix:${socketPath}`);
   onTestFinished(() => fs.unmount());
-  const enter = async (nodeId: number, session?: number): Promise<Stranger> => {
-    const identity = { clusterId: new Uint8Array(16), nodeId, name: `node-${nodeId}`, incarnation: 1 };
+  const enter = async (nodeId: number, session?: number, incarnation = 1): Promise<Stranger> => {
+    const identity = { clusterId: new Uint8Array(16), nodeId, name: `node-${nodeId}`, incarnation };
     const stranger = new Stranger(await connectPeer({ ...address, security, identity }));
     onTestFinished(() => stranger.link.close());
     stranger.link.event('blockHello', { hello: 1, session, received: 0 });
@@ -41,6 +47,8 @@ export class Stranger {
   /** Bytes of files that it was given. */
   received = 0;
   session = 0;
+  /** What it heard last of nodes that keep files. */
+  keepers: readonly Keeper[] = [];
   readonly #said: string[] = [];
   #number = 0;
 
@@ -51,6 +59,7 @@ export class Stranger {
         this.#said.push(name);
         this.received += payload?.length ?? 0;
         if (name === 'blockWelcome') this.session = fields.session;
+        if (name === 'keepers') this.keepers = fields.keepers;
       },
     });
   }

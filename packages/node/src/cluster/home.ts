@@ -39,6 +39,7 @@ import type { OwnContent } from './own-content.ts';
 import { Placement } from './placement.ts';
 import { type Roster, reachableAt } from './roster.ts';
 import { netOf } from './rows.ts';
+import { sumOf } from './sum-of.ts';
 
 /** A node that joined, in one of its lives. */
 interface Peer {
@@ -149,8 +150,13 @@ export class ClusterHome {
   /** The session of blocks of the node of that number. */
   #sessionOf(number: number): number | undefined {
     const nodeId = number === coordinatorNumber ? coordinatorId : this.#options.roster.of(number)?.nodeId;
-    for (const { identity, session } of this.#peers.values()) if (identity.nodeId === nodeId) return session;
-    return undefined;
+    return this.#livesOf(nodeId).at(-1)?.session;
+  }
+
+  /** A node that was started again is there twice, until the lease of its earlier life is over. The last is last. */
+  #livesOf(nodeId: number | undefined): Peer[] {
+    const lives = [...this.#peers.values()].filter(({ identity }) => identity.nodeId === nodeId);
+    return lives.sort((a, b) => a.identity.incarnation - b.identity.incarnation);
   }
 
   /** At the coordinator. */
@@ -278,6 +284,7 @@ export class ClusterHome {
     link?.close(new FsError('ETIMEDOUT', 'lease', { why: 'the lease of the node is over' }));
     if (this.#feed === undefined) return;
     this.#c.hub.emit('node-leave', undefined, { node: identity.name });
+    if (this.#livesOf(identity.nodeId).length > 0) return;
     if (this.#options.roster.left(identity.nodeId)) this.#tellKeepers();
   }
 
@@ -344,7 +351,9 @@ export class ClusterHome {
       case 'empty':
         return this.#whenOpen(async () => {
           const number = this.#keeperOf(peer);
-          const { files } = (await this.placement?.empty(number)) ?? { files: 0 };
+          // Nobody goes on with that for a node that is gone, or was started again.
+          const { signal } = request;
+          const { files } = (await this.placement?.empty(number, { signal })) ?? { files: 0 };
           request.reply({ moved: files, left: this.#homes.keptBytes.get(number) === undefined ? 0 : 1 });
         });
       case 'uses':
@@ -486,15 +495,3 @@ const notTheCoordinator = (): FsError =>
 
 const heldUp = (): FsError =>
   new FsError('ETIMEDOUT', 'follow', { why: 'the node did not apply changes, and held all others up' });
-
-interface Counted {
-  readonly lostBlocks: number;
-  readonly stags: number;
-}
-
-const sumOf = <A extends Counted, B extends Counted>(a: A, b: B): A & B => ({
-  ...a,
-  ...b,
-  lostBlocks: a.lostBlocks + b.lostBlocks,
-  stags: a.stags + b.stags,
-});

@@ -129,10 +129,10 @@ function administer(
     case 'migrate':
       return placingOf(c).migrate(session, request.fields, long);
     case 'drain':
-      assertOperator(session, name);
+      assertMayRearrange(session, name);
       return placingOf(c).drain(request.fields, long);
     case 'rebalance':
-      assertOperator(session, name);
+      assertMayRearrange(session, name);
       return placingOf(c).rebalance(request.fields, long);
     case 'defrag':
       return defragFor(c, session, long);
@@ -238,15 +238,20 @@ function placingOf({ placing }: Coordinator): Placing {
   return placing;
 }
 
-/** Rearranging everybody's pages is for whoever owns the node. */
+/** Everybody's pages and files: for whoever owns the node. */
+function assertMayRearrange(session: Session, syscall: string): void {
+  assertOperator(session, syscall);
+  assertMayChange(session, syscall);
+}
+
+/** Whoever owns the node, and root. */
 function assertOperator(session: Session, syscall: string): void {
   const { uid } = session.credentials;
   if (uid !== 0 && uid !== process.getuid?.()) throw new FsError('EPERM', syscall);
 }
 
 function defragFor(c: Coordinator, session: Session, long: MoveOptions): Promise<Reply<'defrag'>> {
-  assertOperator(session, 'defrag');
-  assertMayChange(session, 'defrag');
+  assertMayRearrange(session, 'defrag');
   return defrag(c, long);
 }
 

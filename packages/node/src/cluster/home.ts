@@ -153,7 +153,7 @@ export class ClusterHome {
     return this.#livesOf(nodeId).at(-1)?.session;
   }
 
-  /** A node that was started again is there twice, until the lease of its earlier life is over. The last is last. */
+  /** In their order: a node that was started again is there twice, until its earlier lease is over. */
   #livesOf(nodeId: number | undefined): Peer[] {
     const lives = [...this.#peers.values()].filter(({ identity }) => identity.nodeId === nodeId);
     return lives.sort((a, b) => a.identity.incarnation - b.identity.incarnation);

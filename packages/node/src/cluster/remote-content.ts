@@ -211,7 +211,7 @@ export class RemoteContent {
     });
   }
 
-  /** What a client has put into pages of its own. ECONNRESET when it has left: then they are others' by now. */
+  /** What a client has put into pages of its own. ECONNRESET when it has left: they may be others' by now. */
   async #read(
     session: Session,
     extents: readonly Extent[],

@@ -77,7 +77,7 @@ export class Replica {
     return true;
   }
 
-  /** EIO when it has not taken effect: then the segment is as before, and the link ends, to ask for it again. */
+  /** EIO when it has not taken effect: the segment is as before, and the link ends, to ask for it again. */
   #apply({ inodes, gone, names }: NetChanges): void {
     const c = this.#c;
     let isApplied = false;

@@ -6,7 +6,8 @@ import { parentPort, workerData } from 'node:worker_threads';
 import { assert, FsError } from '@cluster-fs/transport';
 import type { PeerSecurity } from '@cluster-fs/transport/peer';
 import { type EmbeddedOptions, type JoinProof, runDirectory, socketFor } from 'cluster-fs';
-import { type ClusterNode, joinNode, startNode } from './node.ts';
+import { joinNode, startNode } from './cluster/start.ts';
+import type { ClusterNode } from './node.ts';
 
 const { directory, join, memory = 256 * 2 ** 20, ...policy } = workerData as EmbeddedOptions;
 assert(parentPort !== null, 'embedded runs in a worker');

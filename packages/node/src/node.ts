@@ -4,23 +4,15 @@
  *   starting ──lock, recover──▶ serving ──stop──▶ stopped (nothing is left)
  *                                  └──killed──▶ started again: the same files, the clients come back
  */
-import { once } from 'node:events';
 import { closeSync, mkdirSync, openSync, rmSync, statSync, unlinkSync } from 'node:fs';
 import { assert, FsError, native, Spinner } from '@cluster-fs/transport';
-import { connectPeer, type PeerAddress } from '@cluster-fs/transport/peer';
+import type { PeerAddress } from '@cluster-fs/transport/peer';
 import { runDirectory } from 'cluster-fs/address';
 import { pageSize } from 'cluster-fs/segment';
 import { Admission, type AllowLists } from './admission.ts';
-import {
-  type ClusterOptions,
-  enterCluster,
-  forgetFiles,
-  type Joining,
-  newcomer,
-  restoreLent,
-} from './cluster/enter.ts';
+import type * as entrances from './cluster/enter.ts';
+import type { ClusterOptions, Joining } from './cluster/enter.ts';
 import type { ClusterHome } from './cluster/home.ts';
-import type { Connect } from './cluster/line.ts';
 import type { Member } from './cluster/member.ts';
 import { emptyOut, reportOf } from './cluster/membership.ts';
 import { Coordinator, type CoordinatorOptions } from './coordinator/coordinator.ts';
@@ -74,16 +66,6 @@ export interface NodeOptions extends AllowLists {
   readonly onNotice?: (message: string) => void;
 }
 
-/** A node that has the files of another one. */
-export interface JoinOptions extends Omit<NodeOptions, 'cluster' | 'store' | 'writeBackMs' | 'inodeCount'> {
-  readonly cluster: ClusterOptions;
-  readonly join: PeerAddress;
-  /** Whether it may keep files, and not only copies: others must reach it, see `listen`. Default false. */
-  readonly keeps?: boolean;
-  /** Ends the attempt; the node that came of it stays. */
-  readonly signal?: AbortSignal;
-}
-
 export interface ClusterNode {
   readonly coordinator: Coordinator;
   /** Where other nodes join, when they may. */
@@ -105,11 +87,9 @@ const defaultInodes = 2 ** 20;
 const maxInodes = 2 ** 22;
 const minInodes = 16;
 /** Page numbers have 32 bits. */
-const maxMemory = (2 ** 32 - 1) * pageSize;
+export const maxMemory = (2 ** 32 - 1) * pageSize;
 /** What a segment with a store can name, by default. */
 const capacityPerMemory = 8;
-/** A node that joined names all files of its home, and has room to spare for what is being written. */
-const capacityPerHome = 2;
 const minMemory = 16 * pageSize;
 const resolveEveryMs = 100;
 /** A client that holds a file's layout longer than this while another waits loses its write (ESTALE). */
@@ -121,13 +101,15 @@ const defaultRecallMs = 2000;
 const now = (): number => performance.timeOrigin + performance.now();
 
 /**
- * Starts a node. When it cannot, nothing is left that was not there before.
+ * Starts a node to which no other can come. When it cannot, nothing is left that was not there before.
  *
  * @throws FsError EADDRINUSE when a node serves there already, EINVAL for sizes that make no sense, ENOSPC,
  * EACCES
  */
-export function startNode(options: NodeOptions): ClusterNode {
-  const { serve, abandon, node } = prepare(options);
+export const startAlone = (options: Omit<NodeOptions, 'cluster'>): ClusterNode => begin(prepare(options));
+
+/** Lets clients in, or undoes all. */
+export function begin({ serve, abandon, node }: Prepared): ClusterNode {
   try {
     serve();
     return node;
@@ -137,57 +119,7 @@ export function startNode(options: NodeOptions): ClusterNode {
   }
 }
 
-/**
- * Starts a node that has the files of another one, its home. It serves when it has the whole tree.
- *
- * @throws FsError as `startNode`, and what connecting to the home fails with: ECONNREFUSED, EACCES,
- * ETIMEDOUT, EPROTONOSUPPORT, EHOSTUNREACH; the reason of `signal`
- */
-export async function joinNode({ signal: giveUp, ...options }: JoinOptions): Promise<ClusterNode> {
-  const { cluster, join, keeps = false } = options;
-  const { security } = cluster;
-  const directory = runDirectoryOf(options);
-  const newIdentity = newcomer(cluster, keeps ? directory : undefined);
-  const ending = giveUp === undefined ? {} : { signal: giveUp };
-  const link = await connectPeer({ ...join, security, identity: newIdentity, ...ending });
-  // The cluster is the coordinator's from here on.
-  const identity = { ...newIdentity, clusterId: link.peer.clusterId };
-  const connect: Connect = (signal) => connectPeer({ ...join, security, identity, signal });
-  try {
-    const { reply } = await unlessAborted(link.request('describe', {}), giveUp);
-    const capacity = Math.max(options.capacity ?? 0, reply.dataBytes * capacityPerHome, options.memory);
-    const sizes = { capacity: Math.min(maxMemory, capacity), inodeCount: reply.inodeCount };
-    const { serve, abandon, node } = prepare({ ...options, ...sizes }, { connect, identity, keeps });
-    try {
-      node.member?.start(link);
-      await unlessAborted(Promise.resolve(node.member?.ready), giveUp);
-      serve();
-      return node;
-    } catch (error) {
-      abandon();
-      throw error;
-    }
-  } catch (error) {
-    link.close();
-    throw error;
-  }
-}
-
-/** What comes of `work`; when `signal` is aborted first, its reason is thrown. */
-async function unlessAborted<T>(work: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
-  if (signal === undefined) return work;
-  signal.throwIfAborted();
-  const abort = new AbortController();
-  const aborted = once(signal, 'abort', { signal: abort.signal }).then(() => signal.throwIfAborted());
-  try {
-    return (await Promise.race([work, aborted])) as T;
-  } finally {
-    aborted.catch(() => undefined);
-    abort.abort();
-  }
-}
-
-interface Prepared {
+export interface Prepared {
   readonly node: ClusterNode;
   /** Lets clients in. */
   serve(): void;
@@ -195,7 +127,12 @@ interface Prepared {
   abandon(): void;
 }
 
-function prepare(options: NodeOptions, joining?: Joining): Prepared {
+/** What makes a node one of a cluster. A node alone starts without: it is a third of the program. */
+export interface Entrance extends Pick<typeof entrances, 'enterCluster' | 'forgetFiles' | 'restoreLent'> {
+  readonly joining?: Joining;
+}
+
+export function prepare(options: NodeOptions, entrance?: Entrance): Prepared {
   assertSizes(options);
   const limits = limitsWith(options.limits);
   const admission = new Admission(options, options.onNotice ?? (() => undefined));
@@ -208,7 +145,7 @@ function prepare(options: NodeOptions, joining?: Joining): Prepared {
       limits,
       admission,
       cleanup,
-      joining,
+      entrance,
     });
     const stop = async (): Promise<void> => {
       await leave();
@@ -255,17 +192,17 @@ function assertSizes(options: NodeOptions): void {
 }
 
 interface Parts {
-  readonly joining: Joining | undefined;
+  readonly entrance: Entrance | undefined;
   readonly limits: Limits;
   readonly admission: Admission;
   readonly cleanup: (() => void)[];
 }
 
-const runDirectoryOf = (options: NodeOptions): string =>
+export const runDirectoryOf = (options: NodeOptions): string =>
   options.runDirectory ?? runDirectory(storePath(options) ?? options.socketPath);
 
 /** Metadata, segment and `data`, as a node of before has left them, or new. */
-function openFiles(options: NodeOptions, { cleanup, joining }: Pick<Parts, 'cleanup' | 'joining'>) {
+function openFiles(options: NodeOptions, { cleanup, entrance }: Pick<Parts, 'cleanup' | 'entrance'>) {
   const { socketPath, onNotice = () => undefined } = options;
   const directory = runDirectoryOf(options);
   const removeFiles = (): void => rmSync(directory, { recursive: true, force: true });
@@ -274,7 +211,7 @@ function openFiles(options: NodeOptions, { cleanup, joining }: Pick<Parts, 'clea
   // What a killed node left is kept when this one cannot start; what we made is not.
   if (isNew) cleanup.push(removeFiles);
   // A cache of a node of before, whose leases may be over.
-  if (joining?.keeps === false) forgetFiles(directory);
+  if (entrance?.joining?.keeps === false) entrance.forgetFiles(directory);
   const opened = openMetadata(options, directory, cleanup);
   const recovered = recoverFrom(opened.store, options, cleanup);
   const { dataSize } = recovered.writer.segment;
@@ -283,21 +220,21 @@ function openFiles(options: NodeOptions, { cleanup, joining }: Pick<Parts, 'clea
   const data = new DataFile(`${directory}/data`, dataSize);
   cleanup.push(() => data.close());
   warnIfSmall(data, Math.min(dataSize, options.memory), { onNotice, isStored: options.store !== undefined });
-  if (options.cluster !== undefined && joining?.keeps !== false) restoreLent(data);
+  if (options.cluster !== undefined && entrance?.joining?.keeps !== false) entrance?.restoreLent(data);
   const writeBack = openWriteBack(options, opened, recovered);
   if (writeBack !== undefined) cleanup.push(() => writeBack.abandon());
   return { opened, recovered, data, writeBack, removeFiles };
 }
 
 /** Puts the parts together; what must be undone when a later part fails, or at the end, goes on `cleanup`. */
-function assemble(options: NodeOptions, { limits, admission, cleanup, joining }: Parts) {
+function assemble(options: NodeOptions, { limits, admission, cleanup, entrance }: Parts) {
   const { socketPath, alsoListen = [], onNotice = () => undefined } = options;
   let stopped = false;
   // What is under way when the node stops fails, and nobody needs to hear of it.
   const onError = (error: unknown): void => {
     if (!stopped) options.onError?.(error);
   };
-  const files = openFiles(options, { cleanup, joining });
+  const files = openFiles(options, { cleanup, entrance });
   const { opened, recovered, data, writeBack, removeFiles } = files;
   const { store } = opened;
   const recallPolicy = recallPolicyOf(options);
@@ -320,16 +257,16 @@ function assemble(options: NodeOptions, { limits, admission, cleanup, joining }:
     cluster: () => reportOf(home, member),
   };
   const wentOn = opened.isSame && !recovered.isNew;
-  const { home, member } = enterCluster(coordinator, {
+  const { home, member } = entrance?.enterCluster(coordinator, {
     cluster: options.cluster,
     memory: options.memory,
-    joining,
+    joining: entrance.joining,
     facts,
     spinner,
     wentOn,
     cleanup,
     onNotice,
-  });
+  }) ?? { home: undefined, member: undefined };
   const { metaFd } = recovered;
   const servers: Server[] = [];
   const serve = (): void => {

@@ -5,8 +5,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type ClusterFs, mount } from 'cluster-fs';
 import { expect, onTestFinished, test } from 'vitest';
+import { startNode } from '../src/cluster/start.ts';
 import { clip } from '../src/coordinator/runs.ts';
-import { startNode } from '../src/node.ts';
 import { Filler, type Piece } from '../src/store/filler.ts';
 import type { StoreFile } from '../src/store/store-file.ts';
 

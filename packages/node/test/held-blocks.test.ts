@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { parsePeerUrl } from '@cluster-fs/transport/peer';
 import { mount } from 'cluster-fs';
 import { expect, onTestFinished, test } from 'vitest';
-import { joinNode, startNode } from '../src/node.ts';
+import { joinNode, startNode } from '../src/cluster/start.ts';
 import { makeHome } from './cli-process.ts';
 
 const path = '/file';

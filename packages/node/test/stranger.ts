@@ -11,7 +11,7 @@ import { type ClusterFs, mount } from 'cluster-fs';
 import { type ToDirectory, toDirectoryPlaces } from 'cluster-fs/coherence';
 import type { Segment } from 'cluster-fs/segment';
 import { expect, onTestFinished } from 'vitest';
-import { startNode } from '../src/node.ts';
+import { startNode } from '../src/cluster/start.ts';
 import { makeHome } from './cli-process.ts';
 
 const security = { kind: 'none' } as const;

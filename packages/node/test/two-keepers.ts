@@ -4,7 +4,8 @@ import { parsePeerUrl } from '@cluster-fs/transport/peer';
 import { mount } from 'cluster-fs';
 import { onTestFinished } from 'vitest';
 import { startLine } from '../../../test/cluster/line.ts';
-import { type ClusterNode, joinNode, startNode } from '../src/node.ts';
+import { joinNode, startNode } from '../src/cluster/start.ts';
+import type { ClusterNode } from '../src/node.ts';
 import { makeHome } from './cli-process.ts';
 
 export const timeout = 60_000;

@@ -100,11 +100,13 @@ export function insertDirent(
   const block = Math.floor(reference / slotsPerBlock);
   const at = direntAt(s, reference);
   w.touchInBlock(block, at, dirent.size);
-  w.touchBlock(block, blockHeader.size).used |= 1 << (reference % slotsPerBlock);
+  const { base } = w.touchBlock(block, blockHeader.size);
   const bucketOffset = w.touchBucket(hash & (s.bucketCount - 1));
   const head = bucketOffset / 4 + bucket.offset.head / 4;
   const rest = encoded.length > inlineName ? storeRestOfName(w, ino, encoded.subarray(inlineName)) : 0;
   const { u32, bytes } = s;
+  const usedAt = base + blockHeader.offset.used;
+  bytes[usedAt] = (bytes[usedAt] as number) | (1 << (reference % slotsPerBlock));
   u32[at / 4 + direntWord.parent] = parent;
   u32[at / 4 + direntWord.ino] = ino;
   u32[at / 4 + direntWord.hash] = hash;

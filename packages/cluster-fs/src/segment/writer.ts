@@ -133,7 +133,8 @@ export class SegmentWriter {
 
   count(name: Counter, difference: number): void {
     setCounter(this.segment, name, counter(this.segment, name) + difference);
-    this.onRollback(() => setCounter(this.segment, name, counter(this.segment, name) - difference));
+    if (this.#loading) return;
+    this.#undo.push(() => setCounter(this.segment, name, counter(this.segment, name) - difference));
   }
 
   /** A free inode slot, or undefined when there is none. Its generation is already that of the new life. */
@@ -154,10 +155,11 @@ export class SegmentWriter {
     for (; this.#nextInode < ino; this.#nextInode++) this.#freeInodes.push(this.#nextInode);
     if (this.#nextInode === ino) this.#nextInode++;
     else this.#freeInodes.splice(this.#freeInodes.indexOf(ino), 1);
-    const record = this.touchInode(ino);
-    assert(record.ino === 0, 'the inode is free');
-    record.ino = ino;
-    record.generation = generation;
+    const first = this.touchInode(ino).base / 4;
+    const { u32 } = this.segment;
+    assert(u32[first + inode.offset.ino / 4] === 0, 'the inode is free');
+    u32[first + inode.offset.ino / 4] = ino;
+    u32[first + inode.offset.generation / 4] = generation;
     this.count('freeInodes', -1);
   }
 

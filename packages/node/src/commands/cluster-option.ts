@@ -2,7 +2,8 @@
 import { readFileSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { FsError } from '@cluster-fs/transport';
-import { type PeerAddress, type PeerSecurity, parsePeerUrl } from '@cluster-fs/transport/peer';
+import type { PeerAddress, PeerSecurity } from '@cluster-fs/transport/peer';
+import { parsePeerUrl } from '@cluster-fs/transport/peer-url';
 import { type Command, InvalidArgumentError } from 'commander';
 import type { ClusterOptions } from '../cluster/enter.ts';
 

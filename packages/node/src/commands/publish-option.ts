@@ -9,7 +9,6 @@ import type { ClusterNode } from '../node.ts';
 import type { Ledger } from '../publisher/ledger.ts';
 import type { Loaded, Problem, Publisher } from '../publisher/publisher.ts';
 import type { Log } from './log.ts';
-import { showProgress } from './progress.ts';
 import type { Run } from './verb.ts';
 
 export interface Publication {
@@ -79,6 +78,7 @@ async function start(
 ) {
   if (!(await stat(directory)).isDirectory()) throw new FsError('ENOTDIR', 'publish', { path: directory });
   const { hub } = node.coordinator;
+  const { showProgress } = await import('./progress.ts');
   const progress = showProgress(out, { label: `publish ${basename(directory)}`, unit: 'bytes' });
   const onProblem = (problem: Problem): void => {
     log.notice(`publish: ${problem.message}`);

@@ -14,7 +14,7 @@ import { defaultSocket } from 'cluster-fs/address';
 import { type Command, InvalidArgumentError } from 'commander';
 import type { Allowed } from '../admission.ts';
 import type { LimitName } from '../limits.ts';
-import { type ClusterNode, joinNode, type NodeOptions, startNode } from '../node.ts';
+import { type ClusterNode, type NodeOptions, startAlone } from '../node.ts';
 import { closedDirectory, parseAllowed, parseLimit } from './allow-option.ts';
 import {
   addClusterOptions,
@@ -197,8 +197,9 @@ async function startAs(
   };
   if (join === undefined && forNodes.length === 0 && (options.tokenFile ?? options.certDir) !== undefined)
     refuse('a token or certificates are for other nodes: give --join, or --listen tcp://HOST:PORT');
-  if (join === undefined)
-    return startNode(forNodes.length === 0 ? common : { ...common, cluster: clusterOptions(options) });
+  if (join === undefined && forNodes.length === 0) return startAlone(common);
+  const { joinNode, startNode } = await import('../cluster/start.ts');
+  if (join === undefined) return startNode({ ...common, cluster: clusterOptions(options) });
   if (options.store !== undefined) refuse('the files are stored where their home is: --store goes there');
   if (options.publish !== undefined) refuse('publish where the home of the files is');
   if (options.inodes !== undefined) refuse('the home says how many inodes there are');

@@ -29,18 +29,30 @@ const integers = [
 const partsPerMs = 4096;
 /** From here on these are not below 2^53. */
 const endOfTimeMs = 2 ** 41;
+const orNone = (value: string, isExact: string): string => `iif(${isExact}, ${value}, 'x')`;
 /** A time as an integer, or no number where that would not be it exactly. */
-const parts = (column: string): string => {
-  const exact = `cast(${column} * ${partsPerMs}.0 AS INTEGER)`;
-  const is = `abs(${column}) < ${endOfTimeMs}.0 AND ${column} * ${partsPerMs}.0 = ${exact}`;
-  return `iif(${is}, ${exact}, 'x')`;
-};
-const columns = [...integers, ...['atime_ms', 'mtime_ms', 'ctime_ms', 'birthtime_ms'].map(parts)];
+function partsOf(time: string): string {
+  const value = `cast(${time} * ${partsPerMs}.0 AS INTEGER)`;
+  return orNone(value, `abs(${time}) < ${endOfTimeMs}.0 AND ${value} = ${time} * ${partsPerMs}.0`);
+}
+/** The same of how much later it is than another: most are as late as that, or a little later. */
+function partsAfter(time: string, other: string): string {
+  const value = `cast((${time} - ${other}) * ${partsPerMs}.0 AS INTEGER)`;
+  const isExact = `abs(${time} - ${other}) < ${endOfTimeMs}.0 AND ${other} + ${value} / ${partsPerMs}.0 = ${time}`;
+  return `iif(${time} = ${other}, 0, ${orNone(value, isExact)})`;
+}
+const columns = [
+  ...integers,
+  partsOf('mtime_ms'),
+  partsAfter('ctime_ms', 'mtime_ms'),
+  partsAfter('birthtime_ms', 'mtime_ms'),
+  partsAfter('atime_ms', 'birthtime_ms'),
+];
 const width = columns.length;
 
 /** Rows as one text of numbers; null when there are none. */
 const numbersOf = (values: readonly string[], rows: string): string =>
-  `SELECT cast(group_concat(concat_ws(' ', ${values.join(', ')}), ' ') AS BLOB) FROM (${rows})`;
+  `SELECT cast(group_concat(concat_ws(' ', ${values.join(', ')}), ' ') AS BLOB) FROM ${rows}`;
 
 /**
  * All inodes, in the order of their numbers. `inodeOf` reads one, for those whose numbers are not integers.
@@ -49,29 +61,25 @@ export function* inodesOf(
   db: Database.Database,
   inodeOf: (ino: number) => InodeRow | undefined,
 ): Generator<InodeRow> {
-  const next = db
-    .prepare<[number, number], Buffer | null>(
-      numbersOf(columns, 'SELECT * FROM inode WHERE ino > ? ORDER BY ino LIMIT ?'),
-    )
-    .pluck();
-  const within = 'FROM inode WHERE ino BETWEEN ? AND ?';
-  const targets = db
-    .prepare<[number, number], [number, string]>(`SELECT ino, target ${within} AND target IS NOT NULL`)
-    .raw();
-  const extents = db
-    .prepare<[number, number], Buffer | null>(
-      `SELECT cast(group_concat(extents, '') AS BLOB) FROM (SELECT extents ${within} ORDER BY ino)`,
-    )
-    .pluck();
+  const next = db.prepare<[number], number | null>('SELECT min(ino) FROM inode WHERE ino > ?').pluck();
+  // In the order of the numbers: the table is a tree of them.
+  const within = 'inode WHERE ino BETWEEN ? AND ?';
+  const prepare = <T>(sql: string) => db.prepare<[number, number], T>(sql);
+  const texts = prepare<Buffer>(numbersOf(columns, within)).pluck();
+  const blobs = prepare<Buffer | null>(
+    `SELECT cast(group_concat(extents, '') AS BLOB) FROM ${within}`,
+  ).pluck();
+  const links = prepare<[number, string]>(`SELECT ino, target FROM ${within} AND target IS NOT NULL`).raw();
   const numbers = new Float64Array(chunkRows * width);
-  for (let from = Number.MIN_SAFE_INTEGER; ; ) {
-    const count = numbersIn(next.get(from, chunkRows), numbers) / width;
-    if (count === 0) return;
-    const [first, last] = [numbers[0] as number, numbers[(count - 1) * width] as number];
-    const words = wordsOf(extents.get(first, last) ?? Buffer.alloc(0));
-    const rows = rowsOf(numbers.subarray(0, count * width), new Map(targets.all(first, last)), words);
+  for (let after = Number.MIN_SAFE_INTEGER; ; after += chunkRows) {
+    const first = next.get(after) ?? null;
+    if (first === null) return;
+    after = first - 1;
+    const range = [first, after + chunkRows] as const;
+    const count = numbersIn(texts.get(...range), numbers);
+    const words = wordsOf(blobs.get(...range) ?? Buffer.alloc(0));
+    const rows = rowsOf(numbers.subarray(0, count), new Map(links.all(...range)), words);
     for (const row of rows) yield typeof row === 'number' ? existing(inodeOf(row)) : row;
-    from = last;
   }
 }
 
@@ -87,10 +95,15 @@ function* rowsOf(
   words: Uint32Array,
 ): Generator<InodeRow | number> {
   let end = 0;
+  let before = Number.NEGATIVE_INFINITY;
   for (let at = 0; at < numbers.length; at += width) {
     const ino = numbers[at] as number;
+    assert(ino > before, 'SQLite reads a table in the order of its key');
+    before = ino;
     const from = end;
     end += numbers[at + 10] as number;
+    const mtimeMs = (numbers[at + 11] as number) / partsPerMs;
+    const birthtimeMs = mtimeMs + (numbers[at + 13] as number) / partsPerMs;
     const row = {
       ino,
       generation: numbers[at + 1] as number,
@@ -101,10 +114,10 @@ function* rowsOf(
       parent: numbers[at + 6] as number,
       size: numbers[at + 7] as number,
       layoutVersion: numbers[at + 8] as number,
-      atimeMs: (numbers[at + 11] as number) / partsPerMs,
-      mtimeMs: (numbers[at + 12] as number) / partsPerMs,
-      ctimeMs: (numbers[at + 13] as number) / partsPerMs,
-      birthtimeMs: (numbers[at + 14] as number) / partsPerMs,
+      atimeMs: birthtimeMs + (numbers[at + 14] as number) / partsPerMs,
+      mtimeMs,
+      ctimeMs: mtimeMs + (numbers[at + 12] as number) / partsPerMs,
+      birthtimeMs,
       target: targets.get(ino),
       extents: extentsIn(words, from, end),
       home: numbers[at + 9] as number,
@@ -143,7 +156,7 @@ function numbersIn(text: Uint8Array | null | undefined, into: Float64Array): num
 export function* direntsOf(db: Database.Database): Generator<DirentRow> {
   const chunk = 'SELECT * FROM dirent WHERE (parent, name) > (?, ?) ORDER BY parent, name LIMIT ?';
   const prepare = <T>(sql: string) => db.prepare<[number, string, number], T>(sql).pluck();
-  const inos = prepare<Buffer | null>(numbersOf(['parent', 'ino'], chunk));
+  const inos = prepare<Buffer | null>(numbersOf(['parent', 'ino'], `(${chunk})`));
   const together = prepare<string | null>(`SELECT group_concat(name, '/') FROM (${chunk})`);
   const apart = prepare<string>(`SELECT name FROM (${chunk})`);
   const numbers = new Float64Array(chunkRows * 2);
@@ -163,8 +176,13 @@ export function* direntsOf(db: Database.Database): Generator<DirentRow> {
 export function* placesOf(db: Database.Database): Generator<Run> {
   // One number for both: an extent has fewer pages than the factor.
   const factor = 1024;
-  const packed = Float64Array.from(
-    db.prepare<[], number>(`SELECT place * ${factor} + count FROM stored`).pluck().all(),
-  ).sort();
+  const count = db.prepare<[], number>('SELECT count(*) FROM stored').pluck().get() ?? 0;
+  const text = db
+    .prepare<[], Buffer | null>(numbersOf([`place * ${factor} + count`], 'stored'))
+    .pluck()
+    .get();
+  const packed = new Float64Array(count);
+  numbersIn(text, packed);
+  packed.sort();
   for (const each of packed) yield { page: Math.floor(each / factor), count: each % factor };
 }

@@ -7,7 +7,7 @@ import { pageSize } from 'cluster-fs/segment';
 import type { Range, StoredExtent } from './stored.ts';
 
 /** Pages that are read, and put in one turn of the event loop: more would not stay in the cache between. */
-export const piecePages = 128;
+export const piecePages = 256;
 
 /** A range as pieces, from its begin on. */
 export function* piecesOf({ from, count }: Range): Generator<Range> {

@@ -38,7 +38,8 @@ function partsOf(time: string): string {
 /** The same of how much later it is than another: most are as late as that, or a little later. */
 function partsAfter(time: string, other: string): string {
   const value = `cast((${time} - ${other}) * ${partsPerMs}.0 AS INTEGER)`;
-  const isExact = `abs(${time} - ${other}) < ${endOfTimeMs}.0 AND ${other} + ${value} / ${partsPerMs}.0 = ${time}`;
+  const isNear = `abs(${time} - ${other}) < ${endOfTimeMs}.0`;
+  const isExact = `${isNear} AND ${other} + ${value} / ${partsPerMs}.0 = ${time}`;
   return `iif(${time} = ${other}, 0, ${orNone(value, isExact)})`;
 }
 const columns = [

@@ -60,6 +60,31 @@ describe('the store', () => {
     );
   });
 
+  test('gives names and times back that are not as those of files', () => {
+    const store = openSqliteStore(temporaryPath(), { besideData: true });
+    const model = new Model();
+    const facts = { generation: 1, mode: 0o100644, uid: 0, gid: 0, nlink: 1, parent: 1, size: 0, home: 0 };
+    const times = [0, -0.5, 0.1, 1.7e12 + 0.25, 1.7e12, 1e-300, -1e15, 2 ** 41, 2 ** 60];
+    const changes: Change[] = times.flatMap((mtimeMs, i): Change[] => {
+      const more = {
+        mtimeMs,
+        ctimeMs: 1.7e12,
+        birthtimeMs: times.at(-i) ?? 0,
+        atimeMs: times.at(i - 3) ?? 0,
+      };
+      const row = { ...facts, ...more, ino: 7 * i + 1, layoutVersion: 1, target: undefined, extents: [] };
+      const name = ['a/b', '/', 'plain', '//'][i % 4] as string;
+      return [
+        { type: 'putInode', row },
+        { type: 'putDirent', row: { parent: i, name, ino: row.ino } },
+      ];
+    });
+    for (const each of changes) model.apply(each);
+    store.commit(changes);
+    model.expectSame(store);
+    store.close();
+  });
+
   test('gives tables whole that are longer than what is read at a time', () => {
     const path = temporaryPath();
     const store = openSqliteStore(path, { besideData: true });

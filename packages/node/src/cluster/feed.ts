@@ -18,18 +18,20 @@ import { FsError } from '@cluster-fs/transport';
 import type { PeerLink, PeerReply, PeerRequest } from '@cluster-fs/transport/peer';
 import { isDirectory, listDirectory, type Segment } from 'cluster-fs/segment';
 import { inodeRow } from '../coordinator/journal.ts';
+import { bytesOf, partsOf } from './parts.ts';
 import { type NetChanges, toPeerInode } from './rows.ts';
 
-/** Rows that are kept for nodes whose link broke. */
-const keptRows = 65_536;
-/** Rows in one message. */
-const batchRows = 512;
+/** What is kept for nodes whose link broke. */
+const mostKeptBytes = 16 * 2 ** 20;
+/** Inodes that are read at once. */
+const batchInodes = 512;
 /** While more waits for the node that gets everything, no more is read for it. */
 const queuedBytes = 4 * 2 ** 20;
+const queuedPollMs = 5;
 
 interface Commit extends NetChanges {
   readonly sequence: number;
-  readonly rows: number;
+  readonly bytes: number;
 }
 
 /** A node that follows. It stays one while its link is broken. */
@@ -58,7 +60,7 @@ export class ChangeFeed {
   readonly #published: Segment;
   readonly #inodeLimit: () => number;
   readonly #kept: Commit[] = [];
-  #keptRows = 0;
+  #keptBytes = 0;
   #sequence = 0;
   readonly #followers = new Set<Follower>();
   #waiting: Waiting[] = [];
@@ -82,12 +84,13 @@ export class ChangeFeed {
     // Who comes from now on gets everything.
     if (this.#followers.size === 0) {
       this.#kept.length = 0;
-      this.#keptRows = 0;
+      this.#keptBytes = 0;
       return undefined;
     }
     const sequence = this.#sequence;
-    const message = { ...changes, sequence, isWhole: false, isLast: true };
-    for (const { link } of this.#followers) link?.event('changes', message);
+    const messages = messagesOf(changes, sequence);
+    for (const { link } of this.#followers)
+      if (link !== undefined) for (const message of messages) link.event('changes', message);
     return new Promise((resolve) => {
       this.#waiting.push({ sequence, sinceMs: performance.now(), resolve });
       this.#wake();
@@ -104,10 +107,10 @@ export class ChangeFeed {
   }
 
   #keep(changes: NetChanges): void {
-    const rows = changes.inodes.length + changes.gone.length + changes.names.length;
-    this.#kept.push({ ...changes, sequence: ++this.#sequence, rows });
-    this.#keptRows += rows;
-    while (this.#keptRows > keptRows) this.#keptRows -= this.#kept.shift()?.rows ?? 0;
+    const bytes = bytesOf(changes);
+    this.#kept.push({ ...changes, sequence: ++this.#sequence, bytes });
+    this.#keptBytes += bytes;
+    while (this.#keptBytes > mostKeptBytes) this.#keptBytes -= this.#kept.shift()?.bytes ?? 0;
   }
 
   /** A node asks for changes; they go out behind the reply. */
@@ -133,9 +136,9 @@ export class ChangeFeed {
   }
 
   #sendKept(link: PeerLink, after: number): void {
-    for (const { sequence, inodes, gone, names } of this.#kept)
-      if (sequence > after)
-        link.event('changes', { sequence, inodes, gone, names, isWhole: false, isLast: true });
+    for (const commit of this.#kept)
+      if (commit.sequence > after)
+        for (const message of messagesOf(commit, commit.sequence)) link.event('changes', message);
   }
 
   async #sendEverything(follower: Follower, link: PeerLink, turn: number): Promise<void> {
@@ -143,8 +146,12 @@ export class ChangeFeed {
     const s = this.#published;
     const directories: number[] = [];
     const part = { sequence: 0, isWhole: true, isLast: false, inodes: [], gone: [], names: [] };
-    for (let from = 1; from < this.#inodeLimit(); from += batchRows) {
-      const end = Math.min(from + batchRows, this.#inodeLimit());
+    // In one turn: no commit comes between the rows of one inode.
+    const send = (rows: Partial<NetChanges>): void => {
+      for (const each of partsOf({ ...part, ...rows })) link.event('changes', { ...part, ...each });
+    };
+    for (let from = 1; from < this.#inodeLimit(); from += batchInodes) {
+      const end = Math.min(from + batchInodes, this.#inodeLimit());
       const inodes = [];
       for (let ino = from; ino < end; ino++) {
         const row = inodeRow(s, ino);
@@ -152,13 +159,12 @@ export class ChangeFeed {
         if (isDirectory(row.mode)) directories.push(ino);
         inodes.push(toPeerInode(row));
       }
-      if (inodes.length > 0) link.event('changes', { ...part, inodes });
+      if (inodes.length > 0) send({ inodes });
       if (!(await sent(link)) || !isWanted()) return;
     }
     for (const parent of directories) {
       const names = namesIn(s, parent);
-      for (let from = 0; from < names.length; from += batchRows)
-        link.event('changes', { ...part, names: names.slice(from, from + batchRows) });
+      if (names.length > 0) send({ names });
       if (!(await sent(link)) || !isWanted()) return;
     }
     link.event('changes', { ...part, sequence: this.#sequence, isLast: true });
@@ -196,6 +202,12 @@ export class ChangeFeed {
   }
 }
 
+function messagesOf({ inodes, gone, names }: NetChanges, sequence: number) {
+  const parts = partsOf({ inodes, gone, names });
+  const last = parts.length - 1;
+  return parts.map((part, i) => ({ ...part, sequence, isWhole: false, isLast: i === last }));
+}
+
 /** Names of a directory; none when it went meanwhile: a change says so. */
 function namesIn(s: Segment, parent: number) {
   try {
@@ -208,7 +220,8 @@ function namesIn(s: Segment, parent: number) {
 
 /** Lets others have a turn, and the link send; false when it is gone. */
 async function sent(link: PeerLink): Promise<boolean> {
-  do await new Promise((goOn) => setImmediate(goOn));
-  while (link.closed === undefined && link.queuedBytes > queuedBytes);
+  await new Promise((goOn) => setImmediate(goOn));
+  while (link.closed === undefined && link.queuedBytes > queuedBytes)
+    await new Promise((goOn) => setTimeout(goOn, queuedPollMs));
   return link.closed === undefined;
 }

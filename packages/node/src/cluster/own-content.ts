@@ -9,17 +9,20 @@
  * want of space say, fails for who waits for it, and is sent again until it is not refused any more.
  */
 import { type ErrorCode, FsError } from '@cluster-fs/transport';
-import type { PeerContent, PeerLink, PeerRefusal } from '@cluster-fs/transport/peer';
+import { mostPageRuns, type PeerContent, type PeerLink, type PeerRefusal } from '@cluster-fs/transport/peer';
 import { defaultLease } from 'cluster-fs/coherence';
-import { isFile } from 'cluster-fs/segment';
+import { InodeCopy, isFile, readInode } from 'cluster-fs/segment';
 import type { Coordinator } from '../coordinator/coordinator.ts';
 import { inodeRow } from '../coordinator/journal.ts';
 import { Signal } from '../coordinator/signal.ts';
 import type { Homes } from './homes.ts';
+import { bytesOfRuns, partBytes } from './parts.ts';
 import { pagesOf } from './rows.ts';
 
-/** Files in one message. */
+/** Files in one message, if it has room for them. */
 const batchFiles = 512;
+/** Of one that has nothing. */
+const fileBytes = 64;
 /** How long to wait before what has failed is sent again, in turn; the last again and again. */
 const backoffMs = [50, 100, 200, 400, 800, 1600] as const;
 
@@ -114,7 +117,7 @@ export class OwnContent {
     const files = [...this.#unsent].filter(([ino]) => !this.#later.has(ino)).slice(0, batchFiles);
     if (files.length === 0) return;
     this.#isSending = true;
-    const batch = files.map(([ino, { last }]) => ({ ino, last }));
+    const batch = this.#fitting(files.map(([ino, { last }]) => ({ ino, last })));
     this.#send(link, batch).then(
       (refused) => this.#hasSent(batch, refused),
       (error: unknown) => {
@@ -124,6 +127,17 @@ export class OwnContent {
         this.#sendLater();
       },
     );
+  }
+
+  /** As many as one message has room for, at least one. */
+  #fitting(files: readonly Sent[]): Sent[] {
+    const inode = new InodeCopy();
+    let bytes = 0;
+    return files.filter(({ ino }, i) => {
+      const { extentCount } = readInode(this.#c.journal.published, ino, inode) ? inode : { extentCount: 0 };
+      bytes += fileBytes + bytesOfRuns(extentCount);
+      return i === 0 || bytes <= partBytes;
+    });
   }
 
   #hasSent(batch: readonly Sent[], refused: readonly PeerRefusal[]): void {
@@ -161,6 +175,7 @@ export class OwnContent {
 
   async #send(link: PeerLink, batch: readonly Sent[]): Promise<readonly PeerRefusal[]> {
     const files: PeerContent[] = [];
+    const refused: PeerRefusal[] = [];
     for (const { ino } of batch) {
       const row = inodeRow(this.#c.journal.published, ino);
       if (row === undefined || !isFile(row.mode) || !this.#homes.isOwn(ino)) continue;
@@ -168,9 +183,12 @@ export class OwnContent {
       // What the coordinator gave it, somebody may have changed there meanwhile.
       const isTouched = this.#mtimes.get(ino) !== mtimeMs;
       const times = isTouched ? { mtimeMs, ctimeMs } : { mtimeMs: undefined, ctimeMs: undefined };
-      files.push({ ino, generation, size, ...times, pages: pagesOf(extents) });
+      const pages = pagesOf(extents);
+      if (pages.length > mostPageRuns) refused.push({ ino, code: 'EFBIG', why: 'it has too many holes' });
+      else files.push({ ino, generation, size, ...times, pages });
     }
-    return files.length > 0 ? (await link.request('content', { files })).reply.refused : [];
+    if (files.length > 0) refused.push(...(await link.request('content', { files })).reply.refused);
+    return refused;
   }
 }
 

@@ -32,6 +32,7 @@ import {
 import type { Coordinator } from '../coordinator/coordinator.ts';
 import { layOutForeign } from './foreign-content.ts';
 import type { Homes } from './homes.ts';
+import { Joiner } from './parts.ts';
 import { keyOf, type NetChanges } from './rows.ts';
 
 export class Replica {
@@ -39,6 +40,7 @@ export class Replica {
   readonly #homes: Homes;
   /** Everything, as far as it has come. */
   #whole: Whole | undefined;
+  #joiner = new Joiner();
   #sequence = 0;
   #isApplying = false;
 
@@ -56,20 +58,23 @@ export class Replica {
     return this.#sequence;
   }
 
-  /** What came of everything is of no use any more. */
+  /** What came of everything, or of a commit, is of no use any more. */
   linkDown(): void {
     this.#whole = undefined;
+    this.#joiner = new Joiner();
   }
 
   /** True when the segment is now as the home was at `sequence`. */
   take(event: PeerEvent<'changes'>): boolean {
     if (event.isWhole) this.#whole ??= new Whole();
     if (this.#whole === undefined) {
-      this.#apply(event);
+      const commit = this.#joiner.commit(event, event);
+      if (commit === undefined) return false;
+      this.#apply(commit);
       this.#sequence = event.sequence;
       return true;
     }
-    this.#whole.take(event);
+    this.#whole.take({ ...event, inodes: this.#joiner.inodes(event.inodes) });
     if (!event.isWhole || !event.isLast) return false;
     this.#apply(this.#whole.differenceTo(this.#c));
     this.#whole = undefined;

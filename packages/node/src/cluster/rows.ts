@@ -40,6 +40,7 @@ const nameIn = ({ parent, name }: Named): Named => ({ parent, name });
 export const toPeerInode = ({ extents, ...row }: InodeRow): PeerInode => ({
   ...row,
   pages: pagesOf(extents),
+  goesOn: false,
 });
 
 /** Which file pages are no hole. */

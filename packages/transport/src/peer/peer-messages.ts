@@ -24,7 +24,7 @@ import {
 } from '../codec.ts';
 import { hole, maxPathLength, run } from '../records.ts';
 
-export const peerProtocolVersion = 3;
+export const peerProtocolVersion = 4;
 
 type Shape = Readonly<Record<string, Codec<unknown>>>;
 interface Entry {
@@ -46,8 +46,12 @@ const node = { clusterId: bytes(16), nodeId: u53, name: text(256), incarnation: 
 export type PeerIdentity = RecordOf<typeof node>;
 
 /** File pages that are no hole. Where they lie is each node's own affair. */
-const pages = list(record('pages', hole), 65_536);
-/** What an inode is at its home, but for where its pages lie. */
+export const mostPageRuns = 65_536;
+const pages = list(record('pages', hole), mostPageRuns);
+/**
+ * What an inode is at its home, but for where its pages lie. One with more runs of pages than a row may have
+ * is several rows, one after the other: `goesOn` in all but the last.
+ */
 const inode = {
   ino: u32,
   generation: u32,
@@ -65,6 +69,7 @@ const inode = {
   target: optional(text(maxPathLength)),
   home: u32,
   pages,
+  goesOn: bool,
 };
 export type PeerInode = RecordOf<typeof inode>;
 
@@ -272,7 +277,7 @@ export const peerEvents = {
   },
   changes: {
     id: 133,
-    doc: 'A commit, or a part of everything there is; what `isLast` ends takes effect as one.',
+    doc: 'A part of a commit, or of everything there is; what `isLast` ends takes effect as one.',
     fields: {
       sequence: u53,
       isWhole: bool,

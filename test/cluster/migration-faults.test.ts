@@ -77,6 +77,30 @@ test('a hole is punched before a third node has heard of the move', { timeout },
   for (const fs of [atA, atB, atC]) expect((await fs.promises.readFile('/f'))[block]).toBe(9);
 });
 
+test('a home is killed and started again while the next one waits for a block', { timeout }, async () => {
+  const { b, atA, atB, atC } = await start();
+  await atA.promises.writeFile('/f', Buffer.alloc(4 * block, 7));
+  await atA.migrate('/f', 'b');
+  // The next home may take the file, and has nothing of it.
+  await atC.map('/f');
+  const inTheWay = await atB.map('/f', { follow: 'manual' });
+  expect(await codeOf(atA.migrate('/f', 'c'))).toBe('EBUSY');
+  inTheWay.close();
+  await atB.promises.writeFile('/f', Buffer.alloc(4 * block, 8));
+  process.kill(b.pid, 'SIGSTOP');
+  const moved = codeOf(atA.migrate('/f', 'c'));
+  for (let turn = 0; turn < 50; turn++) await atC.status();
+  await b.kill();
+  await b.start();
+  await moved;
+  const whatIsRead = async (fs: ClusterFs) =>
+    fs.promises.readFile('/f').then(
+      (bytes) => bytes[3 * block],
+      () => 'not yet',
+    );
+  for (const fs of [atC, atA]) await expect.poll(() => whatIsRead(fs), patience).toBe(8);
+});
+
 test('files of a node that comes back without them are EIO, and stay so when it is killed', {
   timeout,
 }, async () => {

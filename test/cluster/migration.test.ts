@@ -234,10 +234,10 @@ test('a node that dies while a file moves to it, or from it, leaves the file whe
   await atC.promises.appendFile('/f', 'x');
   await b.start();
   await expect.poll(() => codeOf(atA.migrate('/f', 'b')), patience).toBe('done');
-  // It may have gone by then.
+  process.kill(b.pid, 'SIGSTOP');
   const back = codeOf(atA.migrate('/f', 'c'));
   await b.kill();
-  await back;
+  expect(await back).not.toBe('done');
   await b.start();
   await expect
     .poll(async () => (await atA.promises.readFile('/f').catch(() => 'not yet')).length, patience)

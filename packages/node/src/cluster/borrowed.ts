@@ -108,6 +108,7 @@ export class Borrowed implements FileBlocks {
       holder: () => this.#holder,
       blocksOf: (ino) => this.#blocksOf(ino),
       may: (block, access) => this.#may(block, access),
+      open: (ino) => this.#tags.open(ino, 'take'),
       ask: (block, access) => this.#ask(block, access),
       changed: (block) => this.#memory.changed(block, requestMs),
       session: () => this.session,

@@ -19,6 +19,9 @@ export interface TakenParts {
   /** The blocks of a file that are no hole. */
   readonly blocksOf: (ino: number) => number[];
   readonly may: (block: number, access: Access) => boolean;
+  /** Sees to it that the file may be taken, also in a session that has just begun. */
+  readonly open: (ino: number) => Promise<void>;
+  /** Requires: in this turn, `open` has resolved. */
   readonly ask: (block: number, access: Access) => void;
   /** Resolves when something has become of a block. */
   readonly changed: (block: number) => Promise<void>;
@@ -84,25 +87,31 @@ export class Taken {
   async prepare(ino: number, alone: readonly number[]): Promise<void> {
     const { blocksOf, holder, session: sessionNow } = this.#parts;
     this.#standing.add(ino);
-    await Promise.all(alone.map((block) => this.#get(block, 'write')));
+    const session = sessionNow();
+    await Promise.all(alone.map((block) => this.#get(block, 'write', session)));
     for (;;) {
       const missing = blocksOf(ino).filter((block) => !this.#isHere(block, 'read'));
       if (missing.length === 0) break;
-      await Promise.all(missing.map((block) => this.#get(block, 'read')));
+      await Promise.all(missing.map((block) => this.#get(block, 'read', session)));
     }
-    const session = sessionNow();
-    if (session === undefined) throw new FsError('ESTALE', 'move', { why: 'the session is over' });
+    if (session === undefined || session !== sessionNow()) throw sessionIsOver();
     const copies = new Map<number, 'S' | 'E'>();
     for (const block of blocksOf(ino)) copies.set(block, this.#state(block) === 'E' ? 'E' : 'S');
     this.#prepared.set(ino, { session, copies });
     for (const block of copies.keys()) holder().abandon(block);
   }
 
-  async #get(block: number, access: Access): Promise<void> {
-    const { assertReachable, changed: changes, ask, holder } = this.#parts;
+  /** `within`: the session in which it is of use. */
+  async #get(block: number, access: Access, within?: number): Promise<void> {
+    const { assertReachable, changed: changes, open, ask, holder, session } = this.#parts;
     while (!this.#isHere(block, access)) {
       assertReachable();
+      if (within !== undefined && within !== session()) throw sessionIsOver();
+      await open(inoOf(block));
+      if (this.#isHere(block, access)) return;
       const changed = changes(block);
+      // Whoever fails before it is awaited has failed for another reason.
+      changed.catch(() => undefined);
       // What is on its way to something else is waited for, also when it can be read meanwhile.
       if (isSettled(this.#state(block))) ask(block, access);
       else holder().wait(block);
@@ -143,5 +152,7 @@ export class Taken {
     return copies;
   }
 }
+
+const sessionIsOver = (): FsError => new FsError('ESTALE', 'move', { why: 'the session is over' });
 
 const isSettled = (state: CacheState): boolean => state === 'S' || state === 'E' || state === 'I';

@@ -54,6 +54,10 @@ export class Spinner {
   #pace = noPause;
   /** Messages since the last look. */
   #passed = 0;
+  #isArmed = false;
+  readonly #disarm = (): void => {
+    this.#isArmed = false;
+  };
 
   constructor() {
     // With one processor, whoever makes the next message needs it.
@@ -62,10 +66,13 @@ export class Spinner {
 
   /** A message will come: called when a request was sent, or a reply behind which the next request may be. */
   expect(): void {
-    if (this.#spin === undefined || this.#passed++ < this.#pace.messages) return;
+    if (this.#spin === undefined || this.#isArmed || this.#passed++ < this.#pace.messages) return;
     const nowMs = performance.now();
     if (nowMs < this.#pace.untilMs) return;
     const look = this.#spin.next(limits.lookUs);
+    // Several messages of one turn are one look.
+    this.#isArmed = true;
+    queueMicrotask(this.#disarm);
     if (look === undefined) return;
     this.#pace = paceAfter(this.#pace, look, nowMs);
     this.#passed = 0;

@@ -47,8 +47,10 @@ export class Channel<Out, In> {
   /** The peer has received up to `number`. Throws when that was never sent. */
   acknowledge(number: number): void {
     if (number >= this.#next) throw new Error(`message ${number} is acknowledged and was never sent`);
-    const rest = this.#unacknowledged.findIndex((kept) => kept.number > number);
-    this.#unacknowledged.splice(0, rest === -1 ? this.#unacknowledged.length : rest);
+    const [oldest] = this.#unacknowledged;
+    if (oldest === undefined || oldest.number > number) return;
+    // Their numbers follow each other.
+    this.#unacknowledged.splice(0, number - oldest.number + 1);
   }
 
   /** The message; undefined when it came before, over another link. Throws when one is missing. */

@@ -204,39 +204,35 @@ function react(entry: Entry, input: Input, table: DirectoryTable, effects: Effec
 function holds(guard: DirectoryGuard, { owner, sharers, awaited }: Entry, { from }: Input): boolean {
   switch (guard) {
     case 'others':
-      return without(sharers, from).size > 0;
+      return sharers.size > (sharers.has(from) ? 1 : 0);
     case 'copies':
       return sharers.size > 0;
     case 'last':
-      return without(awaited, from).size === 0;
+      return awaited.size === (awaited.has(from) ? 1 : 0);
     case 'owner':
       return owner === from;
   }
 }
 
 function perform(action: DirectoryAction, entry: Entry, { event, from }: Input, effects: Effect[]): Entry {
-  const send = (message: ToCache, to: CacheId | undefined): void => {
-    if (to === undefined) throw new Error(`${message} to nobody`);
-    effects.push({ do: 'send', message, to });
-  };
   const { sharers, awaited, owner, queue } = entry;
   switch (action) {
     case 'share':
-      send('shared', from);
+      effects.push(sent('shared', from));
       return { ...entry, sharers: new Set(sharers).add(from) };
     case 'grant':
-      send(event === 'upgrade' && sharers.has(from) ? 'granted' : 'exclusive', from);
+      effects.push(sent(event === 'upgrade' && sharers.has(from) ? 'granted' : 'exclusive', from));
       return { ...entry, owner: from, sharers: nobody };
     case 'invalidateOthers': {
       const others = event === 'clear' ? sharers : without(sharers, from);
-      for (const other of others) send('invalidate', other);
+      for (const other of others) effects.push(sent('invalidate', other));
       return { ...entry, awaited: others };
     }
     case 'downgradeOwner':
-      send('downgrade', owner);
+      effects.push(sent('downgrade', owner));
       return entry;
     case 'recallOwner':
-      send('recall', owner);
+      effects.push(sent('recall', owner));
       return entry;
     case 'enqueue':
       return { ...entry, queue: [...queue, { want: wanted(event), from }] };
@@ -258,6 +254,11 @@ function perform(action: DirectoryAction, entry: Entry, { event, from }: Input, 
       return { ...entry, sharers: without(sharers, from), awaited: without(awaited, from), queue: line };
     }
   }
+}
+
+function sent(message: ToCache, to: CacheId | undefined): Effect {
+  if (to === undefined) throw new Error(`${message} to nobody`);
+  return { do: 'send', message, to };
 }
 
 function wanted(event: DirectoryEvent): Wanted['want'] {

@@ -23,10 +23,12 @@ import { blockPages, inoOf, rangeOf } from './blocks.ts';
 
 /** What the owner of the blocks does when something has happened to one. */
 export interface BlockEvents {
-  /** `drop` or `protect` is done. */
+  /** `drop` or `protect` is done. The bytes are none where nobody wants them. */
   done(block: number, bytes: Buffer): void;
+  /** Whether `done` needs the bytes: most copies that go were only read, and are elsewhere, too. */
+  isWanted(block: number): boolean;
   /** The bytes are taken from `data` in a moment, and are nowhere else here. */
-  dropping?(block: number, bytes: Buffer): void;
+  dropping?(block: number, bytes: () => Buffer): void;
   dropped(block: number, pages: number): void;
   installed(block: number, pages: number): void;
   /** Pages that the store alone has must be there before they are read. */
@@ -46,6 +48,8 @@ export class BlockMemory implements Memory<Buffer> {
   readonly #waiters = new Map<number, Set<(error?: FsError) => void>>();
   /** For whom somebody may wait no more; told at the end of this turn of the event loop. */
   #waking: number[] = [];
+  /** Those of them in whose views for storing everybody was woken in this turn. */
+  #awake = new Set<number>();
   #closed = false;
 
   constructor(c: Coordinator, events: BlockEvents) {
@@ -129,16 +133,19 @@ export class BlockMemory implements Memory<Buffer> {
     // Who only reads goes on with what nobody stores into any more.
     for (const view of this.#viewsOf(block))
       if (kind === 'drop' || view.mode === 'rw') this.#guard(view, block);
-    const bytes = this.read(block);
+    let bytes = this.#events.isWanted(block) ? this.read(block) : undefined;
     if (kind === 'drop') {
-      this.#events.dropping?.(block, bytes);
+      this.#events.dropping?.(block, () => {
+        bytes ??= this.read(block);
+        return bytes;
+      });
       const extents = this.#extents(block);
       this.#c.pager?.setAbsent(extents);
       countEviction(this.#c.journal.published);
       this.#c.data.punch(extents);
       this.#events.dropped(block, pageCountOf(extents));
     }
-    this.#events.done(block, bytes);
+    this.#events.done(block, bytes ?? nothing);
   }
 
   /** Whoever stores into the block waits, and so does who touches what is absent. */
@@ -168,18 +175,20 @@ export class BlockMemory implements Memory<Buffer> {
     this.#c.pager?.forget(extents);
     // Before anybody can store: until then it is the same in either place, whichever a node of after finds.
     this.#events.installed(block, pageCountOf(extents));
-    if (access === 'write') for (const view of views) this.#letStore(view, block);
+    if (access === 'write') this.#letStore(views, block);
   }
 
   allow(block: number): void {
-    for (const view of this.#viewsOf(block)) this.#letStore(view, block);
+    this.#letStore(this.#viewsOf(block), block);
   }
 
-  #letStore(view: View, block: number): void {
-    if (view.mode !== 'rw') return;
-    this.#tell(view, block, (fd, address, length) =>
-      native.writeProtectUserfault(fd, address, length, false),
-    );
+  /** Who waits in a view that may store is woken with that. */
+  #letStore(views: readonly View[], block: number): void {
+    let isDone = true;
+    for (const view of views) if (view.mode === 'rw' && !this.#tell(view, block, unprotect)) isDone = false;
+    if (!isDone) return;
+    this.#wakeSoon();
+    this.#awake.add(block);
   }
 
   read(block: number): Buffer {
@@ -195,21 +204,28 @@ export class BlockMemory implements Memory<Buffer> {
   }
 
   wake(block: number): void {
-    if (this.#waking.length === 0) queueMicrotask(() => this.#wakeAll());
+    this.#wakeSoon();
     this.#waking.push(block);
     this.#settle(block);
   }
 
+  #wakeSoon(): void {
+    if (this.#waking.length === 0 && this.#awake.size === 0) queueMicrotask(() => this.#wakeAll());
+  }
+
   /** Who reads in order has several blocks by then, and is interrupted once. */
   #wakeAll(): void {
-    const blocks = this.#waking;
+    const [blocks, awake] = [this.#waking, this.#awake];
     this.#waking = [];
+    this.#awake = new Set();
     for (let at = 0; at < blocks.length; ) {
       const first = blocks[at] as number;
       let count = 1;
       while (blocks[at + count] === first + count && inoOf(first + count) === inoOf(first)) count++;
       at += count;
-      for (const view of this.#viewsOf(first, count)) this.#tell(view, first, native.wakeUserfault, count);
+      const isAwake = count === 1 && awake.has(first);
+      for (const view of this.#viewsOf(first, count))
+        if (!isAwake || view.mode === 'r') this.#tell(view, first, native.wakeUserfault, count);
     }
   }
 
@@ -260,20 +276,23 @@ export class BlockMemory implements Memory<Buffer> {
     return extentsIn(this.#c, block);
   }
 
+  /** Whether it could be told. */
   #tell(
     view: View,
     block: number,
     what: (fd: number, address: number, length: number) => unknown,
     blocks = 1,
-  ): void {
+  ): boolean {
     const { userfault, ended } = view.session;
     const range = addressRange(view, rangeOf(block).from, blocks * blockPages);
-    if (range === undefined || userfault === undefined || ended) return;
+    if (range === undefined || userfault === undefined || ended) return false;
     try {
       what(userfault, range.address, range.length);
+      return true;
     } catch (error) {
       // Nothing is registered there, or it is unmapped, or its process is gone: nobody waits.
       if (!(error instanceof FsError)) throw error;
+      return false;
     }
   }
 }
@@ -288,6 +307,11 @@ export function extentsIn(c: Coordinator, block: number): Extent[] {
     throw error;
   }
 }
+
+const unprotect = (fd: number, address: number, length: number): void =>
+  native.writeProtectUserfault(fd, address, length, false);
+
+const nothing = Buffer.alloc(0);
 
 const overlaps = (a: Range, b: Range): boolean => a.from < b.from + b.count && b.from < a.from + a.count;
 

@@ -43,6 +43,8 @@ const sweepMs = 1000;
 const orphanSweepMs = 100;
 
 const readable: ReadonlySet<CacheState> = new Set(['S', 'SE', 'E']);
+/** Bytes leave with what is said next. */
+const stored: ReadonlySet<CacheState> = new Set(['ES', 'EI', 'EV']);
 
 interface BorrowedOptions {
   readonly budget: CacheBudget;
@@ -53,7 +55,7 @@ interface BorrowedOptions {
   /** Whether that node is the home of the file still. */
   readonly isHome: (ino: number) => boolean;
   /** The bytes of a block are taken from `data` in a moment. */
-  readonly dropping: (block: number, bytes: Buffer) => void;
+  readonly dropping: (block: number, bytes: () => Buffer) => void;
 }
 
 export class Borrowed implements FileBlocks {
@@ -91,6 +93,7 @@ export class Borrowed implements FileBlocks {
     this.#memory = new BlockMemory(c, {
       done: (block, bytes) => this.#holder.done(block, bytes),
       dropping,
+      isWanted: (block) => stored.has(this.#holder.cache.state(block)),
       dropped: (block) => this.#resident.forget(block),
       installed: (block, pages) => this.#arrived(block, pages),
       memoryFor: (length) => Buffer.allocUnsafeSlow(length),

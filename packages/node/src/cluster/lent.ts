@@ -117,7 +117,8 @@ export class Lent implements FileBlocks {
         this.#unshare(block);
       },
       bringIn: (block) => this.#bringIn(block),
-      dropping: (block, bytes) => this.#shadow.write(this.#extents(block), rangeOf(block).from, bytes),
+      dropping: (block, bytes) => this.#shadow.write(this.#extents(block), rangeOf(block).from, bytes()),
+      isWanted: () => true,
       dropped: () => undefined,
       installed: (block) => this.#installed(block),
       lost: () => undefined,
@@ -216,9 +217,9 @@ export class Lent implements FileBlocks {
    * A block of a file that is on its way between homes goes from `data`: the lease on the other node is over,
    * say. Whichever of the two has the file in the end has its bytes.
    */
-  keep(block: number, bytes: Buffer): void {
+  keep(block: number, bytes: () => Buffer): void {
     if (!this.handing.isOnItsWay(inoOf(block)) || !readable.has(this.#home.cache.state(block))) return;
-    this.#shadow.write(this.#extents(block), rangeOf(block).from, bytes);
+    this.#shadow.write(this.#extents(block), rangeOf(block).from, bytes());
     this.#home.withdraw(block);
   }
 

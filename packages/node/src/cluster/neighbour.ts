@@ -16,7 +16,7 @@ export interface NeighbourOptions {
   /** Whether it is the home of the file. */
   readonly isHome: (ino: number) => boolean;
   /** The bytes of a block from there are taken from `data` in a moment. */
-  readonly dropping: (block: number, bytes: Buffer) => void;
+  readonly dropping: (block: number, bytes: () => Buffer) => void;
 }
 
 /** What more is done about the line, by who needs it for more than blocks. */

@@ -308,7 +308,7 @@ export class PeerLink {
     if (this.#closed !== undefined) return;
     const name = peerEventOf(type) as 'toHome' | 'toHolder';
     if (this.#peer === undefined) throw broken(`${name} before hello`);
-    const fields = { ...first, number: first.number + at, index: first.index + at };
+    const fields = at === 0 ? first : { ...first, number: first.number + at, index: first.index + at };
     this.#handlers.onEvent?.({ name, fields, payload });
   }
 

@@ -309,3 +309,25 @@ test('a node is packed around what it has of files that others keep', { timeout 
   }
   await expectSound(nodes);
 });
+
+test('where pages lie is told to no other node', { timeout }, async () => {
+  const nodes = await start();
+  const { atA, atB } = nodes;
+  const content = Buffer.alloc(3 * block, 'content');
+  await atA.promises.writeFile('/f', content);
+  const view = await atB.map('/f');
+  const [from] = await atA.extents('/f');
+  const before = await sequence(nodes);
+  await atA.move('/f');
+  expect((await atA.extents('/f'))[0]?.page).not.toBe(from?.page);
+  expect(await sequence(nodes)).toBe(before);
+  expect(Buffer.from(view.bytes).equals(content)).toBe(true);
+  await atA.promises.utimes('/f', 1, 1);
+  expect(await sequence(nodes)).toBeGreaterThan(before);
+  expect(atB.statSync('/f').mtimeMs).toBe(1000);
+  await expectSound(nodes);
+});
+
+async function sequence({ atA }: Pick<Nodes, 'atA'>): Promise<number> {
+  return ((await atA.status()) as unknown as { cluster: { sequence: number } }).cluster.sequence;
+}

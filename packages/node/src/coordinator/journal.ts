@@ -22,6 +22,7 @@ import {
   type SegmentWriter,
 } from 'cluster-fs/segment';
 import type { Change, InodeRow, MetadataStore } from '../metadata/store.ts';
+import { hasOnlyMoved } from './only-moved.ts';
 
 interface Pending {
   resolve(): void;
@@ -40,7 +41,7 @@ export class Journal {
   #commits = 0;
   #closed = false;
   /**
-   * Told of each commit when it is published here; what it returns is when others see it too, and until then
+   * Told of each commit when it is published here, but of where pages lie now; what it returns is when others see it too, and until then
    * nobody is answered.
    */
   replicate: ((changes: readonly Change[]) => Promise<void> | undefined) | undefined;
@@ -138,8 +139,10 @@ export class Journal {
       for (const { reject } of pending) reject(reason);
       return;
     }
+    const isTold = (change: Change): boolean => !hasOnlyMoved(this.published, change);
+    const told = this.replicate === undefined ? [] : changes.filter(isTold);
     this.writer.publish(this.published);
-    const everywhere = changes.length > 0 ? this.replicate?.(changes) : undefined;
+    const everywhere = told.length > 0 ? this.replicate?.(told) : undefined;
     for (const effect of effects) this.#run(effect);
     const answer = (): void => {
       for (const { resolve } of pending) resolve();

@@ -1,0 +1,48 @@
+/** Whether a commit changed of a file only where its pages lie, which is no concern of any other node. */
+import type { Extent } from '@cluster-fs/transport';
+import { InodeCopy, isFile, readExtents, readInode, type Segment } from 'cluster-fs/segment';
+import type { Change } from '../metadata/store.ts';
+
+/** Read again and again. */
+const before = new InodeCopy();
+
+const others = [
+  'generation',
+  'mode',
+  'uid',
+  'gid',
+  'nlink',
+  'parent',
+  'size',
+  'atimeMs',
+  'mtimeMs',
+  'ctimeMs',
+  'birthtimeMs',
+  'home',
+] as const;
+
+/** `published` is as it was before the commit. */
+export function hasOnlyMoved(published: Segment, change: Change): boolean {
+  if (change.type !== 'putInode' || !isFile(change.row.mode)) return false;
+  const { row } = change;
+  if (!readInode(published, row.ino, before) || before.layoutVersion === row.layoutVersion) return false;
+  if (others.some((field) => before[field] !== row[field])) return false;
+  return hasSamePages(readExtents(published, row.ino, before), row.extents);
+}
+
+/** Whether the same file pages are no holes. Requires file order of both. */
+export function hasSamePages(a: readonly Extent[], b: readonly Extent[]): boolean {
+  const [first, second] = [edgesOf(a), edgesOf(b)];
+  return first.length === second.length && first.every((edge, i) => edge === second[i]);
+}
+
+/** Where pages begin and end. */
+function edgesOf(extents: readonly Extent[]): number[] {
+  const edges: number[] = [];
+  for (const { filePage, count } of extents) {
+    if (edges.at(-1) === filePage) edges.pop();
+    else edges.push(filePage);
+    edges.push(filePage + count);
+  }
+  return edges;
+}

@@ -300,8 +300,13 @@ export class BlockMemory implements Memory<Buffer> {
 /** What the file has in the block; nothing when it is gone. */
 export function extentsIn(c: Coordinator, block: number): Extent[] {
   const { from, count } = rangeOf(block);
+  return clip(extentsOf(c, inoOf(block)), from, count);
+}
+
+/** What the file has; nothing when it is gone. */
+export function extentsOf(c: Coordinator, ino: number): Extent[] {
   try {
-    return clip(c.extents(inoOf(block)), from, count);
+    return c.extents(ino);
   } catch (error) {
     if (error instanceof FsError && error.code === 'ESTALE') return [];
     throw error;

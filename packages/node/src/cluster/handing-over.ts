@@ -21,8 +21,8 @@ export interface HandingOverParts {
   readonly shared: SharedBlocks;
   /** Whether this node keeps the file, as its inode says. */
   readonly isOwn: (ino: number) => boolean;
-  /** What the home has of a block besides `data`. */
-  readonly forget: (block: number) => void;
+  /** What the home has of these blocks of a file besides `data`: all that it has of it. */
+  readonly forget: (ino: number, blocks: readonly number[]) => void;
 }
 
 export class HandingOver {
@@ -101,10 +101,8 @@ export class HandingOver {
     const { shared, home, forget } = this.#parts;
     const blocks = [...shared.of(ino)];
     shared.deleteFile(ino);
-    for (const block of blocks) {
-      forget(block);
-      home().abandon(block);
-    }
+    forget(ino, blocks);
+    for (const block of blocks) home().abandon(block);
   }
 
   /**

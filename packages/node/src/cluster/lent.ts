@@ -26,7 +26,7 @@ import type { Session, View } from '../coordinator/session.ts';
 import { fillForWriters } from '../coordinator/views.ts';
 import type { DataFile } from '../data-file.ts';
 import { type Range, wholeFile } from '../store/stored.ts';
-import { BlockMemory, extentsIn } from './block-memory.ts';
+import { BlockMemory, extentsIn, extentsOf } from './block-memory.ts';
 import { blockAt, blockOf, indexOf, inoOf, rangeOf } from './blocks.ts';
 import { HandingOver } from './handing-over.ts';
 import { HomeBytes } from './home-bytes.ts';
@@ -106,9 +106,10 @@ export class Lent implements FileBlocks {
       home: () => this.#home,
       shared: this.#shared,
       isOwn: options.isOwn,
-      forget: (block) => {
-        this.#memory.cancel(block);
-        this.#shadow.forget(this.#extents(block));
+      forget: (ino, blocks) => {
+        for (const block of blocks) this.#memory.cancel(block);
+        // Block by block it took as long as the file is large, while everybody waited.
+        this.#shadow.forget(extentsOf(c, ino));
       },
     });
     this.#memory = new BlockMemory(c, {

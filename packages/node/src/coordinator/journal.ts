@@ -41,8 +41,8 @@ export class Journal {
   #commits = 0;
   #closed = false;
   /**
-   * Told of each commit when it is published here, but of where pages lie now; what it returns is when others see it too, and until then
-   * nobody is answered.
+   * Told of each commit when it is published here, but not of where pages lie now; what it returns is when
+   * others see it too, and until then nobody is answered.
    */
   replicate: ((changes: readonly Change[]) => Promise<void> | undefined) | undefined;
   readonly #flushWaiters: (() => void)[] = [];

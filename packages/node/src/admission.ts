@@ -95,3 +95,11 @@ function rights(allowed: readonly Allowed[], what: string): ReadonlyMap<number, 
 
 /** A flood of refusals makes a handful of lines. */
 const isPowerOfTen = (count: number): boolean => Number.isInteger(Math.log10(count));
+
+/** Says the first ten of what anybody can have said without end, then the hundredth, the thousandth ... */
+export function sparingly(say: (message: string) => void): (message: string) => void {
+  let count = 0;
+  return (message) => {
+    if (++count <= 10 || isPowerOfTen(count)) say(`${message}; ${count} so far`);
+  };
+}

@@ -101,6 +101,19 @@ describe('the journal', () => {
     expect(names).toEqual(['a', 'c']);
   });
 
+  test('goes on with a commit that cannot be told to others, and says so to who waits for it', async () => {
+    const { journal, published, errors, make, isThere } = await withRoot();
+    const effect = vi.fn();
+    const reason = new FsError('EMSGSIZE', 'send');
+    journal.replicate = () => {
+      throw reason;
+    };
+    await expect(journal.mutate(make('a', () => journal.afterCommit(effect)))).rejects.toBe(reason);
+    expect(effect).toHaveBeenCalledOnce();
+    expect(isThere(published, 'a')).toBe(true);
+    expect(errors).toEqual([reason]);
+  });
+
   test('undoes the whole turn when the store refuses it, and goes on', async () => {
     const { journal, published, writer, trouble, make, isThere } = await withRoot();
     const effect = vi.fn();

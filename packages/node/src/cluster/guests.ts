@@ -2,7 +2,6 @@
  * Clients of another node, as the home knows them: sessions without memory of their own. What they ask is
  * forwarded by their node, which vouches for who they are.
  */
-import { writeSync } from 'node:fs';
 import {
   type AnyRequest,
   FsError,
@@ -25,6 +24,7 @@ import type { Session } from '../coordinator/session.ts';
 import { endSession } from '../coordinator/sessions.ts';
 import { write } from '../coordinator/short-write.ts';
 import { exceeded } from '../limits.ts';
+import { writeAllNow } from '../store/file-calls.ts';
 
 /** What a node may ask in the name of a client; everything else is its own affair. */
 const forwarded: ReadonlySet<RequestName> = new Set([
@@ -126,7 +126,8 @@ export class Guests {
       (run) => run.page <= page && end <= run.page + run.count,
     );
     if (!isReserved) throw new FsError('EINVAL', 'write', { why: 'the pages are not reserved' });
-    writeSync(this.#c.data.fd, bytes, 0, bytes.length, page * pageSize);
+    const { fd, path } = this.#c.data;
+    writeAllNow(fd, bytes, page * pageSize, path);
   }
 
   unreserve(guest: number, runs: readonly Run[]): void {

@@ -68,6 +68,8 @@ export class HomeLoss {
   }
 
   #keep(view: View, block: number): void {
+    // Clients come, are refused, and die, for as long as the home is away.
+    for (const known of this.#refused.keys()) if (!this.#isOpen(known)) this.#refused.delete(known);
     this.#refused.set(view, (this.#refused.get(view) ?? new Set()).add(block));
   }
 
@@ -83,14 +85,17 @@ export class HomeLoss {
 
   async #showAgain(view: View, block: number): Promise<void> {
     const { c } = this.#parts;
-    const isOpen = (): boolean => c.views.get(view.ino)?.has(view) === true && !view.session.ended;
-    if (!isOpen()) return;
+    if (!this.#isOpen(view)) return;
     try {
       await bringToShow(c, view.ino, rangeOf(block), [view]);
     } catch (error) {
-      if (isOpen()) this.#keep(view, block);
+      if (this.#isOpen(view)) this.#keep(view, block);
       throw error;
     }
-    if (isOpen()) showGrown(c, view, rangeOf(block));
+    if (this.#isOpen(view)) showGrown(c, view, rangeOf(block));
+  }
+
+  #isOpen(view: View): boolean {
+    return this.#parts.c.views.get(view.ino)?.has(view) === true && !view.session.ended;
   }
 }

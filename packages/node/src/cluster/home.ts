@@ -24,6 +24,7 @@ import {
 } from '@cluster-fs/transport/peer';
 import { defaultLease } from 'cluster-fs/coherence';
 import { InodeCopy, readInode } from 'cluster-fs/segment';
+import { sparingly } from '../admission.ts';
 import type { Coordinator } from '../coordinator/coordinator.ts';
 import type { ClusterReport, NodeReport } from '../coordinator/elsewhere.ts';
 import type { EventKind } from '../coordinator/event-hub.ts';
@@ -202,12 +203,13 @@ export class ClusterHome {
   async listen(address: PeerAddress): Promise<string> {
     const { identity } = this.#options;
     const { security, onNotice } = this.#options;
+    const say = sparingly(onNotice);
     const listener = await listenPeers(
       {
         ...address,
         security,
         identity,
-        onRefused: (reason) => onNotice(`not let in: ${reason.message}`),
+        onRefused: (reason) => say(`not let in: ${reason.message}`),
       },
       (link) => this.#admit(link),
     );

@@ -142,7 +142,7 @@ export class Journal {
     const isTold = (change: Change): boolean => !hasOnlyMoved(this.published, change);
     const told = this.replicate === undefined ? [] : changes.filter(isTold);
     this.writer.publish(this.published);
-    const everywhere = told.length > 0 ? this.replicate?.(told) : undefined;
+    const everywhere = told.length > 0 ? this.#replicated(told) : undefined;
     for (const effect of effects) this.#run(effect);
     const answer = (): void => {
       for (const { resolve } of pending) resolve();
@@ -153,6 +153,15 @@ export class Journal {
         // It is committed here, and who asked cannot be told that it is everywhere.
         for (const { reject } of pending) reject(error);
       });
+  }
+
+  #replicated(changes: readonly Change[]): Promise<void> | undefined {
+    try {
+      return this.replicate?.(changes);
+    } catch (error) {
+      this.#onError(error);
+      return Promise.reject(error as Error);
+    }
   }
 
   /** What happens after a commit cannot undo it: a failure is told, and what others wait for goes on. */

@@ -282,10 +282,11 @@ export class Borrowed implements FileBlocks {
   /** That node is the home of a file of ours from now on, where we keep these blocks to read. */
   adopt(ino: number, { stag, mode }: { stag: Uint8Array; mode: 'r' | 'rw' }, blocks: Iterable<number>): void {
     this.#tags.adopt(ino, mode, stag);
+    const extents = this.#c.extents(ino);
     for (const block of blocks) {
       this.#holder.adopt(block, 'S', this.#session ?? 0);
       const { from, count } = rangeOf(block);
-      this.#keep(block, pageCountOf(clip(this.#c.extents(ino), from, count)));
+      this.#keep(block, pageCountOf(clip(extents, from, count)));
     }
   }
 

@@ -89,8 +89,7 @@ export class ChangeFeed {
     }
     const sequence = this.#sequence;
     const messages = messagesOf(changes, sequence);
-    for (const { link } of this.#followers)
-      if (link !== undefined) for (const message of messages) link.event('changes', message);
+    for (const { link } of this.#followers) if (link !== undefined) tell(link, messages);
     return new Promise((resolve) => {
       this.#waiting.push({ sequence, sinceMs: performance.now(), resolve });
       this.#wake();
@@ -137,8 +136,7 @@ export class ChangeFeed {
 
   #sendKept(link: PeerLink, after: number): void {
     for (const commit of this.#kept)
-      if (commit.sequence > after)
-        for (const message of messagesOf(commit, commit.sequence)) link.event('changes', message);
+      if (commit.sequence > after) tell(link, messagesOf(commit, commit.sequence));
   }
 
   async #sendEverything(follower: Follower, link: PeerLink, turn: number): Promise<void> {
@@ -206,6 +204,15 @@ function messagesOf({ inodes, gone, names }: NetChanges, sequence: number) {
   const parts = partsOf({ inodes, gone, names });
   const last = parts.length - 1;
   return parts.map((part, i) => ({ ...part, sequence, isWhole: false, isLast: i === last }));
+}
+
+/** A node that cannot be told of a commit must not take the next one for what follows what it has. */
+function tell(link: PeerLink, messages: ReturnType<typeof messagesOf>): void {
+  try {
+    for (const message of messages) link.event('changes', message);
+  } catch (cause) {
+    link.close(new FsError('EIO', 'follow', { why: 'a commit cannot be told', cause }));
+  }
 }
 
 /** Names of a directory; none when it went meanwhile: a change says so. */

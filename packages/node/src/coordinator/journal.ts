@@ -155,12 +155,13 @@ export class Journal {
       });
   }
 
+  /** It is committed, whatever others hear of it: who asked must not take it for undone. */
   #replicated(changes: readonly Change[]): Promise<void> | undefined {
     try {
       return this.replicate?.(changes);
     } catch (error) {
       this.#onError(error);
-      return Promise.reject(error as Error);
+      return undefined;
     }
   }
 

@@ -1,8 +1,17 @@
-import { defineConfig } from 'vitest/config';
+import { configDefaults, defineConfig } from 'vitest/config';
+
+/** Tests that mostly wait: for leases, for processes that start and die. */
+const waiting = [
+  'packages/*/test/**/*.test.ts',
+  'test/chaos/{client-death,node-death,recall,stopped-client}.test.ts',
+  'test/cluster/{books,failures,home-loss,migration,migration-faults}.test.ts',
+  'test/hostile/{access,bad-peers,limits,session}.test.ts',
+  'test/leases/*.test.ts',
+  'test/limits/{errors,events}.test.ts',
+];
 
 export default defineConfig({
   test: {
-    include: ['packages/*/test/**/*.test.ts', 'test/**/*.test.ts'],
     // A process for each file: mappings, descriptors and fault handlers never leak into the next one.
     pool: 'forks',
     // Packages are tested as Node runs them: from dist, untransformed; stack traces still lead to the source.
@@ -12,5 +21,21 @@ export default defineConfig({
     hookTimeout: 30_000,
     // A rejected promise nobody waits for is a bug, not noise.
     dangerouslyIgnoreUnhandledErrors: false,
+    projects: [
+      {
+        extends: true,
+        test: { name: 'two at a time', include: waiting, maxWorkers: 2, sequence: { groupOrder: 0 } },
+      },
+      {
+        extends: true,
+        test: {
+          name: 'alone',
+          include: ['test/**/*.test.ts'],
+          exclude: [...configDefaults.exclude, ...waiting],
+          maxWorkers: 1,
+          sequence: { groupOrder: 1 },
+        },
+      },
+    ],
   },
 });

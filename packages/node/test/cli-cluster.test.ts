@@ -98,7 +98,6 @@ describe('does not start', () => {
   const nobody = ['--join', 'tcp://127.0.0.1:1'];
 
   test.each([
-    ['where nobody listens', nobody, /ECONNREFUSED: .*tcp:\/\/127\.0\.0\.1:1'/],
     ['to join with a store', [...nobody, '--store', 'files'], /EINVAL: .*--store goes there/],
     ['to join and publish', [...nobody, '--publish', '.:/x'], /EINVAL: .*publish where the home/],
     ['to join with inodes', [...nobody, '--inodes', '100'], /EINVAL: .*how many inodes/],
@@ -114,6 +113,27 @@ describe('does not start', () => {
     ],
     ['for all without a proof', ['--listen', 'tcp://0.0.0.0:0'], /EACCES: .*loopback addresses only/],
   ])('%s', (_, args, message) => expectRefused(args, message));
+
+  test('where nobody listens, and says how there would be a node', async () => {
+    await expectRefused(
+      nobody,
+      /ECONNREFUSED: no node listens on (tcp:\/\/127\.0\.0\.1:1); .*clusterfs serve --listen \1$/m,
+      3,
+    );
+  });
+
+  test('to keep files under the name of another node that does', async () => {
+    const home = await serve([...loopback, '--name', 'a']);
+    const b = await serve(['--join', peerUrl(home), ...loopback, '--name', 'b']);
+    for (const name of ['a', 'b']) {
+      const again = ['--join', peerUrl(home), ...loopback, '--name', name];
+      await expectRefused(again, new RegExp(`EEXIST: .*'${name}' already: give this one another --name`));
+    }
+    // Nobody sends files to one that keeps none.
+    await (await serve(['--join', peerUrl(home), '--name', 'b'])).stop();
+    await b.stop();
+    await home.stop();
+  });
 
   test('where somebody listens already', async () => {
     const home = await serve(loopback);
@@ -146,11 +166,11 @@ describe('does not start', () => {
 });
 
 /** A node that is started like this ends with one line, and leaves nothing. */
-async function expectRefused(args: readonly string[], message: RegExp): Promise<void> {
+async function expectRefused(args: readonly string[], message: RegExp, exitCode = 1): Promise<void> {
   const home = makeHome();
   const options = ['--listen', 'unix:node.sock', '--memory', '1MiB', ...args];
   const { code, stdout, stderr } = await run(['serve', ...options], { cwd: home });
-  expect({ code, stdout }).toEqual({ code: 1, stdout: '' });
+  expect({ code, stdout }).toEqual({ code: exitCode, stdout: '' });
   expect(stderr).toMatch(/^clusterfs serve: [^\n]+\n$/);
   expect(stderr).toMatch(message);
   expect(readdirSync(home)).toEqual([]);
@@ -192,6 +212,7 @@ describe('two nodes', () => {
     expect(await member.text('move', '/file', '--to', 'b')).toMatch(
       /^moved \/file to b: 4 KiB in .*store into it/,
     );
+    expect(await home.text('move', '/file', '--to', 'b')).toBe('/file is at b already\n');
     expect((await home.json('status')).cluster).toMatchObject({ keptBytes: 0, nodes: [{ keptBytes: 4096 }] });
     expect((await member.json('status')).cluster).toMatchObject({ keptBytes: 4096 });
     expect(await home.text('status')).toMatch(/b \(tcp:[^)]*, keeps 4 KiB\)/);
@@ -207,6 +228,44 @@ describe('two nodes', () => {
     expect(await home.text('cat', '/file')).toBe('content');
     const stuck = await home.run('drain', 'a');
     expect([stuck.code, stuck.stdout]).toEqual([1, expect.stringMatching(/^\/file stays: .*no other node/m)]);
+  });
+
+  test('what a verb says of a file whose node was killed', { timeout: 3 * goneMs }, async () => {
+    const home = await serve([...loopback, '--name', 'a']);
+    const member = await serve(['--join', peerUrl(home), ...loopback, '--name', 'b']);
+    writeFileSync(at('content'), 'content');
+    await home.text('put', at('content'), '/file');
+    await home.text('move', '/file', '--to', 'b');
+    // The copy that the home had is of before.
+    await member.text('put', '--replace', at('content'), '/file');
+    member.process.kill('SIGKILL');
+    await member.ended;
+    const away =
+      /^clusterfs \w+: EIO: [^\n]* '\/file' \(node 'b', which keeps the file, cannot be reached\)\n$/;
+    for (const verb of [
+      ['cat', '/file'],
+      ['get', '/file', at('copy')],
+      ['move', '/file', '--to', 'a'],
+    ])
+      expect(await home.run(...verb)).toMatchObject({
+        code: 1,
+        stdout: '',
+        stderr: expect.stringMatching(away),
+      });
+    expect((await home.run('drain', 'b')).stderr).toMatch(
+      /EIO: .*node 'b' cannot be reached: is it running\?/,
+    );
+    await home.stop();
+  });
+
+  test('a verb at the port for nodes, which has no token', async () => {
+    const home = await serve([...loopback, '--name', 'a', ...token]);
+    const { code, stderr } = await run(['ls', '--url', peerUrl(home)]);
+    expect(code).toBe(1);
+    expect(stderr).toMatch(
+      /^clusterfs ls: E\w+: .* 'tcp:.* \(a verb has no token .*give the unix:PATH .*\)\n$/,
+    );
+    await home.stop();
   });
 
   test('events tell who joins, and who leaves', { timeout: 2 * goneMs }, async () => {

@@ -99,7 +99,7 @@ export function enterCluster(c: Coordinator, entering: Entering): Entered {
           memory,
           name: identity.name,
         });
-  if (member === undefined) beginCoordinating(c, homes, roster);
+  if (member === undefined) beginCoordinating(c, homes, { roster, name: identity.name });
   else cleanup.push(() => member.close());
   if (joining?.keeps === false) return { home: undefined, member };
   member?.keepFiles();
@@ -112,10 +112,14 @@ export function enterCluster(c: Coordinator, entering: Entering): Entered {
   return { home, member };
 }
 
-function beginCoordinating(c: Coordinator, homes: Homes, roster: Roster): void {
+function beginCoordinating(
+  c: Coordinator,
+  homes: Homes,
+  { roster, name }: { readonly roster: Roster; readonly name: string },
+): void {
   homes.self = coordinatorNumber;
   c.mayEnd = (ino) => homes.homeOf(ino) === coordinatorNumber;
-  roster.load(c.store);
+  roster.load(c.store, name);
 }
 
 interface Opening extends Entering {

@@ -14,6 +14,7 @@ const keyOf = (number: number): string => `keeper-${number}`;
 
 export class Roster {
   #keepers = new Map<number, Keeper>();
+  #coordinator: string | undefined;
 
   get keepers(): Keeper[] {
     return [...this.#keepers.values()];
@@ -32,8 +33,9 @@ export class Roster {
     this.#keepers = new Map(keepers.map((keeper) => [keeper.number, keeper]));
   }
 
-  /** What a coordinator of before has given. */
-  load(store: MetadataStore): void {
+  /** At the coordinator, called so: what one of before has given. */
+  load(store: MetadataStore, coordinator: string): void {
+    this.#coordinator = coordinator;
     for (let number = 1; ; number++) {
       const text = store.superblock(keyOf(number));
       if (text === undefined) return;
@@ -42,8 +44,9 @@ export class Roster {
     }
   }
 
-  /** A node can be reached there from here on. */
+  /** A node can be reached there from here on. EEXIST when another one has its name. */
   keep(store: MetadataStore, { nodeId, name }: PeerIdentity, reached: Reached): Keeper {
+    this.#assertOnly({ nodeId, name });
     const known = this.named(nodeId);
     const keeper = { number: known?.number ?? this.#keepers.size + 1, nodeId, name, ...reached };
     if (known?.name !== name) store.setSuperblock({ [keyOf(keeper.number)]: `${nodeId} ${name}` });
@@ -59,13 +62,21 @@ export class Roster {
     return true;
   }
 
-  /** The one of that name that can be reached. ENOENT, or EBUSY when there are two. */
+  /** Files are sent to a node by its name: no two that can be reached have the same. */
+  #assertOnly({ nodeId, name }: Pick<PeerIdentity, 'nodeId' | 'name'>): void {
+    const other = this.keepers.find((each) => each.name === name && each.url !== undefined);
+    if (name !== this.#coordinator && (other === undefined || other.nodeId === nodeId)) return;
+    throw new FsError('EEXIST', 'join', {
+      why: `a node that keeps files is called '${name}' already: give this one another --name`,
+    });
+  }
+
+  /** The one of that name. ENOENT when there is none, EIO when it cannot be reached. */
   find(name: string, syscall: string): Keeper {
-    const found = this.keepers.filter((keeper) => keeper.name === name && keeper.url !== undefined);
-    const [keeper] = found;
-    if (found.length > 1)
-      throw new FsError('EBUSY', syscall, { why: `${found.length} nodes are called '${name}'` });
+    const keeper = this.keepers.find((each) => each.name === name && each.url !== undefined);
     if (keeper !== undefined) return keeper;
+    if (this.keepers.some((each) => each.name === name))
+      throw new FsError('EIO', syscall, { why: `node '${name}' cannot be reached: is it running?` });
     const names = this.keepers.filter(({ url }) => url !== undefined).map((each) => each.name);
     const others = names.length === 0 ? 'no node that joined keeps files' : `there are ${names.join(', ')}`;
     throw new FsError('ENOENT', syscall, {

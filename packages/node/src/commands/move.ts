@@ -41,6 +41,8 @@ async function moveTo({ fs, out, signal }: MountedRun, name: string, to: string)
   const moved = await fs.migrate(name, to, { signal, onProgress: progress.update }).finally(progress.stop);
   out.result({ path: name, to, ...moved });
   const { bytes, elapsedMs, pausedMs } = moved;
+  // Nothing takes no time at all.
+  if (elapsedMs === 0) return out.say(`${name} is at ${to} already`);
   out.say(
     `moved ${name} to ${to}: ${formatSize(bytes)} in ${formatDuration(elapsedMs)}; ` +
       `nobody could store into it for ${formatDuration(pausedMs)}`,

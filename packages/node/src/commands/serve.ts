@@ -9,7 +9,7 @@
  */
 import { resolve } from 'node:path';
 import { FsError } from '@cluster-fs/transport';
-import type { PeerAddress } from '@cluster-fs/transport/peer';
+import { formatPeerUrl, type PeerAddress } from '@cluster-fs/transport/peer';
 import { defaultSocket } from 'cluster-fs/address';
 import { type Command, InvalidArgumentError } from 'commander';
 import type { Allowed } from '../admission.ts';
@@ -121,7 +121,9 @@ export function addServe(program: Command, host: Host): void {
       parseCount,
     )
     .option('--verbose', 'log to stderr in JSON what goes on')
-    .action(asServer(host, serve));
+    .action(
+      asServer(host, serve, ({ join }: Options) => (join === undefined ? undefined : formatPeerUrl(join))),
+    );
 }
 
 async function serve(run: Run, options: Options): Promise<void> {

@@ -2,6 +2,7 @@
  * Reading a file as it is now, however large: a replacement meanwhile never gives half of each.
  */
 import type { ClusterFs } from 'cluster-fs';
+import { about } from '../dump/about.ts';
 import { openStill } from '../dump/still.ts';
 
 const chunkBytes = 4 * 2 ** 20;
@@ -17,13 +18,13 @@ export async function* snapshotChunks(
   path: string,
   signal: AbortSignal,
 ): AsyncGenerator<Buffer> {
-  const still = await openStill(fs, path);
+  const still = await about(path, () => openStill(fs, path));
   try {
     const { bytes } = still;
     for (let at = 0; at < bytes.length; at += chunkBytes) {
       signal.throwIfAborted();
       const chunk = bytes.subarray(at, at + chunkBytes);
-      await still.need(at, chunk.length);
+      await about(path, () => still.need(at, chunk.length));
       const copy = Buffer.from(chunk);
       still.verify();
       yield copy;

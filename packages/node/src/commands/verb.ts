@@ -7,6 +7,7 @@
  *      once)
  */
 import { realpathSync } from 'node:fs';
+import { FsError } from '@cluster-fs/transport';
 import type { ClusterFs, MountOptions } from 'cluster-fs';
 import { defaultUrl, socketFor } from 'cluster-fs/address';
 import type { Command } from 'commander';
@@ -101,15 +102,22 @@ export function withMount<A extends readonly unknown[], O extends object>(
   };
 }
 
-/** Who may only read gets a mount to read: verbs that change something are refused one by one. */
+/**
+ * Who may only read gets a mount to read: verbs that change something are refused one by one. Where nodes join
+ * a verb comes as one of them, with nothing to prove it.
+ */
 async function mountAsAllowed(url: string, options: MountOptions): Promise<ClusterFs> {
   // A node starts without what its clients need.
   const { mount } = await import('cluster-fs');
   try {
     return await mount(url, options);
   } catch (error) {
-    if (!(error instanceof Error) || !('code' in error) || error.code !== 'EROFS') throw error;
-    return mount(url, { ...options, access: 'r' });
+    if (!(error instanceof FsError)) throw error;
+    if (error.code === 'EROFS') return mount(url, { ...options, access: 'r' });
+    const isTurnedAway = error.syscall === 'connect' && error.code !== 'ECONNREFUSED';
+    if (!url.startsWith('tcp:') || !isTurnedAway) throw error;
+    const why = 'a verb has no token and no certificate: give the unix:PATH of a node of this host';
+    throw new FsError(error.code, 'connect', { path: url, why, cause: error });
   }
 }
 
@@ -123,11 +131,17 @@ const attachUrl = (url: string): string =>
  * The action of a verb that is a server: it may take its time to stop, and goes on when nobody reads its
  * output.
  */
-export function asServer<O extends object>(host: Host, work: (run: Run, options: O) => Promise<void>) {
+export function asServer<O extends object>(
+  host: Host,
+  work: (run: Run, options: O) => Promise<void>,
+  /** The node that it needs, if any. */
+  needs: (options: O) => string | undefined = () => undefined,
+) {
   return (...given: readonly unknown[]): Promise<void> => {
     const { command, common, options } = split<[], O>(given);
     const json = common.json === true;
-    return perform({ host, command, url: undefined, json, isServer: true }, (run) => work(run, options));
+    const url = needs(options);
+    return perform({ host, command, url, json, isServer: true }, (run) => work(run, options));
   };
 }
 

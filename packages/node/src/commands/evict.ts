@@ -18,7 +18,11 @@ export function addEvict(program: Command, host: Host): void {
         const name = clusterPath(path);
         const bytes = await fs.evict(name);
         out.result({ path: name, evictedBytes: bytes });
-        out.say(`evicted ${formatSize(bytes)} of ${name}`);
+        out.say(
+          bytes > 0
+            ? `evicted ${formatSize(bytes)} of ${name}`
+            : `nothing of ${name} is in memory that could leave it`,
+        );
       }),
     );
 }

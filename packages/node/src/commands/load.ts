@@ -2,6 +2,7 @@ import { createReadStream } from 'node:fs';
 import { stat } from 'node:fs/promises';
 import { posix } from 'node:path';
 import type { Command } from 'commander';
+import { about } from '../dump/about.ts';
 import { loadTree } from '../dump/load.ts';
 import { countsText } from './dump.ts';
 import { Misuse } from './failure.ts';
@@ -45,7 +46,8 @@ export function addLoad(program: Command, host: Host): void {
         let done = 0;
         try {
           const into = posix.resolve(clusterPath(options.into));
-          const counts = await loadTree(fs, file === '-' ? process.stdin : createReadStream(file), {
+          const source = file === '-' ? process.stdin : createReadStream(file);
+          const load = loadTree(fs, source, {
             into,
             replace: options.replace === true,
             keep: options.keep === true,
@@ -56,6 +58,7 @@ export function addLoad(program: Command, host: Host): void {
               progress.update(done, Math.max(total, done));
             },
           });
+          const counts = await about(file === '-' ? 'stdin' : file, () => load);
           out.result({ path: into, ...counts });
           out.say(`loaded ${countsText(counts)} into ${into}`);
         } finally {

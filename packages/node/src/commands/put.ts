@@ -196,10 +196,8 @@ async function putContent(
   { isLarge, replace, mode, sparse }: Content,
 ): Promise<void> {
   if (!isLarge) return fs.replace(target, source, { mode, sparse, exclusive: !replace, signal });
-  await makeBeside(fs, target, {
-    replace,
-    make: (temporary) => writePieces(fs, temporary, source, { mode, sparse, signal }),
-  });
+  const make = (temporary: string) => writePieces(fs, temporary, source, { mode, sparse, signal });
+  await makeBeside(fs, target, { replace, make });
 }
 
 /** Refuses before anything is read; the node has the last word. */

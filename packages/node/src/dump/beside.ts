@@ -3,6 +3,7 @@ import { randomBytes } from 'node:crypto';
 import { posix } from 'node:path';
 import type { ClusterFs } from 'cluster-fs';
 import type { StatusReport } from '../coordinator/report.ts';
+import { about } from './about.ts';
 
 export async function makeBeside(
   fs: ClusterFs,
@@ -11,7 +12,7 @@ export async function makeBeside(
 ): Promise<void> {
   const temporary = posix.join(posix.dirname(path), `.clusterfs-load-${randomBytes(8).toString('hex')}`);
   try {
-    await make(temporary);
+    await about(path, () => make(temporary), { instead: temporary });
     if (replace) await fs.promises.rename(temporary, path);
     // Unlike rename, link refuses to replace.
     else await fs.promises.link(temporary, path);

@@ -4,12 +4,13 @@
  *   starting ──lock, recover──▶ serving ──stop──▶ stopped (nothing is left)
  *                                  └──killed──▶ started again: the same files, the clients come back
  */
-import { closeSync, mkdirSync, openSync, rmSync, statSync, unlinkSync } from 'node:fs';
+import { closeSync, rmSync } from 'node:fs';
 import { assert, FsError, native, Spinner } from '@cluster-fs/transport';
 import type { PeerAddress } from '@cluster-fs/transport/peer';
 import { runDirectory } from 'cluster-fs/address';
 import { pageSize } from 'cluster-fs/segment';
 import { Admission, type AllowLists } from './admission.ts';
+import { lockDirectory, takeAddress } from './claim.ts';
 import type * as entrances from './cluster/enter.ts';
 import type { ClusterOptions, Joining } from './cluster/enter.ts';
 import type { ClusterHome } from './cluster/home.ts';
@@ -203,10 +204,10 @@ export const runDirectoryOf = (options: NodeOptions): string =>
 
 /** Metadata, segment and `data`, as a node of before has left them, or new. */
 function openFiles(options: NodeOptions, { cleanup, entrance }: Pick<Parts, 'cleanup' | 'entrance'>) {
-  const { socketPath, onNotice = () => undefined } = options;
+  const { onNotice = () => undefined } = options;
   const directory = runDirectoryOf(options);
   const removeFiles = (): void => rmSync(directory, { recursive: true, force: true });
-  const { lock, isNew } = lockDirectory(directory, socketPath);
+  const { lock, isNew } = lockDirectory(directory, options);
   cleanup.push(() => closeSync(lock));
   // What a killed node left is kept when this one cannot start; what we made is not.
   if (isNew) cleanup.push(removeFiles);
@@ -325,34 +326,6 @@ function recoverFrom(store: MetadataStore, options: NodeOptions, cleanup: (() =>
   const recovered = recover(store, { ...format, ...owner }, now());
   cleanup.push(() => releaseTables(recovered));
   return recovered;
-}
-
-/** The run directory is this user's alone, and one process has it. */
-function lockDirectory(directory: string, socketPath: string): { lock: number; isNew: boolean } {
-  const isNew = mkdirSync(directory, { recursive: true, mode: 0o700 }) !== undefined;
-  const { uid, mode } = statSync(directory);
-  if (uid !== process.getuid?.() || (mode & 0o077) !== 0) {
-    throw new FsError('EACCES', 'open', {
-      path: directory,
-      why: "the run directory is not this user's alone",
-    });
-  }
-  const lock = openSync(`${directory}/lock`, 'a', 0o600);
-  if (native.lockFile(lock)) return { lock, isNew };
-  closeSync(lock);
-  throw new FsError('EADDRINUSE', 'listen', { path: socketPath, why: 'a node serves here already' });
-}
-
-/** Removes a socket that nobody listens on. The lock says nothing about one of another program. */
-function takeAddress(path: string): void {
-  try {
-    native.closeDescriptor(native.connectUnix(path));
-  } catch (error) {
-    if (!(error instanceof FsError)) throw error;
-    if (error.code === 'ECONNREFUSED' && statSync(path).isSocket()) unlinkSync(path);
-    return;
-  }
-  throw new FsError('EADDRINUSE', 'listen', { path, why: 'somebody listens there already' });
 }
 
 function warnIfSmall(

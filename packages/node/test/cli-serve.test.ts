@@ -109,9 +109,22 @@ describe('refuses to start', () => {
     const node = await serve();
     const { code, stderr } = await run(['serve', '--listen', node.url]);
     expect(code).toBe(1);
-    expect(stderr).toMatch(/^clusterfs serve: EADDRINUSE: .* \(a node serves here already\)\n$/);
+    expect(stderr).toMatch(
+      /^clusterfs serve: EADDRINUSE: .* \(a node serves here already: .* --listen unix:PATH\)\n$/,
+    );
     expect((await node.run('ls')).code).toBe(0);
     await node.stop();
+  });
+
+  test('on the store of another node', async () => {
+    const store = join(makeHome(), 'store');
+    const node = await serve(['--store', store]);
+    const { code, stderr } = await run(['serve', '--listen', `unix:${node.home}/b.sock`, '--store', store]);
+    expect(code).toBe(1);
+    expect(stderr).toBe(
+      `clusterfs serve: EBUSY: resource busy or locked, open '${store}' (another node has the store)\n`,
+    );
+    await node.interrupt();
   });
 
   test('on the socket of another program, which stays', async () => {
@@ -125,8 +138,12 @@ describe('refuses to start', () => {
   });
 
   test.each([
-    ['a socket in no directory', ['--listen', 'unix:no/such/directory/node.sock'], /ENOENT: .*listen/],
-    ['a socket that is a file', ['--listen', 'unix:plain'], /EADDRINUSE: /],
+    [
+      'a socket in no directory',
+      ['--listen', 'unix:no/such/directory/node.sock'],
+      /ENOENT: .*listen.* no such directory/,
+    ],
+    ['a socket that is a file', ['--listen', 'unix:plain'], /EADDRINUSE: .*is no socket/],
     ['no memory', ['--memory', '0'], /EINVAL: .*memory is 0 bytes/],
     ['no inodes', ['--inodes', '1'], /EINVAL: .*inodes/],
     ['no time to let go', ['--recall-deadline', '0'], /EINVAL: .*recall deadline is 0 ms/],

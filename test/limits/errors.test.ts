@@ -188,6 +188,15 @@ test('a file system that is unmounted refuses everything with EBADF', async () =
   expect(() => fs.statSync('/file')).toThrow(expect.objectContaining({ code: 'EBADF' }));
 });
 
+test('an option that is mistyped is EINVAL, and not another one', async () => {
+  const node = await startNodeProcess();
+  for (const option of [{ access: 'w' }, { mode: 'pin' }, { onHomeLoss: 'poisson' }])
+    expect(await rejection(mount(node.url, option as object))).toMatchObject({
+      code: 'EINVAL',
+      syscall: 'mount',
+    });
+});
+
 test('a second node on the same socket is refused with EADDRINUSE', async () => {
   const node = await startNodeProcess();
   const again = startNodeProcess({ runDirectory: node.runDirectory });

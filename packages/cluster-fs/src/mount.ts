@@ -69,6 +69,9 @@ export async function mount(url: string = defaultUrl(), options: MountOptions = 
     reconnectMs = 60_000,
     timeoutMs = 10_000,
   } = options;
+  assertOneOf({ access }, ['r', 'rw']);
+  assertOneOf({ mode }, ['on-demand', 'pinned']);
+  assertOneOf({ onHomeLoss }, ['wait', 'fail', 'poison']);
   const pinned = mode === 'pinned';
   const open = (socketPath: string, stop?: () => Promise<void>) => {
     const owner = socketPath === defaultSocket() ? process.geteuid?.() : undefined;
@@ -84,6 +87,16 @@ export async function mount(url: string = defaultUrl(), options: MountOptions = 
     });
   }
   return mountDirectory(url, options, open);
+}
+
+/** An option that is mistyped must not be taken for another one. */
+function assertOneOf(option: Readonly<Record<string, string>>, values: readonly string[]): void {
+  for (const [name, value] of Object.entries(option)) {
+    if (!values.includes(value))
+      throw new FsError('EINVAL', 'mount', {
+        why: `${name} is '${value}': give one of ${values.join(', ')}`,
+      });
+  }
 }
 
 /** Becomes a node that has the files of another one, for this mount alone. */

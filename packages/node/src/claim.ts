@@ -1,4 +1,4 @@
-/** What one node has for itself: its run directory, and with it its store, and the sockets where it listens. */
+/** What one node has for itself: its run directory, with that its store, and the sockets where it listens. */
 import { closeSync, existsSync, mkdirSync, openSync, statSync, unlinkSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { FsError, native } from '@cluster-fs/transport';

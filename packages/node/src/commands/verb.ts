@@ -103,8 +103,8 @@ export function withMount<A extends readonly unknown[], O extends object>(
 }
 
 /**
- * Who may only read gets a mount to read: verbs that change something are refused one by one. Where nodes join
- * a verb comes as one of them, with nothing to prove it.
+ * Who may only read gets a mount to read: verbs that change something are refused one by one. Where nodes
+ * join a verb comes as one of them, with nothing to prove it.
  */
 async function mountAsAllowed(url: string, options: MountOptions): Promise<ClusterFs> {
   // A node starts without what its clients need.

@@ -103,6 +103,11 @@ describe('does not start', () => {
     ['to join with inodes', [...nobody, '--inodes', '100'], /EINVAL: .*how many inodes/],
     ['without its token', [...nobody, '--token-file', 'none'], /ENOENT: .*'none'/],
     ['without its certificate', [...nobody, '--cert-dir', '.'], /ENOENT: .*'\.\/ca\.crt'/],
+    [
+      'under a name that has no certificate',
+      [...nobody, ...certificates, '--name', 'x'],
+      /ENOENT: .*x\.crt' \(for node 'x': give its --name/,
+    ],
     ['with a token and certificates', [...nobody, ...token, ...certificates], /EINVAL: .*not both/],
     ['with a token for nobody', token, /EINVAL: .*--join, or --listen tcp:/],
     ['with certificates for nobody', certificates, /EINVAL: .*--join, or --listen tcp:/],

@@ -53,15 +53,18 @@ function securityOf({ name, tokenFile, certDir }: Proofs): PeerSecurity {
   return {
     kind: 'tls',
     ca: readText(`${certDir}/ca.crt`),
-    cert: readText(`${certDir}/${name}.crt`),
+    cert: readText(
+      `${certDir}/${name}.crt`,
+      `for node '${name}': give its --name, or see clusterfs cert node`,
+    ),
     key: readText(`${certDir}/${name}.key`),
   };
 }
 
-function readText(path: string): string {
+function readText(path: string, why?: string): string {
   try {
     return readFileSync(path, 'utf8');
   } catch (cause) {
-    throw new FsError((cause as { code: 'ENOENT' }).code, 'open', { path, cause });
+    throw new FsError((cause as { code: 'ENOENT' }).code, 'open', { path, why, cause });
   }
 }

@@ -242,8 +242,8 @@ export class Lent implements FileBlocks {
   }
 
   #closeTag(tag: Tag): void {
-    this.#tags.delete(tag);
-    this.#c.unrefer(tag.ino);
+    // Its session may have ended while its file was filled.
+    if (this.#tags.delete(tag)) this.#c.unrefer(tag.ino);
   }
 
   #sessionOf(link: PeerLink): number | undefined {

@@ -133,7 +133,7 @@ export class Migration {
     let most = -1;
     for (let vain = 0; vain < vainRounds; ) {
       signal?.throwIfAborted();
-      const { present, total } = await this.#take(to, { ...file, from });
+      const { present, total } = await this.#take(to, { ...file, from }, signal);
       onProgress?.(present, total);
       if (total - present <= fewBlocks) return;
       vain = present > most ? 0 : vain + 1;
@@ -141,11 +141,15 @@ export class Migration {
     }
   }
 
-  async #take(to: number, fields: File & { from: number }): Promise<{ present: number; total: number }> {
+  async #take(
+    to: number,
+    fields: File & { from: number },
+    signal: AbortSignal | undefined,
+  ): Promise<{ present: number; total: number }> {
     const { homes, moving } = this.#parts;
     if (to === coordinatorNumber) return moving.take(fields);
     const link = await homes.neighbour(to).line.link();
-    return (await link.request('take', fields)).reply;
+    return (await link.request('take', fields, signal === undefined ? {} : { signal })).reply;
   }
 
   async #give(file: File, { from, to }: { from: number; to: number }): Promise<void> {

@@ -53,11 +53,14 @@ export class Tags {
     return this.#byFile.get(ino) ?? [];
   }
 
-  delete(tag: Tag): void {
+  /** Whether it was there. */
+  delete(tag: Tag): boolean {
+    if (this.#byTag.get(tag.stag) !== tag) return false;
     this.#byTag.delete(tag.stag);
     const onFile = this.#byFile.get(tag.ino);
     onFile?.delete(tag);
     if (onFile?.size === 0) this.#byFile.delete(tag.ino);
+    return true;
   }
 
   get count(): number {

@@ -182,11 +182,19 @@ export class LoggedStore implements MetadataStore {
   }
 
   async flush(): Promise<void> {
-    if (this.#isSqliteNeeded) {
-      await this.#sqlite.flush();
-      this.#isSqliteNeeded = false;
-    }
+    if (this.#isSqliteNeeded) await this.#flushSqlite();
     await this.#log.flush();
+  }
+
+  async #flushSqlite(): Promise<void> {
+    // What is set while this waits needs a flush of its own.
+    this.#isSqliteNeeded = false;
+    try {
+      await this.#sqlite.flush();
+    } catch (error) {
+      this.#isSqliteNeeded = true;
+      throw error;
+    }
   }
 
   flushNow(): void {

@@ -283,10 +283,17 @@ export class WriteBack {
       const pages = places.reduce((sum, { count }) => sum + count, 0);
       const redo = this.#redoFor(taken, pages);
       if (redo === undefined && pages > 0) await this.file.flush();
-      // What is retired before the commit is named by nobody after it.
-      const retired = taken.length === 0 ? [] : await c.journal.mutate(() => this.#record(c, taken, redo));
-      isCommitted = true;
-      this.#retired.push(...retired);
+      // The commit may have happened, and mutate fail: others could not be told of it.
+      const committed = (retired: readonly Run[]): void => {
+        isCommitted = true;
+        // What is retired before the commit is named by nobody after it.
+        this.#retired.push(...retired);
+      };
+      if (taken.length > 0)
+        await c.journal.mutate(() => {
+          const retired = this.#record(c, taken, redo);
+          c.journal.afterCommit(() => committed(retired));
+        });
       if (!isFlushed) return { pages };
       // Also what was changed of names and attributes, in this turn too.
       await c.journal.nextFlush();

@@ -291,8 +291,13 @@ test('files go to the node that uses them, and from full nodes to empty ones', {
   expect(done.failed).toEqual([]);
   const shares = Object.values(await kept(nodes));
   expect(Math.max(...shares.map(Number)) - Math.min(...shares.map(Number))).toBeLessThan(13 * 2 ** 20);
-  expect((await atA.rebalance({ dryRun: true })).moves).toEqual([]);
+  expect(await atA.rebalance({ dryRun: true })).toEqual({ moves: [], failed: [], away: [] });
   await expectSound(nodes);
+  await nodes.c.kill();
+  for (let i = 0; i < 6; i++) await atA.promises.writeFile(`/g${i}`, Buffer.alloc(6 * 2 ** 20, i));
+  const without = await atA.rebalance();
+  expect(without).toMatchObject({ failed: [], away: ['c'] });
+  expect(new Set(without.moves.map(({ to }) => to))).toEqual(new Set(['b']));
 });
 
 test('a node is packed around what it has of files that others keep', { timeout }, async () => {

@@ -16,7 +16,7 @@ import { type Scene, startScene } from './witness.ts';
 const MiB = 2 ** 20;
 const messages = { hello: 16, put: 34, status: 64 } as const;
 const { protocol, layoutHash, pid, label } = goodHello;
-const hello = frame(pack([messages.hello, 1, protocol, layoutHash, pid, 'rw', label, [], false]));
+const hello = frame(pack([messages.hello, 1, protocol, layoutHash, pid, 'rw', label, [], false, 'wait']));
 
 describe('a message bomb', () => {
   test('before hello: no more than a hello is taken', async () => {

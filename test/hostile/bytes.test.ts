@@ -142,7 +142,7 @@ describe('bytes that are no protocol', () => {
 async function sayHello({ socket, send }: RawSocket): Promise<void> {
   const answered = once(socket, 'data');
   const { protocol, layoutHash, pid, label } = goodHello;
-  send(frame(pack([hello, 1, protocol, layoutHash, pid, 'rw', label, [], false])));
+  send(frame(pack([hello, 1, protocol, layoutHash, pid, 'rw', label, [], false, 'wait'])));
   await answered;
 }
 

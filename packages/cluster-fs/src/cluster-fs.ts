@@ -122,7 +122,10 @@ export class ClusterFs extends EventEmitter<ClusterFsEvents> {
     );
   }
 
-  /** Moves files to the nodes that use them, and from full nodes to empty ones; `dryRun`: says which. */
+  /**
+   * Moves files to the nodes that use them, and from full nodes to empty ones; `dryRun`: says which. Nodes
+   * that are `away` keep what they have, and get nothing.
+   */
   rebalance({
     dryRun = false,
     onProgress,

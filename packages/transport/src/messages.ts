@@ -317,6 +317,7 @@ export const requests = {
     reply: {
       moves: list(record('move', plannedMove), maxMoves),
       failed: list(record('failure', moveFailure), maxMoves),
+      away: list(text(256), maxMoves),
     },
   },
   defrag: {

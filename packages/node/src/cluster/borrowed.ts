@@ -28,6 +28,7 @@ import type { CacheBudget } from './cache-budget.ts';
 import type { Relaid } from './foreign-content.ts';
 import { HeldTags } from './held-tags.ts';
 import { HomeLoss } from './home-loss.ts';
+import { blocksOfFile, blocksWithAbsent } from './layout.ts';
 import type { Line } from './line.ts';
 import { ReadAhead } from './read-ahead.ts';
 import { Resident } from './resident.ts';
@@ -85,7 +86,11 @@ export class Borrowed implements FileBlocks {
     this.#c = c;
     this.#line = line;
     this.#spinner = spinner;
-    this.#resident = new Resident(budget);
+    this.#resident = new Resident({
+      budget,
+      mayGo: (block) => !this.taken.has(inoOf(block)),
+      evict: (block) => this.#holder.evict(block),
+    });
     this.#unreachable = unreachable;
     this.#isHome = isHome;
     this.#tags = new HeldTags(c.segment, line);
@@ -109,7 +114,8 @@ export class Borrowed implements FileBlocks {
     );
     this.taken = new Taken({
       holder: () => this.#holder,
-      blocksOf: (ino) => this.#blocksOf(ino),
+      blocksOf: (ino) => blocksOfFile(c, ino),
+      withAbsent: (ino) => blocksWithAbsent(c, ino),
       may: (block, access) => this.#may(block, access),
       open: (ino) => this.#tags.open(ino, 'take'),
       ask: (block, access) => this.#ask(block, access),
@@ -250,17 +256,9 @@ export class Borrowed implements FileBlocks {
     return this.taken.fetch(ino, untilMs);
   }
 
-  /** The blocks of a file that are no hole. */
-  #blocksOf(ino: number): number[] {
-    const blocks = new Set<number>();
-    for (const { filePage, count } of this.#c.extents(ino))
-      for (const block of blocksIn(ino, { from: filePage, count })) blocks.add(block);
-    return [...blocks];
-  }
-
   /** Blocks of a file of which somebody else may have a copy, too. */
   sharedOf(ino: number): number[] {
-    return this.#blocksOf(ino).filter((block) => this.#state(block) !== 'E');
+    return blocksOfFile(this.#c, ino).filter((block) => this.#state(block) !== 'E');
   }
 
   /** The session that this node has there. */
@@ -286,7 +284,7 @@ export class Borrowed implements FileBlocks {
     for (const block of blocks) {
       this.#holder.adopt(block, 'S', this.#session ?? 0);
       const { from, count } = rangeOf(block);
-      this.#keep(block, pageCountOf(clip(extents, from, count)));
+      this.#resident.keep(block, pageCountOf(clip(extents, from, count)));
     }
   }
 
@@ -327,13 +325,7 @@ export class Borrowed implements FileBlocks {
 
   #arrived(block: number, pages: number): void {
     this.#fetched++;
-    this.#keep(block, pages);
-  }
-
-  #keep(block: number, pages: number): void {
     this.#resident.keep(block, pages);
-    const mayGo = (old: number): boolean => old !== block && !this.taken.has(inoOf(old));
-    for (const old of this.#resident.surplus(mayGo)) setImmediate(() => this.#holder.evict(old));
   }
 
   #state(block: number): CacheState {

@@ -129,7 +129,7 @@ export class ClusterHome {
     const { name } = identity;
     const { memory } = options;
     const migration = new Migration({ c, homes, roster, moving: this.moving, name, memory });
-    const uses = () => this.#allUses();
+    const uses = () => this.#uses();
     const placement = new Placement({ c, homes, roster, migration, name, memory, uses });
     this.migration = migration;
     this.placement = placement;
@@ -391,18 +391,6 @@ export class ClusterHome {
       return nodeId === coordinatorId ? coordinatorNumber : roster.named(nodeId)?.number;
     };
     return this.#lent.uses.take(this.#c, this.#homes, numberOf);
-  }
-
-  /** At all homes that can be reached. */
-  async #allUses(): Promise<PeerUse[]> {
-    const keepers = this.#options.roster.keepers.filter(({ url }) => url !== undefined);
-    const others = await Promise.all(
-      keepers.map(async ({ number }) => {
-        const link = await this.#homes.neighbour(number).line.link();
-        return (await link.request('uses', {})).reply.files;
-      }),
-    );
-    return [...this.#uses(), ...others.flat()];
   }
 
   /** A node keeps files from here on. */

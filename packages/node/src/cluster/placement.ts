@@ -36,8 +36,8 @@ export interface PlacementParts {
   /** Of the coordinator. */
   readonly memory: number;
   readonly name: string;
-  /** What is known of uses, at all homes that can be reached. */
-  readonly uses: () => Promise<PeerUse[]>;
+  /** Which nodes use the files that the coordinator keeps. */
+  readonly uses: () => PeerUse[];
 }
 
 interface File {
@@ -91,19 +91,19 @@ export class Placement {
 
   /** Moves files to where they are used, and from full nodes to empty ones. */
   async rebalance({ dryRun }: Request<'rebalance'>, options: MoveOptions): Promise<Reply<'rebalance'>> {
-    const plan = await this.#plan();
+    const { plan, away } = await this.#plan();
     const moves = plan.slice(0, maxTold).map(({ file, to, why }) => {
       const from = this.#nameOf(file.home);
       return { path: file.path, from, to: to.name, bytes: file.bytes, why };
     });
-    if (dryRun) return { moves, failed: [] };
+    if (dryRun) return { moves, failed: [], away };
     const files = plan.map(({ file }) => file);
     const { failed } = await this.#carryOut(
       plan.map((move) => () => move),
       files,
       options,
     );
-    return { moves, failed };
+    return { moves, failed, away };
   }
 
   async #carryOut(
@@ -133,14 +133,43 @@ export class Placement {
     return { done, failed };
   }
 
-  /** What should move: first to who uses it, then from the fullest node to the emptiest. */
-  async #plan(): Promise<Move[]> {
-    const nodes = this.#nodes();
-    const files = this.#files();
-    const byUse = movesByUse(files, nodes, await this.#parts.uses());
+  /**
+   * What should move: first to who uses it, then from the fullest node to the emptiest; and who keeps files and
+   * cannot be reached.
+   */
+  async #plan(): Promise<{ plan: Move[]; away: string[] }> {
+    const { uses, away } = await this.#uses();
+    const nodes = this.#nodes().filter(({ number }) => !away.has(number));
+    const files = this.#files().filter(({ home }) => !away.has(home));
+    const byUse = movesByUse(files, nodes, uses);
     const used = new Set(byUse.map(({ file }) => file));
     const others = files.filter((file) => !used.has(file)).sort((a, b) => b.bytes - a.bytes);
-    return [...byUse, ...movesBySpace(others, nodes)];
+    const { keptBytes } = this.#parts.homes;
+    const missed = [...away].filter((number) => keptBytes.has(number)).slice(0, maxTold);
+    return {
+      plan: [...byUse, ...movesBySpace(others, nodes)],
+      away: missed.map((number) => this.#nameOf(number)),
+    };
+  }
+
+  /** What is known of uses, at all homes, and which of them cannot be reached. */
+  async #uses(): Promise<{ uses: PeerUse[]; away: ReadonlySet<number> }> {
+    const { homes, roster, uses } = this.#parts;
+    const away = new Set<number>();
+    const others = await Promise.all(
+      roster.keepers.map(async ({ number, url }) => {
+        try {
+          if (url === undefined) throw new FsError('ENONET', 'uses');
+          const link = await homes.neighbour(number).line.link();
+          return (await link.request('uses', {})).reply.files;
+        } catch (error) {
+          if (!(error instanceof FsError)) throw error;
+          away.add(number);
+          return [];
+        }
+      }),
+    );
+    return { uses: [...uses(), ...others.flat()], away };
   }
 
   #nameOf(number: number): string {

@@ -18,6 +18,8 @@ export interface TakenParts {
   readonly holder: () => Holder<Buffer>;
   /** The blocks of a file that are no hole. */
   readonly blocksOf: (ino: number) => number[];
+  /** Those of which pages are not in memory here. */
+  readonly withAbsent: (ino: number) => ReadonlySet<number>;
   readonly may: (block: number, access: Access) => boolean;
   /** Sees to it that the file may be taken, also in a session that has just begun. */
   readonly open: (ino: number) => Promise<void>;
@@ -71,32 +73,38 @@ export class Taken {
 
   /** Fetches blocks to read for as long as `untilMs`; how many are here then. Some may be taken back. */
   async fetch(ino: number, untilMs: number): Promise<{ present: number; total: number }> {
-    const { blocksOf, may } = this.#parts;
-    const blocks = blocksOf(ino);
-    const missing = blocks.filter((block) => !may(block, 'read'));
+    const missing = this.#missing(ino);
     let next = 0;
     const fetcher = async (): Promise<void> => {
       for (let i = next++; i < missing.length && performance.now() < untilMs; i = next++)
         await this.#get(missing[i] as number, 'read');
     };
     await Promise.all(Array.from({ length: fetchers }, fetcher));
-    return { present: blocks.filter((block) => may(block, 'read')).length, total: blocks.length };
+    const total = this.#parts.blocksOf(ino).length;
+    return { present: total - this.#missing(ino).length, total };
+  }
+
+  /** Blocks that are not here to read, or on their way to something else. */
+  #missing(ino: number): number[] {
+    const { blocksOf, withAbsent } = this.#parts;
+    const absent = withAbsent(ino);
+    return blocksOf(ino).filter((block) => absent.has(block) || !isCopy(this.#state(block)));
   }
 
   /** Gets the rest, and these blocks with no other copy anywhere. When this resolves it is prepared. */
   async prepare(ino: number, alone: readonly number[]): Promise<void> {
-    const { blocksOf, holder, session: sessionNow } = this.#parts;
+    const { holder, session: sessionNow } = this.#parts;
     this.#standing.add(ino);
     const session = sessionNow();
     await Promise.all(alone.map((block) => this.#get(block, 'write', session)));
     for (;;) {
-      const missing = blocksOf(ino).filter((block) => !this.#isHere(block, 'read'));
+      const missing = this.#missing(ino);
       if (missing.length === 0) break;
       await Promise.all(missing.map((block) => this.#get(block, 'read', session)));
     }
     if (session === undefined || session !== sessionNow()) throw sessionIsOver();
     const copies = new Map<number, 'S' | 'E'>();
-    for (const block of blocksOf(ino)) copies.set(block, this.#state(block) === 'E' ? 'E' : 'S');
+    for (const block of this.#parts.blocksOf(ino)) copies.set(block, this.#state(block) === 'E' ? 'E' : 'S');
     this.#prepared.set(ino, { session, copies });
     for (const block of copies.keys()) holder().abandon(block);
   }
@@ -120,8 +128,7 @@ export class Taken {
   }
 
   #isHere(block: number, access: Access): boolean {
-    const state = this.#state(block);
-    return (state === 'S' || state === 'E') && this.#parts.may(block, access);
+    return isCopy(this.#state(block)) && this.#parts.may(block, access);
   }
 
   #state(block: number): CacheState {
@@ -155,4 +162,5 @@ export class Taken {
 
 const sessionIsOver = (): FsError => new FsError('ESTALE', 'move', { why: 'the session is over' });
 
-const isSettled = (state: CacheState): boolean => state === 'S' || state === 'E' || state === 'I';
+const isCopy = (state: CacheState): boolean => state === 'S' || state === 'E';
+const isSettled = (state: CacheState): boolean => isCopy(state) || state === 'I';

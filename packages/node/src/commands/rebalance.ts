@@ -19,12 +19,13 @@ export function addRebalance(program: Command, host: Host): void {
       withMount(host, async ({ fs, out, signal }, { dryRun = false }: { dryRun?: boolean }) => {
         const progress = showProgress(out, { label: 'rebalance', unit: 'bytes' });
         const options = { dryRun, signal, onProgress: progress.update };
-        const { moves, failed } = await fs.rebalance(options).finally(progress.stop);
-        out.result({ dryRun, moves, failed });
+        const { moves, failed, away } = await fs.rebalance(options).finally(progress.stop);
+        out.result({ dryRun, moves, failed, away });
         for (const { path, from, to, bytes, why } of moves)
           out.say(`${printable(path)}: ${from} to ${to}, ${formatSize(bytes)}, by ${why}`);
         const done = dryRun ? 'would move' : 'moved';
         out.say(`${done} ${count(moves.length - failed.length, 'file')}`);
+        for (const node of away) out.say(`${printable(node)} cannot be reached: its files stay there`);
         failures(out, failed);
       }),
     );

@@ -270,7 +270,10 @@ export class PeerLink {
   }
 
   #sendBlock(type: number, message: BlockMessage, payload: BlockPayload): void {
-    if (this.#closed !== undefined) return;
+    if (this.#closed !== undefined) {
+      payload.onLeft?.();
+      return;
+    }
     if (!this.#outbox.sendBlock(type, message, payload)) this.#endUnread();
   }
 

@@ -26,6 +26,8 @@ const batchBytes = 256 * 1024;
 interface InTurn {
   /** What it holds of this process. */
   readonly bytes: number;
+  /** To be told that they will not leave. */
+  readonly left?: readonly (() => void)[];
   /** Undefined when there is nothing to send any more. */
   take(): OutgoingFrame | undefined;
 }
@@ -87,7 +89,7 @@ export class Outbox {
 
   /** Forgets who waits. */
   clear(): void {
-    this.#turn.length = 0;
+    for (const { left = [] } of this.#turn.splice(0)) for (const give of left) give();
     this.#turnBytes = 0;
   }
 
@@ -96,8 +98,9 @@ export class Outbox {
   }
 
   #wait(frame: OutgoingFrame): void {
-    this.#turn.push({ bytes: frame.bytes, take: () => frame });
-    this.#turnBytes += frame.bytes;
+    const { bytes, left = [] } = frame;
+    this.#turn.push({ bytes, left, take: () => frame });
+    this.#turnBytes += bytes;
   }
 
   #write(frame: OutgoingFrame): void {
@@ -138,7 +141,10 @@ export class Outbox {
     this.#batch = [];
     this.#batchBytes = 0;
     this.#left = [];
-    if (this.#socket.destroyed) return;
+    if (this.#socket.destroyed) {
+      for (const give of left) give();
+      return;
+    }
     const sent = this.#sendNow(batch);
     if (sent === bytes) {
       for (const give of left) give();

@@ -70,6 +70,21 @@ describe.each([
     expect(seen).toEqual(Array.from({ length: 100 }, (_, number) => number));
   });
 
+  test('it may be used again when the link ends before they have left, too', async () => {
+    const { server } = await pair({ security });
+    const payload = randomBytes(65_536);
+    const block = { received: 0, stag: randomBytes(16), message: 0 };
+    const given: Promise<void>[] = [];
+    const say = (number: number) =>
+      new Promise<void>((onLeft) => {
+        server.event('toHolder', { ...block, number, index: number }, { payload, onLeft });
+      });
+    // Nobody reads in this turn, and so it ends.
+    for (let number = 0; server.closed === undefined; number++) given.push(say(number));
+    given.push(say(0));
+    await Promise.all(given);
+  });
+
   test('order and bytes are kept under load, from both ends at once', async () => {
     const { client, server } = await pair({ security });
     const ends = [client, server] as const;

@@ -1,13 +1,16 @@
 import { configDefaults, defineConfig } from 'vitest/config';
 
-/** Tests that mostly wait: for leases, for processes that start and die. */
+/** Tests that mostly wait, for leases, for processes that start and die; and those that no load disturbs. */
 const waiting = [
   'packages/*/test/**/*.test.ts',
   'test/chaos/{client-death,node-death,recall,stopped-client}.test.ts',
   'test/cluster/{books,failures,home-loss,migration,migration-faults}.test.ts',
+  'test/coherence/*.test.ts',
+  'test/durability/{cut,cut-canary,kill-points,races,redo}.test.ts',
   'test/hostile/{access,bad-peers,limits,session}.test.ts',
   'test/leases/*.test.ts',
   'test/limits/{errors,events}.test.ts',
+  'test/model/*.test.ts',
 ];
 
 export default defineConfig({

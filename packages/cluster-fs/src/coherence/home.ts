@@ -157,18 +157,22 @@ export class Home<B> {
     this.#work();
   }
 
-  /** This node is the block's home from here on: its processes have a copy to read, and so has `sharer`. */
-  adopt(block: BlockId, sharer: CacheId): void {
-    if (!this.#entries.has(block)) this.#world.entered?.(block);
+  /** This node is the blocks' home from here on: its processes have copies to read, and so has `sharer`. */
+  adopt(blocks: Iterable<BlockId>, sharer: CacheId): void {
+    // One for all of them: what a step changes of it is another one.
     const sharers = new Set([ownCache, sharer]);
-    this.#entries.set(block, { ...ownedBy(ownCache), state: 'idle', owner: undefined, sharers });
-    this.#own.adopt(block, 'S');
+    const entry: Entry = { ...ownedBy(ownCache), state: 'idle', owner: undefined, sharers };
+    for (const block of blocks) {
+      if (!this.#entries.has(block)) this.#world.entered?.(block);
+      this.#entries.set(block, entry);
+      this.#own.adopt(block, 'S');
+    }
   }
 
   /** The block has another home. Requires: `hasLeft` says so. */
   abandon(block: BlockId): void {
     this.#entries.delete(block);
-    this.#parked = this.#parked.filter((parked) => parked.block !== block);
+    if (this.#parked.length > 0) this.#parked = this.#parked.filter((parked) => parked.block !== block);
     this.#own.abandon(block);
   }
 

@@ -73,7 +73,7 @@ export class HandingOver {
   /** A file becomes this node's: the node that had it goes on with a copy to read of these blocks. */
   adopt(ino: number, session: CacheId, blocks: Iterable<number>): void {
     this.#adopted.add(ino);
-    for (const block of blocks) this.#parts.home().adopt(block, session);
+    this.#parts.home().adopt(blocks, session);
   }
 
   /** Nodes may store into it that had opened it at the home of before; until `areOpen`. */
@@ -142,7 +142,8 @@ export class HandingOver {
     const isElse = (block: number): boolean => {
       const { owner, sharers } = entries.get(block) ?? atRest;
       if (owner !== undefined) return owner !== session && owner !== ownCache;
-      return [...sharers].some((sharer) => sharer !== session && sharer !== ownCache);
+      for (const sharer of sharers) if (sharer !== session && sharer !== ownCache) return true;
+      return false;
     };
     return [...this.#parts.shared.of(ino)].filter(isElse);
   }

@@ -134,8 +134,8 @@ export class Placement {
   }
 
   /**
-   * What should move: first to who uses it, then from the fullest node to the emptiest; and who keeps files and
-   * cannot be reached.
+   * What should move: first to who uses it, then from the fullest node to the emptiest; and who keeps files
+   * and cannot be reached.
    */
   async #plan(): Promise<{ plan: Move[]; away: string[] }> {
     const { uses, away } = await this.#uses();

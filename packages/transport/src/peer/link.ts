@@ -270,11 +270,8 @@ export class PeerLink {
   }
 
   #sendBlock(type: number, message: BlockMessage, payload: BlockPayload): void {
-    if (this.#closed !== undefined) {
-      payload.onLeft?.();
-      return;
-    }
-    if (!this.#outbox.sendBlock(type, message, payload)) this.#endUnread();
+    if (this.#closed !== undefined) payload.onLeft?.();
+    else if (!this.#outbox.sendBlock(type, message, payload)) this.#endUnread();
   }
 
   #send(body: readonly unknown[], payload: Uint8Array | undefined): void {

@@ -6,6 +6,7 @@
  *   fail     SIGBUS; when it is back, what was refused is fetched and shown again
  *   poison   SIGBUS, in all of the view, for as long as it is mapped
  */
+import { pagesFor } from '../coordinator/content.ts';
 import type { Coordinator } from '../coordinator/coordinator.ts';
 import { poison } from '../coordinator/poison.ts';
 import { showGrown } from '../coordinator/remap.ts';
@@ -45,7 +46,9 @@ export class HomeLoss {
 
   #poisonAll(view: View): void {
     this.#poisoned.add(view);
-    for (const block of blocksIn(view.ino, { from: view.from, count: view.pages }))
+    // It may be mapped for a file that is to grow much.
+    const pages = Math.max(0, Math.min(view.pages, pagesFor(view.size) - view.from));
+    for (const block of blocksIn(view.ino, { from: view.from, count: pages }))
       if (!this.#parts.isHere(block)) poison(view, rangeOf(block));
   }
 

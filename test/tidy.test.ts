@@ -58,8 +58,7 @@ const rules: Readonly<Record<string, Expectation>> = {
   },
   'no test is focused': {
     rule: banned.focusedTests,
-    // Text that the rule must find; it is never run.
-    bad: { [unit]: "test.only('x', () => {});" },
+    bad: { [unit]: "test.only('x', () => {});" }, // text that the rule must find; it is never run
     finds: `${unit}:1: .only(, use vitest -t to pick a test`,
     good: { [unit]: "test('only(', () => {});" },
   },

@@ -6,7 +6,6 @@ import { expect, onTestFinished, test } from 'vitest';
 import { Joiner, partsOf } from '../src/cluster/parts.ts';
 import type { NetChanges } from '../src/cluster/rows.ts';
 import { joinNode, startNode } from '../src/cluster/start.ts';
-
 import { makeHome } from './cli-process.ts';
 
 const security = { kind: 'none' } as const;

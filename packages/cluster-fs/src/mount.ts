@@ -9,7 +9,7 @@
 import { randomUUID } from 'node:crypto';
 import { mkdirSync, realpathSync, statSync } from 'node:fs';
 import { hostname } from 'node:os';
-import { FsError } from '@cluster-fs/transport';
+import { FsError, type HomeLossPolicy, homeLossPolicies } from '@cluster-fs/transport';
 import { parsePeerUrl } from '@cluster-fs/transport/peer';
 import { defaultSocket, defaultUrl, socketFor } from './address.ts';
 import { type JoinProof, startEmbedded } from './client/embedded.ts';
@@ -29,7 +29,7 @@ export interface MountOptions {
    * of SIGBUS, with a line that names the view; when the node is back, views go on. 'poison': the same, and
    * such a view stays as it is: nobody comes upon bytes of after the loss who has not mapped the file anew.
    */
-  readonly onHomeLoss?: 'wait' | 'fail' | 'poison';
+  readonly onHomeLoss?: HomeLossPolicy;
   /** How this process is called in `clusterfs status`; default: the name of its script. */
   readonly label?: string;
   /** How long a node that went away is looked for, in milliseconds; default 60,000. */
@@ -71,7 +71,7 @@ export async function mount(url: string = defaultUrl(), options: MountOptions = 
   } = options;
   assertOneOf({ access }, ['r', 'rw']);
   assertOneOf({ mode }, ['on-demand', 'pinned']);
-  assertOneOf({ onHomeLoss }, ['wait', 'fail', 'poison']);
+  assertOneOf({ onHomeLoss }, homeLossPolicies);
   const pinned = mode === 'pinned';
   const open = (socketPath: string, stop?: () => Promise<void>) => {
     const owner = socketPath === defaultSocket() ? process.geteuid?.() : undefined;

@@ -29,6 +29,10 @@ import { extents, guess, holes, maxMoves, moveFailure, path, plannedMove, runs }
 
 export const protocolVersion = 2;
 
+/** What touches may get while the home of a file is away. */
+export const homeLossPolicies = ['wait', 'fail', 'poison'] as const;
+export type HomeLossPolicy = (typeof homeLossPolicies)[number];
+
 /** What is stored by `write`, and no longer by the client itself: half of what a node receives at once. */
 export const shortWriteBytes = 8192;
 
@@ -61,7 +65,7 @@ export const requests = {
       label: text(256),
       resume: list(u53, 64),
       kernelFaults: bool,
-      onHomeLoss: oneOf('wait', 'fail', 'poison'),
+      onHomeLoss: oneOf(...homeLossPolicies),
     },
     reply: {
       session: u53,

@@ -6,6 +6,7 @@ import {
   Connection,
   type ConnectionHandlers,
   FsError,
+  type HomeLossPolicy,
   native,
   protocolVersion,
   type Reply,
@@ -81,7 +82,7 @@ export interface Hello {
   readonly label: string;
   /** Sessions of before, of which the node may not be done. */
   readonly resume: readonly number[];
-  readonly onHomeLoss: 'wait' | 'fail' | 'poison';
+  readonly onHomeLoss: HomeLossPolicy;
   readonly userfault: { readonly fd: number; readonly kernelFaults: boolean } | undefined;
 }
 

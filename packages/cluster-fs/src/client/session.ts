@@ -14,6 +14,7 @@ import {
   type events,
   type FieldsOf,
   FsError,
+  type HomeLossPolicy,
   native,
   type Reply,
   type RequestName,
@@ -42,7 +43,7 @@ export interface SessionOptions extends Endpoint {
   readonly label: string;
   readonly pinned: boolean;
   /** What touches get while the home of a file is away. */
-  readonly onHomeLoss: 'wait' | 'fail' | 'poison';
+  readonly onHomeLoss: HomeLossPolicy;
   readonly reconnectMs: number;
 }
 

@@ -4,7 +4,7 @@
  *
  * Descriptors and addresses belong to the process, so they travel as plain numbers.
  */
-import type { Event, Extent, FieldsOf, RequestName, Requests } from '@cluster-fs/transport';
+import type { Event, Extent, FieldsOf, HomeLossPolicy, RequestName, Requests } from '@cluster-fs/transport';
 import { FsError } from '@cluster-fs/transport';
 import type { Endpoint } from './handshake.ts';
 
@@ -16,7 +16,7 @@ export interface WorkerOptions extends Endpoint {
   /** Never use a userfaultfd, as where the kernel has none. */
   readonly pinned: boolean;
   /** What touches get while the home of a file is away. */
-  readonly onHomeLoss: 'wait' | 'fail' | 'poison';
+  readonly onHomeLoss: HomeLossPolicy;
   /** How long to look for a node that went away, before the session is given up. */
   readonly reconnectMs: number;
   /** Two words that both threads see: see flags. */

@@ -1,25 +1,12 @@
 /** Whether a commit changed of a file only where its pages lie, which is no concern of any other node. */
 import type { Extent } from '@cluster-fs/transport';
 import { InodeCopy, isFile, readExtents, readInode, type Segment } from 'cluster-fs/segment';
-import type { Change } from '../metadata/store.ts';
+import { type Change, inodeFields } from '../metadata/store.ts';
 
 /** Read again and again. */
 const before = new InodeCopy();
 
-const others = [
-  'generation',
-  'mode',
-  'uid',
-  'gid',
-  'nlink',
-  'parent',
-  'size',
-  'atimeMs',
-  'mtimeMs',
-  'ctimeMs',
-  'birthtimeMs',
-  'home',
-] as const;
+const others = inodeFields.filter((field) => field !== 'layoutVersion');
 
 /** `published` is as it was before the commit. */
 export function hasOnlyMoved(published: Segment, change: Change): boolean {

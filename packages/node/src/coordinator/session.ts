@@ -4,7 +4,7 @@
  * INVARIANT: what a session holds (handles, views, grants, reserved pages, descriptors) is in these maps and
  * nowhere else only; endSession() empties them, and then nothing of the client is left.
  */
-import type { Connection, Extent, Run } from '@cluster-fs/transport';
+import type { Connection, Extent, HomeLossPolicy, Run } from '@cluster-fs/transport';
 import type { Credentials } from 'cluster-fs/segment';
 import type { Hold } from './gate.ts';
 
@@ -88,7 +88,7 @@ export interface Session {
   readonly userfault: number | undefined;
   readonly kernelFaults: boolean;
   /** What its touches get while the home of a file is away. */
-  readonly onHomeLoss: 'wait' | 'fail' | 'poison';
+  readonly onHomeLoss: HomeLossPolicy;
   /** A client of another node, which asks in its name. */
   readonly isGuest: boolean;
   readonly sinceMs: number;

@@ -2,7 +2,15 @@
 import { decodeBody, FsError, packBody } from '@cluster-fs/transport';
 import type { StoredExtent } from '../store/stored.ts';
 import { decodeExtents, encodeExtents } from './extents.ts';
-import type { Change, DirentRow, DurableRow, HeldRow, InodeRow, SessionRow } from './store.ts';
+import {
+  type Change,
+  type DirentRow,
+  type DurableRow,
+  type HeldRow,
+  type InodeRow,
+  inodeFields,
+  type SessionRow,
+} from './store.ts';
 
 /** How each change is called in the log. Never another's. */
 const codes = {
@@ -27,22 +35,6 @@ const typeOf = new Map<unknown, Change['type']>(
   Object.entries(codes).map(([type, code]) => [code, type as Change['type']]),
 );
 
-const inodeFields = [
-  'ino',
-  'generation',
-  'mode',
-  'uid',
-  'gid',
-  'nlink',
-  'parent',
-  'size',
-  'layoutVersion',
-  'atimeMs',
-  'mtimeMs',
-  'ctimeMs',
-  'birthtimeMs',
-  'home',
-] as const satisfies readonly (keyof InodeRow)[];
 /** The fields of a change, or of its row, where they are no more than that. */
 const rowFields = {
   putDirent: ['parent', 'name', 'ino'] satisfies readonly (keyof DirentRow)[],

@@ -44,6 +44,24 @@ export interface InodeRow {
   readonly home: number;
 }
 
+/** Its numbers. The log of changes has them in this order: another is another version of the metadata. */
+export const inodeFields = [
+  'ino',
+  'generation',
+  'mode',
+  'uid',
+  'gid',
+  'nlink',
+  'parent',
+  'size',
+  'layoutVersion',
+  'atimeMs',
+  'mtimeMs',
+  'ctimeMs',
+  'birthtimeMs',
+  'home',
+] as const satisfies readonly (keyof InodeRow)[];
+
 export interface DirentRow {
   readonly parent: number;
   readonly name: string;

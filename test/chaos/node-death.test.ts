@@ -2,7 +2,7 @@
  * kill -9 of the node in the middle of everything: what was acknowledged is there, views read and store on,
  * and clients go on without being started again.
  */
-import type { ClusterFs } from 'cluster-fs';
+import type { ClusterFs, View } from 'cluster-fs';
 import { expect, onTestFinished, test } from 'vitest';
 import { type Child, startChild } from './children.ts';
 import { bytesOf, randomOf, type State } from './content.mjs';
@@ -203,3 +203,38 @@ async function expectNothingHeldBack(fs: ClusterFs): Promise<void> {
   await expect.poll(left, { timeout: 5000 }).toEqual({ quarantinedBytes: 0, unresolvedSessions: [] });
   expect(await fs.check()).toEqual([]);
 }
+
+test('views that follow by hand keep what they show when the node dies, and dies again', async () => {
+  const node = await startNodeProcess();
+  const fs = await mountForTest(node);
+  const [first, second] = [await mountForTest(node), await mountForTest(node)];
+  const old = Buffer.alloc(64 * 4096, 1);
+  await fs.promises.writeFile('/file', old);
+  const views = [
+    await first.map('/file', { follow: 'manual' }),
+    await second.map('/file', { follow: 'manual', mode: 'rw' }),
+  ];
+  const expectOld = () => {
+    for (const { bytes } of views) expect(Buffer.compare(bytes, old)).toBe(0);
+  };
+  await fs.promises.writeFile('/file', Buffer.alloc(80 * 4096, 2));
+  for (let death = 0; death < 2; death++) {
+    await node.kill();
+    await node.start();
+    await expect.poll(async () => (await fs.status()).unresolvedSessions).toEqual([]);
+    // Whatever is free is somebody's now.
+    await fs.promises.writeFile(`/other-${death}`, Buffer.alloc(64 * 4096, 3));
+    expectOld();
+    expect(await fs.check()).toEqual([]);
+  }
+  old[0] = 9;
+  (views[1] as View).bytes[0] = 9;
+  expectOld();
+
+  for (const view of views) expect((await view.advance()).bytes[0]).toBe(2);
+  await expect.poll(async () => (await fs.status()).quarantinedBytes).toBe(0);
+  for (const death of [0, 1])
+    expect((await fs.promises.readFile(`/other-${death}`)).every((byte) => byte === 3)).toBe(true);
+  expect(await fs.check()).toEqual([]);
+  expect(node.errors).toEqual([]);
+});

@@ -220,6 +220,7 @@ const viewOf = (file: { readonly ino: number; readonly generation: number }, mod
   follow: 'live' as const,
   path: '/file',
   offset: 0,
+  size: 1,
   layoutVersion: 1,
   address: 2 ** 40,
   length: 4096,

@@ -34,7 +34,8 @@ describe('a session', () => {
     for (let i = 0; i < 2; i++) await connection.request('lease', readable);
     const { ino, generation } = await connection.request('open', { path: '/f', flags: 0, mode: 0 });
     const { path, mode, follow, offset } = readable;
-    const view = { view: 1, ino, generation, mode, follow, path, offset, layoutVersion: 1, extents: [] };
+    const at = { path, offset, size: 1, layoutVersion: 1, extents: [] };
+    const view = { view: 1, ino, generation, mode, follow, ...at };
     await expectRefused(connection.request('present', { ...view, address: 0, length: pageSize }), 'views');
   });
 

@@ -152,6 +152,7 @@ describe('a session that lies', () => {
       follow: 'live',
       path: '/hostile/a',
       offset: 0,
+      size: 1,
       layoutVersion: 1,
       address: pageSize,
       length: pageSize,

@@ -27,7 +27,7 @@ import {
 } from './codec.ts';
 import { extents, guess, holes, maxMoves, moveFailure, path, plannedMove, runs } from './records.ts';
 
-export const protocolVersion = 2;
+export const protocolVersion = 3;
 
 /** What touches may get while the home of a file is away. */
 export const homeLossPolicies = ['wait', 'fail', 'poison'] as const;
@@ -129,6 +129,7 @@ export const requests = {
       follow: oneOf('live', 'manual'),
       path,
       offset: u53,
+      size: u53,
       layoutVersion: u53,
       address: u53,
       length: u53,

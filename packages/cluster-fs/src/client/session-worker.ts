@@ -228,6 +228,7 @@ async function presentAll(now: SessionFacts): Promise<number[]> {
       follow,
       path,
       offset,
+      size: state[viewState.size] as number,
       layoutVersion: state[viewState.layoutVersion] as number,
       address: mapping.address,
       length: mapping.pages * pageSize,

@@ -29,7 +29,7 @@ import type { LayoutGate } from './gate.ts';
 import type { Journal } from './journal.ts';
 import { type Confined, hasLetGo, type Party, Quarantine } from './quarantine.ts';
 import type { Recall, RecallPolicy } from './recall.ts';
-import { pageCountOf } from './runs.ts';
+import { overlap, pageCountOf, subtract } from './runs.ts';
 import type { Grant, Reservation, Session, View } from './session.ts';
 import { Signal } from './signal.ts';
 
@@ -265,6 +265,34 @@ export class Coordinator {
   holdBack(heldId: number | undefined, runs: readonly Run[]): void {
     this.writer.count('heldPages', pageCountOf(runs));
     this.limbo.push({ heldId, runs, ino: 0, path: '', sinceMs: this.now(), parties: new Set() });
+  }
+
+  /** Whether all of these are kept back for sessions of before, or for views of theirs that are back. */
+  isHeldBack(runs: readonly Run[]): boolean {
+    return (
+      subtract(
+        runs,
+        [...this.limbo, ...this.quarantine.all].flatMap((each) => each.runs),
+      ).length === 0
+    );
+  }
+
+  /**
+   * What was kept back for whoever may come is kept for a view that has come, until its next remap. Requires:
+   * inside mutate; `isHeldBack`.
+   */
+  keepFor(view: View, runs: readonly Run[]): void {
+    const party: Party = { view, serial: view.sentSerial + 1 };
+    for (const { runs: confined, parties } of this.quarantine.all)
+      if (overlap(confined, runs)) parties.add(party);
+    const limbo = this.limbo.splice(0);
+    const left = limbo.map((each) => ({ ...each, runs: subtract(each.runs, runs) }));
+    const kept = limbo.flatMap((each, i) => subtract(each.runs, left[i]?.runs ?? []));
+    this.limbo.push(...left);
+    this.writer.onRollback(() => this.limbo.splice(0, Number.POSITIVE_INFINITY, ...limbo));
+    // It is counted with what is confined, and has rows of its own: those of before go with the rest.
+    this.writer.count('heldPages', -pageCountOf(kept));
+    this.confine({ runs: kept, ino: view.ino, path: view.path, parties: [party] });
   }
 
   /** The last session of before a crash is resolved: what was kept back for them can go. */

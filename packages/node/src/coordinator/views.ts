@@ -276,7 +276,8 @@ function goOn(c: Coordinator, session: Session, request: Request<'present'>): Re
     alive &&
     follow === 'manual' &&
     copy.layoutVersion !== request.layoutVersion &&
-    !overlap(request.extents, current);
+    !overlap(request.extents, current) &&
+    c.isHeldBack(request.extents);
   const extents: readonly Extent[] = behind ? request.extents : current;
   const view: View = {
     id: c.nextId(),
@@ -291,14 +292,15 @@ function goOn(c: Coordinator, session: Session, request: Request<'present'>): Re
     address,
     extents,
     behind,
-    layoutVersion: alive ? copy.layoutVersion : request.layoutVersion,
-    size: alive ? copy.size : 0,
+    layoutVersion: alive && !behind ? copy.layoutVersion : request.layoutVersion,
+    size: behind ? request.size : alive ? copy.size : 0,
     sentSerial: 0,
     ackedSerial: 0,
     unanswered: [],
   };
   // A stale view maps nothing that is ours any more: nobody needs to know it.
   if (alive) addView(c, view);
+  if (behind) c.keepFor(view, request.extents);
   if (alive && mode === 'rw') c.contentChanges(ino, 'all');
   return { view: view.id, size: view.size, layoutVersion: view.layoutVersion, extents, stale: !alive };
 }

@@ -167,7 +167,7 @@ export function stepDirectory(
   entry: Entry,
   input: Input,
   table: DirectoryTable = directoryTable,
-): { readonly entry: Entry; readonly effects: readonly Effect[] } {
+): DirectoryStep {
   const effects: Effect[] = [];
   let now = react(entry, input, table, effects);
   while (now.state === 'idle' || now.state === 'owned') {
@@ -176,6 +176,65 @@ export function stepDirectory(
     now = react({ ...now, queue }, { event: next.want, from: next.from }, table, effects);
   }
   return { entry: now, effects };
+}
+
+/** What a step leads to. */
+export interface DirectoryStep {
+  readonly entry: Entry;
+  readonly effects: readonly Effect[];
+}
+
+/** So many steps are remembered at most: sessions come and go, and each has a number of its own. */
+const mostSteps = 4096;
+
+/** The steps of one cache from one entry. */
+type StepsOfCache = Partial<Record<DirectoryEvent, DirectoryStep>>;
+
+/**
+ * `stepDirectory` with a memory. Nearly all blocks of a file go the same few ways, and what is known of them
+ * is the same: each way is gone once, and blocks of which the same is true share one entry.
+ */
+export class DirectorySteps {
+  readonly #table: DirectoryTable | undefined;
+  readonly #steps = new Map<Entry, Map<CacheId, StepsOfCache>>();
+  /** By what they say. */
+  readonly #entries = new Map<string, Entry>();
+  #count = 0;
+
+  constructor(table?: DirectoryTable) {
+    this.#table = table;
+  }
+
+  /** As `stepDirectory`. */
+  take(entry: Entry, event: DirectoryEvent, from: CacheId): DirectoryStep {
+    return this.#steps.get(entry)?.get(from)?.[event] ?? this.#takeFirst(entry, event, from);
+  }
+
+  #takeFirst(before: Entry, event: DirectoryEvent, from: CacheId): DirectoryStep {
+    if (this.#count++ >= mostSteps) this.#forget();
+    const { entry, effects } = stepDirectory(before, { event, from }, this.#table);
+    const step = { entry: this.#one(entry), effects };
+    const byCache = this.#steps.get(before) ?? new Map<CacheId, StepsOfCache>();
+    this.#steps.set(before, byCache);
+    byCache.set(from, { ...byCache.get(from), [event]: step });
+    return step;
+  }
+
+  #forget(): void {
+    this.#count = 0;
+    this.#steps.clear();
+    this.#entries.clear();
+  }
+
+  /** The one that says the same: else caches that take turns would have new ones for ever. */
+  #one(entry: Entry): Entry {
+    const { state, owner, sharers, awaited, queue } = entry;
+    const line = queue.flatMap(({ want, from }) => [want, from]);
+    const key = [state, owner, ...sharers, 'awaited', ...awaited, ...line].join();
+    const known = this.#entries.get(key) ?? entry;
+    this.#entries.set(key, known);
+    return known;
+  }
 }
 
 /** What only the owner says. */

@@ -20,11 +20,11 @@ import { Channel, type Envelope } from './channel.ts';
 import {
   type CacheId,
   type DirectoryEvent,
+  DirectorySteps,
   type DirectoryTable,
   type Effect,
   type Entry,
   ownedBy,
-  stepDirectory,
 } from './directory.ts';
 import type { HolderFrame, HomeFrame } from './holder.ts';
 import { type LeaseTimes, reclaimableAtMs } from './lease.ts';
@@ -32,6 +32,9 @@ import { carriesBytes } from './messages.ts';
 
 /** The processes of the home itself. */
 export const ownCache: CacheId = 0;
+
+/** A block of which no directory knows. */
+export const atRest: Entry = ownedBy(ownCache);
 
 const asks: ReadonlySet<DirectoryEvent> = new Set(['getShared', 'getExclusive', 'upgrade']);
 
@@ -92,6 +95,7 @@ export class Home<B> {
   readonly #sessions = new Map<CacheId, Session<B>>();
   readonly #linked = new Map<LinkId, Session<B>>();
   readonly #own: BlockCache<B>;
+  readonly #steps: DirectorySteps;
   /** In the order in which they came: what a step leads to is not done in the middle of it. */
   readonly #arrived: Arrived<B>[] = [];
   /** Requests for blocks that are held. */
@@ -108,6 +112,7 @@ export class Home<B> {
     this.#nextSession = options.firstSession;
     const now = world.nowMs();
     this.#opensAtMs = options.mayHaveGranted ? reclaimableAtMs(options.times, now) : now;
+    this.#steps = new DirectorySteps(options.directoryTable);
     this.#own = new BlockCache({
       memory: world.memory,
       send: ({ block, name, bytes }) => this.#take({ block, event: name, from: ownCache, bytes }),
@@ -161,7 +166,7 @@ export class Home<B> {
   adopt(blocks: Iterable<BlockId>, sharer: CacheId): void {
     // One for all of them: what a step changes of it is another one.
     const sharers = new Set([ownCache, sharer]);
-    const entry: Entry = { ...ownedBy(ownCache), state: 'idle', owner: undefined, sharers };
+    const entry: Entry = { ...atRest, state: 'idle', owner: undefined, sharers };
     for (const block of blocks) {
       if (!this.#entries.has(block)) this.#world.entered?.(block);
       this.#entries.set(block, entry);
@@ -179,7 +184,7 @@ export class Home<B> {
   /** The processes here have no copy of the block any more: from here on `load` has its bytes elsewhere. */
   withdraw(block: BlockId): void {
     if (!this.#entries.has(block)) this.#world.entered?.(block);
-    const entry = this.#entries.get(block) ?? ownedBy(ownCache);
+    const entry = this.#entries.get(block) ?? atRest;
     const sharers = new Set([...entry.sharers].filter((sharer) => sharer !== ownCache));
     this.#entries.set(block, { ...entry, state: 'idle', owner: undefined, sharers });
     this.#own.withdraw(block);
@@ -311,10 +316,10 @@ export class Home<B> {
       this.#parked.push({ block, event, from, bytes });
       return;
     }
-    const known = this.#entries.get(block) ?? ownedBy(ownCache);
-    const { entry, effects } = stepDirectory(known, { event, from }, this.#options.directoryTable);
-    if (!this.#entries.has(block)) this.#world.entered?.(block);
-    this.#entries.set(block, entry);
+    const known = this.#entries.get(block);
+    const { entry, effects } = this.#steps.take(known ?? atRest, event, from);
+    if (known === undefined) this.#world.entered?.(block);
+    if (known !== entry) this.#entries.set(block, entry);
     for (const effect of effects) this.#carryOut(effect, { block, event, from, bytes });
     this.#forgetWhenOwn(block);
   }

@@ -16,11 +16,13 @@ export class BlockBuffers {
 
   take(length: number): Buffer {
     if (length <= smallBytes) return Buffer.allocUnsafe(length);
-    return (this.#free.pop() ?? Buffer.allocUnsafeSlow(blockBytes)).subarray(0, length);
+    const whole = this.#free.pop() ?? Buffer.allocUnsafeSlow(blockBytes);
+    return length === blockBytes ? whole : whole.subarray(0, length);
   }
 
   /** Requires: it was taken here, and nobody uses it any more. */
   give(bytes: Buffer): void {
-    if (bytes.length > smallBytes && this.#free.length < mostKept) this.#free.push(Buffer.from(bytes.buffer));
+    if (bytes.length <= smallBytes || this.#free.length >= mostKept) return;
+    this.#free.push(bytes.length === blockBytes ? bytes : Buffer.from(bytes.buffer));
   }
 }

@@ -45,6 +45,8 @@ export class BlockMemory implements Memory<Buffer> {
   readonly #c: Coordinator;
   readonly #events: BlockEvents;
   readonly #jobs = new Map<number, 'drop' | 'protect'>();
+  /** Those that were begun in this turn of the event loop. */
+  #begun: number[] = [];
   readonly #waiters = new Map<number, Set<(error?: FsError) => void>>();
   /** For whom somebody may wait no more; told at the end of this turn of the event loop. */
   #waking: number[] = [];
@@ -75,7 +77,16 @@ export class BlockMemory implements Memory<Buffer> {
   #begin(block: number, kind: 'drop' | 'protect'): void {
     const isUnderWay = this.#jobs.has(block);
     this.#jobs.set(block, kind);
-    if (!isUnderWay) queueMicrotask(() => this.#attempt(block, performance.now() + answerMs));
+    if (isUnderWay) return;
+    if (this.#begun.length === 0) queueMicrotask(() => this.#attemptAll());
+    this.#begun.push(block);
+  }
+
+  #attemptAll(): void {
+    const deadlineMs = performance.now() + answerMs;
+    const begun = this.#begun;
+    this.#begun = [];
+    for (const block of begun) this.#attempt(block, deadlineMs);
   }
 
   /** What was begun is not done: the block is somebody else's. */

@@ -7,14 +7,12 @@
  * may ask.
  */
 import { FsError } from '@cluster-fs/transport';
-import { type CacheId, type Home, ownCache, ownedBy } from 'cluster-fs/coherence';
+import { atRest, type CacheId, type Home, ownCache } from 'cluster-fs/coherence';
 import { Signal } from '../coordinator/signal.ts';
 import type { SharedBlocks } from './shared-blocks.ts';
 
 /** How often is looked at a file that becomes quiet when nothing says so: a lease has ended, say. */
 const pollMs = 100;
-/** A block of which no directory knows. */
-const atRest = ownedBy(ownCache);
 
 export interface HandingOverParts {
   readonly home: () => Home<Buffer>;

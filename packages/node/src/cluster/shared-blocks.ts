@@ -31,7 +31,9 @@ export class SharedBlocks {
 
   add(block: number): void {
     const ino = inoOf(block);
-    this.#files.set(ino, (this.#files.get(ino) ?? new Set()).add(block));
+    const blocks = this.#files.get(ino);
+    if (blocks === undefined) this.#files.set(ino, new Set([block]));
+    else blocks.add(block);
   }
 
   delete(block: number): void {

@@ -52,3 +52,17 @@ test('files that are larger than memory are right on all nodes, and in the store
   expect([await there.check(), await here.check()]).toEqual([[], []]);
   expect([home.errors, member.errors]).toEqual([[], []]);
 });
+
+test('a file that is larger than a node has memory for is read there, by API and through a view', async () => {
+  const peerPort = await freePort();
+  const home = await startNodeProcess({ memory: 64 * MiB, peerPort });
+  const member = await startNodeProcess({ memory: 8 * MiB, joinPort: peerPort });
+  const [there, here] = [await mountForTest(home), await mountForTest(member)];
+  const content = Buffer.alloc(20 * MiB, 'of which there is more than fits');
+  await there.promises.writeFile('/large', content);
+  expect(Buffer.compare(await here.promises.readFile('/large'), content)).toBe(0);
+  const view = await here.map('/large');
+  expect(Buffer.compare(view.bytes, content)).toBe(0);
+  view.close();
+  expect([home.errors, member.errors]).toEqual([[], []]);
+});

@@ -153,7 +153,7 @@ export class Pager {
 
   /** As `fetchNow`, off the event loop, and with turns for others in between. */
   async fetch(ino: number, range: Range): Promise<void> {
-    await this.#c.blocks?.acquire(ino, range, 'read');
+    await this.#acquire(ino, range);
     if (this.#filler === undefined) return;
     let before: Promise<void> | undefined;
     for (const piece of piecesOf(range)) {
@@ -165,6 +165,24 @@ export class Pager {
       brought.catch(() => undefined);
       await before;
       before = brought;
+    }
+    await before;
+  }
+
+  /**
+   * What other nodes have of it, a piece after the other: there may be memory for less than all of it at once.
+   */
+  async #acquire(ino: number, range: Range): Promise<void> {
+    const { blocks } = this.#c;
+    if (blocks === undefined) return;
+    const end = Math.min(range.from + range.count, this.#pagesOf(ino));
+    let before: Promise<void> | undefined;
+    for (const piece of piecesOf({ from: range.from, count: Math.max(0, end - range.from) })) {
+      const coming = blocks.acquire(ino, piece, 'read');
+      // What fails is told when its turn comes, or after another failure not at all.
+      coming.catch(() => undefined);
+      await before;
+      before = coming;
     }
     await before;
   }

@@ -39,7 +39,7 @@ import { layout } from 'cluster-fs/segment';
 import { limitTable } from '../packages/node/src/limits.ts';
 import { logRecord } from '../packages/node/src/metadata/change-log.ts';
 import { storeHeader } from '../packages/node/src/store/store-file.ts';
-import { leaseTable } from '../test/leases/cases.ts';
+import { farLeaseTable, leaseTable } from '../test/leases/cases.ts';
 
 interface Message {
   readonly id: number;
@@ -190,6 +190,7 @@ export const parts: Readonly<Record<string, () => string>> = {
   limits: wireLimitTable,
   accessLimits: accessLimitTable,
   leases: leaseTable,
+  farLeases: farLeaseTable,
   cacheStates: () => wordTable(cacheStates, 'state'),
   cacheActions: () => wordTable(cacheActions, 'action'),
   cacheSteps: cacheStepTable,

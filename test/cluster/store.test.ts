@@ -53,7 +53,7 @@ test('files that are larger than memory are right on all nodes, and in the store
   expect([home.errors, member.errors]).toEqual([[], []]);
 });
 
-test('a file that is larger than a node has memory for is read there, by API and through a view', async () => {
+test('a file that is larger than the memory of a node is read there, by API and through a view', async () => {
   const peerPort = await freePort();
   const home = await startNodeProcess({ memory: 64 * MiB, peerPort });
   const member = await startNodeProcess({ memory: 8 * MiB, joinPort: peerPort });

@@ -83,9 +83,34 @@ export const cases = {
 } as const satisfies Record<string, Case>;
 export type CaseName = keyof typeof cases;
 
+/** At a node that is not the home of the file; all others are there as at the home. */
+export const farKinds: readonly Kind[] = [
+  of('on-demand', 'manual', 'r'),
+  of('pinned', 'live', 'r'),
+  of('pinned', 'manual', 'r'),
+];
+
+/** What becomes of a copy: whatever changes its file, in place or not, it is other pages. */
+export const farOutcome = (name: CaseName, { follow }: Kind): Outcome =>
+  cases[name].outcomes[0] === 'same' ? 'same' : follow === 'manual' ? 'on advance' : 'swapped';
+
+/** The same for copies. */
+export function farLeaseTable(): string {
+  const rows = (Object.keys(cases) as CaseName[])
+    .filter((name) => name !== 'evict')
+    .map((name) => [cases[name].operation, ...farKinds.map((kind) => farOutcome(name, kind))]);
+  return [
+    `| | ${farKinds.map(headOf).join(' | ')} |`,
+    `|---|${farKinds.map(() => '---|').join('')}`,
+    ...rows.map((cells) => `| ${cells.join(' | ')} |`),
+  ].join('\n');
+}
+
+const headOf = ({ client, follow, mode }: Kind): string => `${client}, ${follow}, ${mode}`;
+
 /** The table for people. */
 export function leaseTable(): string {
-  const heads = kinds.map(({ client, follow, mode }) => `${client}, ${follow}, ${mode}`);
+  const heads = kinds.map(headOf);
   const rows = Object.values(cases).map(
     ({ operation, outcomes: each }: Case) => `| ${[operation, ...each].join(' | ')} |`,
   );

@@ -72,6 +72,28 @@ describe.runIf(canRunAs(other))('another user', () => {
     await node.stop();
   });
 
+  test('who may only read gets files of other nodes, whether or not a copy has room', async () => {
+    const home = await serve(['--listen', 'tcp://127.0.0.1:0', '--name', 'a', '--memory', '64MiB']);
+    const [peerUrl = ''] = /tcp:[^ ,]+/.exec(home.stdout()) ?? [];
+    const access = ['--allow-uid', `${other}:r`, '--memory', '8MiB'];
+    const node = await serve(['--join', peerUrl, '--name', 'b', ...access]);
+    chmodSync(node.home, 0o711);
+    const fs = await mount(home.url);
+    await fs.promises.writeFile('/text', 'a few words');
+    await fs.promises.writeFile('/large', Buffer.alloc(2 ** 24, 'many words '));
+    const options = { uid: other, env: { CLUSTERFS_URL: node.url } };
+    expect(await run(['cat', '/text'], options)).toMatchObject({
+      code: 0,
+      stdout: 'a few words',
+      stderr: '',
+    });
+    const { code, stdout } = await run(['cat', '/large'], options);
+    expect([code, stdout.length, stdout.slice(-5)]).toEqual([0, 2 ** 24, 'many ']);
+    await fs.unmount();
+    await node.stop();
+    await home.stop();
+  });
+
   test('who is not allowed reads why, and the operator sees that it tried', async () => {
     const node = await serve(['--allow-uid', `${other}`]);
     chmodSync(node.home, 0o711);

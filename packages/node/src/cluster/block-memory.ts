@@ -150,13 +150,28 @@ export class BlockMemory implements Memory<Buffer> {
         bytes ??= this.read(block);
         return bytes;
       });
-      const extents = this.#extents(block);
-      this.#c.pager?.setAbsent(extents);
-      countEviction(this.#c.journal.published);
-      this.#c.data.punch(extents);
-      this.#events.dropped(block, pageCountOf(extents));
+      this.#events.dropped(block, pageCountOf(this.#punch(block)));
     }
     this.#events.done(block, bytes ?? nothing);
+  }
+
+  /**
+   * The bytes go, and the right to them stays. Requires: they are only read. False when that would be wrong
+   * just now.
+   */
+  forgetBytes(block: number): boolean {
+    if (this.#jobs.has(block) || this.#obstacle(block) !== undefined) return false;
+    for (const view of this.#viewsOf(block)) this.#guard(view, block);
+    this.#punch(block);
+    return true;
+  }
+
+  #punch(block: number): Extent[] {
+    const extents = this.#extents(block);
+    this.#c.pager?.setAbsent(extents);
+    countEviction(this.#c.journal.published);
+    this.#c.data.punch(extents);
+    return extents;
   }
 
   /** Whoever stores into the block waits, and so does who touches what is absent. */
@@ -279,7 +294,7 @@ export class BlockMemory implements Memory<Buffer> {
     const { from } = rangeOf(block);
     const count = blocks * blockPages;
     return [...this.#c.viewsOf(inoOf(block))].filter(
-      (view) => view.from < from + count && from < view.from + view.pages,
+      (view) => !view.isCopy && view.from < from + count && from < view.from + view.pages,
     );
   }
 

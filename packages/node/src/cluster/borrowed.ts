@@ -25,6 +25,7 @@ import { BlockMemory } from './block-memory.ts';
 import { blockAt, blockOf, blocksIn, indexOf, inoOf, rangeOf } from './blocks.ts';
 import { bringToShow } from './bring.ts';
 import type { CacheBudget } from './cache-budget.ts';
+import { assertMayMap, type Copies } from './copies.ts';
 import type { Relaid } from './foreign-content.ts';
 import { HeldTags } from './held-tags.ts';
 import { HomeLoss } from './home-loss.ts';
@@ -57,6 +58,7 @@ interface BorrowedOptions {
   readonly isHome: (ino: number) => boolean;
   /** The bytes of a block are taken from `data` in a moment. */
   readonly dropping: (block: number, bytes: () => Buffer) => void;
+  readonly copies: () => Copies | undefined;
 }
 
 export class Borrowed implements FileBlocks {
@@ -82,14 +84,17 @@ export class Borrowed implements FileBlocks {
   #lost = 0;
 
   constructor(c: Coordinator, line: Line, options: BorrowedOptions) {
-    const { budget, spinner, unreachable, isHome, dropping } = options;
+    const { budget, spinner, unreachable, isHome, dropping, copies } = options;
     this.#c = c;
     this.#line = line;
     this.#spinner = spinner;
     this.#resident = new Resident({
       budget,
       mayGo: (block) => !this.taken.has(inoOf(block)),
-      evict: (block) => this.#holder.evict(block),
+      evict: (block) => {
+        if (copies()?.has(block) !== true || this.#state(block) !== 'S') this.#holder.evict(block);
+        else if (this.#memory.forgetBytes(block)) this.#resident.forget(block);
+      },
     });
     this.#unreachable = unreachable;
     this.#isHome = isHome;
@@ -99,7 +104,10 @@ export class Borrowed implements FileBlocks {
       done: (block, bytes) => this.#holder.done(block, bytes),
       dropping,
       isWanted: (block) => stored.has(this.#holder.cache.state(block)),
-      dropped: (block) => this.#resident.forget(block),
+      dropped: (block) => {
+        this.#resident.forget(block);
+        copies()?.left(block);
+      },
       installed: (block, pages) => this.#arrived(block, pages),
       memoryFor: (length) => Buffer.allocUnsafeSlow(length),
       lost: (block) => {
@@ -359,10 +367,7 @@ export class Borrowed implements FileBlocks {
   }
 
   async open({ ino }: FileId, { mode, follow }: Pick<Request<'lease'>, 'mode' | 'follow'>, session: Session) {
-    if (follow === 'manual')
-      throw new FsError('ENOTSUP', 'map', { why: 'views of files of another node are live' });
-    if (session.userfault === undefined)
-      throw new FsError('ENOTSUP', 'map', { why: 'pinned clients cannot map files of another node' });
+    assertMayMap({ mode, follow }, session);
     await this.#tags.open(ino, mode);
   }
 
@@ -479,12 +484,12 @@ export class Borrowed implements FileBlocks {
   async #showGained(ino: number, range: Range): Promise<void> {
     const c = this.#c;
     const views = [...c.viewsOf(ino)].filter(
-      (view) => view.from < range.from + range.count && range.from < view.from + view.pages,
+      (view) => !view.isCopy && view.from < range.from + range.count && range.from < view.from + view.pages,
     );
     if (views.length === 0) return;
     await c.journal.nextFlush();
     await bringToShow(c, ino, range, views);
-    for (const view of c.viewsOf(ino)) showGrown(c, view, range);
+    for (const view of c.viewsOf(ino)) if (!view.isCopy) showGrown(c, view, range);
   }
 }
 

@@ -16,6 +16,7 @@ import type { Coordinator } from '../coordinator/coordinator.ts';
 import type { NodeFacts } from '../coordinator/report.ts';
 import type { DataFile } from '../data-file.ts';
 import { CacheBudget } from './cache-budget.ts';
+import { Copies } from './copies.ts';
 import { forgetForeign } from './foreign-content.ts';
 import { ClusterHome } from './home.ts';
 import { coordinatorId, coordinatorNumber, Homes } from './homes.ts';
@@ -29,8 +30,6 @@ import { Shadow } from './shadow.ts';
 
 /** See machine-id(5). */
 const machineIdFile = '/etc/machine-id';
-/** However many files a node keeps, it can work with those of others. */
-const minCachePages = 1024;
 
 export interface ClusterOptions {
   /** What the node is called in the cluster; default: the name of the host. */
@@ -79,14 +78,16 @@ export function enterCluster(c: Coordinator, entering: Entering): Entered {
     unreachable: () => unreachable(number, roster),
     isHome: (ino) => homes.homeOf(ino) === number,
     dropping: (block, bytes) => homes.lent?.keep(block, bytes),
+    copies: () => homes.copies,
   });
   const homes = new Homes(c, memory, (number) => {
     const connect = (signal: AbortSignal) => reach(number, { roster, security, identity, signal });
     return new Neighbour(c, connect, parts(number));
   });
-  const budget = new CacheBudget(() =>
-    Math.max(minCachePages, Math.floor(memory / pageSize) - homes.ownPages),
+  const budget: CacheBudget = new CacheBudget(
+    () => Math.floor(memory / pageSize) - homes.ownPages + budget.keptPages,
   );
+  homes.copies = new Copies(c, homes, budget);
   cleanup.push(() => homes.close());
   c.blocks = homes;
   c.routes = new Router(c, homes);

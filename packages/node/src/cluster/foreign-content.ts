@@ -40,6 +40,7 @@ export function layOutForeign(c: Coordinator, homes: Homes, { ino, pages, size }
   if (isSame && c.inode(ino).size === size) return false;
   const pagesIn = (holes: readonly Hole[]): number => holes.reduce((sum, { count }) => sum + count, 0);
   homes.countForeign(pagesIn(gained) - pagesIn(lost));
+  homes.copies?.relaid(ino, [...gained, ...lost]);
   const added = gained.flatMap(({ filePage, count }) => layOut(takeAbsent(c, count), filePage));
   const extents = merge(kept, added);
   if (c.views.has(ino)) {

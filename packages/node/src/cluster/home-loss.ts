@@ -39,7 +39,8 @@ export class HomeLoss {
     this.isAway = true;
     for (const [ino, views] of c.views) {
       if (!isHome(ino)) continue;
-      for (const view of views) if (view.session.onHomeLoss === 'poison') this.#poisonAll(view);
+      for (const view of views)
+        if (!view.isCopy && view.session.onHomeLoss === 'poison') this.#poisonAll(view);
     }
     for (const block of waiting) this.#refuse(block);
   }
@@ -63,7 +64,7 @@ export class HomeLoss {
   /** All who do not wait for it. */
   #refuse(block: number): void {
     for (const view of this.#parts.c.viewsOf(inoOf(block))) {
-      if (view.session.onHomeLoss === 'wait') continue;
+      if (view.isCopy || view.session.onHomeLoss === 'wait') continue;
       if (view.session.onHomeLoss === 'poison') this.#poisoned.add(view);
       else this.#keep(view, block);
       poison(view, rangeOf(block));

@@ -13,6 +13,7 @@ import type { Access, Blocks, FileBlocks, FileId } from '../coordinator/elsewher
 import type { Session, View } from '../coordinator/session.ts';
 import type { Range } from '../store/stored.ts';
 import type { Borrowed } from './borrowed.ts';
+import type { Copies } from './copies.ts';
 import { lostFile } from './foreign-content.ts';
 import type { Lent } from './lent.ts';
 import type { Moving } from './moving.ts';
@@ -43,6 +44,8 @@ export class Homes implements Blocks {
   /** The blocks of its own files, when it keeps some. */
   lent: Lent | undefined;
   moving: Moving | undefined;
+  /** What views map that cannot have the pages of files of other homes. */
+  copies: Copies | undefined;
   /** What this node does to its files, on its way to the coordinator. */
   own: OwnContent | undefined;
   /** Nobody here refers to a file of this node that has no name. */
@@ -103,6 +106,7 @@ export class Homes implements Blocks {
   }
 
   close(): void {
+    this.copies?.close();
     for (const neighbour of this.#neighbours.values()) neighbour.close();
   }
 
@@ -260,6 +264,7 @@ export class Homes implements Blocks {
   changed(ino: number, change: { from: number; to: number }): void {
     if (this.moving !== undefined) this.moving.changed(ino, change);
     else if (this.isKnown(change.from)) this.neighbour(change.from).borrowed.abandon(ino);
+    this.copies?.rehomed(ino);
     const opening = this.#keepOpen(ino, change.from);
     this.openings.add(opening.catch((error: unknown) => this.#c.hub.report(error)));
     this.#c.answers.notify();

@@ -188,7 +188,10 @@ export class Lent implements FileBlocks {
     if (!this.#options.isOwn(ino)) throw moved('stag');
     for (const view of c.viewsOf(ino)) {
       if (view.session.userfault !== undefined || (mode === 'r' && view.mode === 'r')) continue;
-      throw new FsError('EBUSY', 'map', { path: view.path, why: `pid ${view.session.pid} has it pinned` });
+      const { id, pid } = view.session;
+      const what = view.mode === 'r' ? 'read' : 'write';
+      const why = `session ${id} (pid ${pid}) has it pinned at its home, mapped to ${what}`;
+      throw new FsError('EBUSY', 'map', { path: view.path, why });
     }
     const tag = this.#give(ino, mode, session);
     try {

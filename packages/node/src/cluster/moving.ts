@@ -70,6 +70,11 @@ export class Moving {
     for (const { timer } of this.#taking.values()) clearTimeout(timer);
   }
 
+  /** Whether this node is about to be the home of the file. */
+  isTaking(ino: number): boolean {
+    return this.#taking.has(ino);
+  }
+
   /** Whether this node gives the file away just now. */
   isGiving(ino: number): boolean {
     return this.#given.has(ino);
@@ -78,6 +83,7 @@ export class Moving {
   async take({ ino, generation, from }: PeerRequest<'take'>): Promise<{ present: number; total: number }> {
     const { homes } = this.#parts;
     this.#assertIs(ino, generation, from);
+    assertMovable(this.#parts.c, ino);
     clearTimeout(this.#taking.get(ino)?.timer);
     const taking: Taking = { from, timer: undefined };
     this.#taking.set(ino, taking);
@@ -268,7 +274,7 @@ export class Moving {
   }
 }
 
-/** Whose pages cannot be taken from them have them where they are. */
+/** Who keeps what it maps has pages of the file at its home, and of a copy elsewhere. */
 function assertMovable(c: Coordinator, ino: number): void {
   for (const { path, session, follow } of c.viewsOf(ino)) {
     if (session.ended) continue;
@@ -276,7 +282,7 @@ function assertMovable(c: Coordinator, ino: number): void {
     if (why !== '')
       throw new FsError('EBUSY', 'move', {
         path,
-        why: `${why} by session ${session.id} (pid ${session.pid}): it can only be mapped so at its home`,
+        why: `${why} by session ${session.id} (pid ${session.pid}) of a node that it would leave, or come to`,
       });
   }
   for (const grant of c.brokenGrants)

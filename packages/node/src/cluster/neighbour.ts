@@ -5,6 +5,7 @@ import type { Coordinator } from '../coordinator/coordinator.ts';
 import type { Handle, Session } from '../coordinator/session.ts';
 import { Borrowed } from './borrowed.ts';
 import type { CacheBudget } from './cache-budget.ts';
+import type { Copies } from './copies.ts';
 import { type Connect, Line } from './line.ts';
 
 export interface NeighbourOptions {
@@ -17,6 +18,7 @@ export interface NeighbourOptions {
   readonly isHome: (ino: number) => boolean;
   /** The bytes of a block from there are taken from `data` in a moment. */
   readonly dropping: (block: number, bytes: () => Buffer) => void;
+  readonly copies: () => Copies | undefined;
 }
 
 /** What more is done about the line, by who needs it for more than blocks. */

@@ -8,10 +8,10 @@ import { openStill } from '../dump/still.ts';
 const chunkBytes = 4 * 2 ** 20;
 
 /**
- * The content in pieces. Each is a copy: a system call on the view itself could meet a page just when it
- * moves.
+ * The content in pieces.
  *
- * @throws FsError ENOENT, EISDIR, EACCES, EIO; ESTALE when a file of another home was changed meanwhile
+ * @throws FsError ENOENT, EISDIR, EACCES, EIO; ESTALE when a file was changed meanwhile whose home is another
+ * node, and of which this one has no room for a copy
  */
 export async function* snapshotChunks(
   fs: ClusterFs,
@@ -20,16 +20,12 @@ export async function* snapshotChunks(
 ): AsyncGenerator<Buffer> {
   const still = await about(path, () => openStill(fs, path));
   try {
-    const { bytes } = still;
-    for (let at = 0; at < bytes.length; at += chunkBytes) {
+    for (let at = 0; at < still.size; at += chunkBytes) {
       signal.throwIfAborted();
-      const chunk = bytes.subarray(at, at + chunkBytes);
-      await about(path, () => still.need(at, chunk.length));
-      const copy = Buffer.from(chunk);
-      still.verify();
-      yield copy;
+      const length = Math.min(chunkBytes, still.size - at);
+      yield await about(path, () => still.read(at, length));
     }
   } finally {
-    still.close();
+    await still.close();
   }
 }

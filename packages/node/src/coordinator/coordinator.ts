@@ -285,14 +285,22 @@ export class Coordinator {
     const party: Party = { view, serial: view.sentSerial + 1 };
     for (const { runs: confined, parties } of this.quarantine.all)
       if (overlap(confined, runs)) parties.add(party);
+    // It has rows of its own from here on: those of before go with the rest.
+    this.confine({ runs: this.takeBack(runs), ino: view.ino, path: view.path, parties: [party] });
+  }
+
+  /**
+   * Those of them that were kept back are the caller's. Requires: inside mutate, and that they are counted,
+   * and have rows, as something else now.
+   */
+  takeBack(runs: readonly Run[]): Run[] {
     const limbo = this.limbo.splice(0);
     const left = limbo.map((each) => ({ ...each, runs: subtract(each.runs, runs) }));
-    const kept = limbo.flatMap((each, i) => subtract(each.runs, left[i]?.runs ?? []));
     this.limbo.push(...left);
     this.writer.onRollback(() => this.limbo.splice(0, Number.POSITIVE_INFINITY, ...limbo));
-    // It is counted with what is confined, and has rows of its own: those of before go with the rest.
-    this.writer.count('heldPages', -pageCountOf(kept));
-    this.confine({ runs: kept, ino: view.ino, path: view.path, parties: [party] });
+    const taken = limbo.flatMap((each, i) => subtract(each.runs, left[i]?.runs ?? []));
+    this.writer.count('heldPages', -pageCountOf(taken));
+    return taken;
   }
 
   /** The last session of before a crash is resolved: what was kept back for them can go. */

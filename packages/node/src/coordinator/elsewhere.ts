@@ -1,5 +1,12 @@
 /** What the coordinator of one node asks of the rest of the cluster. On a node alone there is neither. */
-import { type AnyRequest, FsError, type Reply, type Request, type RequestName } from '@cluster-fs/transport';
+import {
+  type AnyRequest,
+  type Extent,
+  FsError,
+  type Reply,
+  type Request,
+  type RequestName,
+} from '@cluster-fs/transport';
 import type { Range } from '../store/stored.ts';
 import type { MoveOptions } from './move.ts';
 import type { Handle, Session, View } from './session.ts';
@@ -93,6 +100,26 @@ export interface FileBlocks {
   isWritten(ino: number): boolean;
 }
 
+/** What views map that keep what they show, of files of other homes: copies, which nobody takes from them. */
+export interface ViewCopies {
+  /** Whether such a view of the file maps a copy. */
+  isFor(ino: number, follow: View['follow'], session: Session): boolean;
+  /**
+   * Runs `use` when there is a copy of the file as it is: again when `extentsOf` has failed there, since it
+   * was changed just then. EBUSY when that happens all the time; ENOSPC; EIO, ECONNRESET while the home is
+   * away.
+   */
+  serve<T>(ino: number, use: () => Promise<T>): Promise<T>;
+  /** Where the copy lies, whole and of one moment. */
+  extentsOf(ino: number): readonly Extent[];
+  /** Whether a view of before a crash can go on with these pages: nobody else has got them. */
+  isKept(ino: number, extents: readonly Extent[]): boolean;
+  /** It does. Requires: inside mutate; `isKept`. */
+  goOn(view: View): void;
+  /** Such a view maps nothing any more. */
+  released(view: View): void;
+}
+
 /** The blocks of all files, whichever node their home is. */
 export interface Blocks extends FileBlocks {
   /** While leases may last that a node of before gave: nobody is let in before. Undefined when none do. */
@@ -102,6 +129,9 @@ export interface Blocks extends FileBlocks {
   release(ino: number): void;
   /** Whether this node is the home of the file, or is alone. */
   isOwn(ino: number): boolean;
+  readonly copies: ViewCopies | undefined;
+  /** Asks the home of a file, and the next one when it has moved meanwhile: EAGAIN says so. */
+  following<T>(ino: number, ask: (home: number) => T | Promise<T>): Promise<T>;
   /** How many pages more of its files this node has memory for. */
   readonly freePages: number;
   /** Files of other homes get so many pages here; fewer, when negative. Requires: inside mutate. */

@@ -12,6 +12,7 @@
  */
 import { type Event, type Extent, FsError, native, type Run } from '@cluster-fs/transport';
 import { pageSize, setExtents } from 'cluster-fs/segment';
+import type { Range } from '../store/stored.ts';
 import type { Coordinator } from './coordinator.ts';
 import type { Party } from './quarantine.ts';
 import { clip, type Moved, overlap, pagesLeft, substitute } from './runs.ts';
@@ -50,6 +51,7 @@ export function changeExtents(c: Coordinator, ino: number, extents: readonly Ext
   const swaps: Swap[] = [];
   const keepers: View[] = [];
   for (const view of c.viewsOf(ino)) {
+    if (view.isCopy) continue;
     if (keepsPages(view)) keepers.push(view);
     else swaps.push({ view, next: clip(extents, view.from, view.pages) });
   }
@@ -236,6 +238,25 @@ export function showGrown(
   sendRemap(c, { view, next: clip(c.extents(view.ino), view.from, view.pages) }, { change, version, size });
 }
 
+/**
+ * Shows a view that maps a copy what that has now in a range, and how long the file is. Requires: other pages
+ * than before that it shows there are kept for it.
+ */
+export function showCopy(c: Coordinator, view: View, range: Range, extents: readonly Extent[]): void {
+  if (c.views.get(view.ino)?.has(view) !== true) return;
+  const { size, layoutVersion: version } = c.inode(view.ino);
+  const cause = size < view.size ? 'truncate' : 'replace';
+  const next = clip(extents, view.from, view.pages);
+  sendRemap(c, { view, next }, { change: { cause, ...range }, version, size });
+}
+
+/** A view that maps a copy keeps it, though there is newer content. Requires: inside mutate. */
+export function tellBehind(c: Coordinator, view: View): void {
+  if (view.behind) return;
+  const { size, layoutVersion: version } = c.inode(view.ino);
+  tellChanged(c, view, { cause: 'replace', from: 0, count: 0 }, { version, size });
+}
+
 function tellChanged(
   c: Coordinator,
   view: View,
@@ -244,13 +265,9 @@ function tellChanged(
 ): void {
   view.behind = true;
   if (cause === 'move' || cause === 'revoke' || view.session.ended) return;
+  const { version: layoutVersion, size } = now;
   c.journal.afterCommit(() => {
-    view.session.control.event('changed', {
-      view: view.id,
-      cause,
-      layoutVersion: now.version,
-      size: now.size,
-    });
+    view.session.control.event('changed', { view: view.id, cause, layoutVersion, size });
   });
 }
 

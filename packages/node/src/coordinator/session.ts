@@ -26,6 +26,8 @@ export interface View {
   readonly path: string;
   readonly mode: 'r' | 'rw';
   readonly follow: 'live' | 'manual';
+  /** It maps a copy, and none of the file's pages: the home of the file is another node. */
+  readonly isCopy: boolean;
   /** First file page of the view, and how many it may ever show. */
   readonly from: number;
   readonly pages: number;

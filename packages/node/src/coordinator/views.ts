@@ -19,6 +19,7 @@ import { exceeded } from '../limits.ts';
 import { wholeFile } from '../store/stored.ts';
 import { pagesFor } from './content.ts';
 import type { Coordinator } from './coordinator.ts';
+import type { ViewCopies } from './elsewhere.ts';
 import { fillHoles } from './holes.ts';
 import { assertMayChange } from './open.ts';
 import { afterRecalls } from './recall.ts';
@@ -43,16 +44,40 @@ export async function lease(
   if (!mayAccess(c.segment, ino, session.credentials, mode === 'rw' ? 6 : 4)) throw fail('EACCES');
   // What was looked at here must be what is mapped in the end, and not the next user of its number.
   return c.keeping(ino, async () => {
-    await c.blocks?.open({ ino, generation: c.inode(ino).generation }, request, session);
-    // Who cannot wait for pages gets none that are absent, nor does anybody in a file whose holes are filled.
-    if (session.userfault === undefined || (mode === 'rw' && hasHoles(c, ino)))
-      await c.pager?.fetch(ino, wholeFile);
-    if (mode === 'rw') await makeRoom(c, pagesFor(c.inode(ino).size) - c.inode(ino).pages);
-    const open = () => c.journal.mutate(() => grant(c, session, ino, request));
-    const mayBlock = mode === 'rw' && session.userfault === undefined;
-    if (mayBlock) return afterRecalls(c, ino, session, open);
-    return mode === 'rw' && hasHoles(c, ino) ? c.alone(ino, open) : c.exclusive(ino, open);
+    const leased = () => leaseOf(c, session, ino, request);
+    return c.blocks === undefined ? leased() : c.blocks.following(ino, leased);
   });
+}
+
+/** Requires: the inode is kept alive. EAGAIN when the file gets another home meanwhile. */
+async function leaseOf(
+  c: Coordinator,
+  session: Session,
+  ino: number,
+  request: Request<'lease'>,
+): Promise<Reply<'lease'>> {
+  const { mode } = request;
+  await c.blocks?.open({ ino, generation: c.inode(ino).generation }, request, session);
+  const copies = copiesFor(c, ino, request.follow, session);
+  const open = () => c.journal.mutate(() => grant(c, session, ino, request, copies));
+  if (copies !== undefined) return copies.serve(ino, () => c.exclusive(ino, open));
+  // Who cannot wait for pages gets none that are absent, nor does anybody in a file whose holes are filled.
+  if (session.userfault === undefined || (mode === 'rw' && hasHoles(c, ino)))
+    await c.pager?.fetch(ino, wholeFile);
+  if (mode === 'rw') await makeRoom(c, pagesFor(c.inode(ino).size) - c.inode(ino).pages);
+  const mayBlock = mode === 'rw' && session.userfault === undefined;
+  if (mayBlock) return afterRecalls(c, ino, session, open);
+  return mode === 'rw' && hasHoles(c, ino) ? c.alone(ino, open) : c.exclusive(ino, open);
+}
+
+/** What the view maps in place of the file's own pages; undefined when it maps those. */
+function copiesFor(
+  { blocks }: Coordinator,
+  ino: number,
+  follow: View['follow'],
+  session: Session,
+): ViewCopies | undefined {
+  return blocks?.copies?.isFor(ino, follow, session) === true ? blocks.copies : undefined;
 }
 
 /** Gives a file that other nodes are going to store into pages for all its holes. */
@@ -67,7 +92,24 @@ const hasHoles = (c: Coordinator, ino: number): boolean => {
   return pages < pagesFor(size);
 };
 
-function grant(c: Coordinator, session: Session, ino: number, request: Request<'lease'>): Reply<'lease'> {
+/** Also when the file gets another home meanwhile. */
+const served = <T>(
+  { blocks }: Coordinator,
+  ino: number,
+  copies: ViewCopies,
+  use: () => Promise<T>,
+): Promise<T> => {
+  const serve = () => copies.serve(ino, use);
+  return blocks === undefined ? serve() : blocks.following(ino, serve);
+};
+
+function grant(
+  c: Coordinator,
+  session: Session,
+  ino: number,
+  request: Request<'lease'>,
+  copies: ViewCopies | undefined,
+): Reply<'lease'> {
   assertRoomForView(c, session, request.path);
   const { path, mode, follow, offset } = request;
   const { size, generation } = c.inode(ino);
@@ -79,8 +121,10 @@ function grant(c: Coordinator, session: Session, ino: number, request: Request<'
   const length = Math.max(request.length ?? Math.max(0, size - offset), request.reserve ?? 0);
   const from = offset / pageSize;
   const pages = pagesFor(length);
-  const extents = clip(c.extents(ino), from, pages);
-  const guess = rightGuess(request, { ino, generation, layoutVersion, pages });
+  const extents = clip(copies?.extentsOf(ino) ?? c.extents(ino), from, pages);
+  // What a client sees by itself is where the file lies.
+  const guess =
+    copies === undefined ? rightGuess(request, { ino, generation, layoutVersion, pages }) : undefined;
   const view: View = {
     id: c.nextId(),
     session,
@@ -89,6 +133,7 @@ function grant(c: Coordinator, session: Session, ino: number, request: Request<'
     path,
     mode,
     follow,
+    isCopy: copies !== undefined,
     from,
     pages,
     address: guess?.address,
@@ -192,6 +237,7 @@ export function release(c: Coordinator, view: View): void {
   }
   removeView(c, view);
   c.quarantine.viewLetGo(view, Number.POSITIVE_INFINITY);
+  if (view.isCopy) c.blocks?.copies?.released(view);
   c.answers.notify();
 }
 
@@ -206,21 +252,30 @@ export async function advance(
   session: Session,
   { view: id }: Request<'advance'>,
 ): Promise<Reply<'advance'>> {
-  const { ino, from, pages } = viewOf(session, id, 'advance');
-  await c.pager?.fetch(ino, { from, count: pages });
-  return c.exclusive(ino, () =>
-    // Inside mutate: what others changed in this turn is told only when it is committed.
-    c.journal.mutate(() => {
-      const view = viewOf(session, id, 'advance');
-      const { size, layoutVersion } = c.inode(ino);
-      view.extents = clip(c.extents(ino), view.from, view.pages);
-      Object.assign(view, { behind: false, size, layoutVersion });
-      view.sentSerial += 1;
-      expectAnswer(c, view, { from: view.from, count: view.pages });
-      return { serial: view.sentSerial, size, layoutVersion, extents: view.extents };
-    }),
-  );
+  const { ino, from, pages, isCopy } = viewOf(session, id, 'advance');
+  const copies = isCopy ? c.blocks?.copies : undefined;
+  if (copies === undefined) await c.pager?.fetch(ino, { from, count: pages });
+  const go = () => c.exclusive(ino, () => goForward(c, session, id, copies));
+  return copies === undefined ? go() : served(c, ino, copies, go);
 }
+
+const goForward = (
+  c: Coordinator,
+  session: Session,
+  id: number,
+  copies: ViewCopies | undefined,
+): Promise<Reply<'advance'>> =>
+  // Inside mutate: what others changed in this turn is told only when it is committed.
+  c.journal.mutate(() => {
+    const view = viewOf(session, id, 'advance');
+    const { ino } = view;
+    const { size, layoutVersion } = c.inode(ino);
+    view.extents = clip(copies?.extentsOf(ino) ?? c.extents(ino), view.from, view.pages);
+    Object.assign(view, { behind: false, size, layoutVersion });
+    view.sentSerial += 1;
+    expectAnswer(c, view, { from: view.from, count: view.pages });
+    return { serial: view.sentSerial, size, layoutVersion, extents: view.extents };
+  });
 
 /**
  * A client that outlived the node shows a lease of before. Its view goes on where the file is now; `stale`
@@ -236,18 +291,26 @@ export async function present(
   if (offset % pageSize !== 0 || address % pageSize !== 0 || length % pageSize !== 0) {
     throw new FsError('EINVAL', 'map', { path, why: 'not whole pages' });
   }
-  // What is mapped anew must be there; a view over the same pages as before stays as it is.
-  if (!isWhereItWas(c, request)) await c.pager?.fetch(request.ino, wholeFile);
+  const { ino, follow } = request;
+  const copies = isAlive(c, request) ? copiesFor(c, ino, follow, session) : undefined;
   // What is being moved just now was armed in the views that were known when it began.
-  return c.exclusive(request.ino, () => c.journal.mutate(() => goOn(c, session, request)));
+  const go = () => c.exclusive(ino, () => c.journal.mutate(() => goOn(c, session, request, copies)));
+  if (copies?.isKept(ino, request.extents) === false) return served(c, ino, copies, go);
+  // Its home may be away, and what it shows is there.
+  if (copies !== undefined) return go();
+  // What is mapped anew must be there; a view over the same pages as before stays as it is.
+  if (!isWhereItWas(c, request)) await c.pager?.fetch(ino, wholeFile);
+  return go();
 }
 
-function isWhereItWas(
-  c: Coordinator,
-  { ino, generation, offset, length, extents }: Request<'present'>,
-): boolean {
+function isAlive(c: Coordinator, { ino, generation }: Request<'present'>): boolean {
   const copy = new InodeCopy();
-  if (!readInode(c.segment, ino, copy) || copy.generation !== generation) return false;
+  return readInode(c.segment, ino, copy) && copy.generation === generation;
+}
+
+function isWhereItWas(c: Coordinator, request: Request<'present'>): boolean {
+  const { ino, offset, length, extents } = request;
+  if (!isAlive(c, request)) return false;
   return sameExtents(extents, clip(c.extents(ino), offset / pageSize, pagesFor(length)));
 }
 
@@ -259,7 +322,12 @@ function mayKeep(inode: InodeCopy, { credentials }: Session, mode: 'r' | 'rw'): 
   return inode.uid === credentials.uid || allows(inode, credentials, mode === 'rw' ? 6 : 4);
 }
 
-function goOn(c: Coordinator, session: Session, request: Request<'present'>): Reply<'present'> {
+function goOn(
+  c: Coordinator,
+  session: Session,
+  request: Request<'present'>,
+  copies: ViewCopies | undefined,
+): Reply<'present'> {
   assertRoomForView(c, session, request.path);
   const { ino, generation, path, mode, follow, offset, address, length } = request;
   const copy = new InodeCopy();
@@ -269,16 +337,19 @@ function goOn(c: Coordinator, session: Session, request: Request<'present'>): Re
   const pages = pagesFor(length);
   // Before this lease was known again, somebody may have made a hole.
   if (alive && mode === 'rw') fillForWriter(c, ino, copy.size);
-  const current = alive ? clip(c.extents(ino), from, pages) : [];
+  const keeps = copies?.isKept(ino, request.extents) === true;
+  const now = (): readonly Extent[] => copies?.extentsOf(ino) ?? c.extents(ino);
+  const current = alive && !keeps ? clip(now(), from, pages) : [];
   // Content is the same as long as the file still has pages that the view maps, or never had any other
   // version.
-  const behind =
-    alive &&
+  const isOld =
+    !keeps &&
     follow === 'manual' &&
     copy.layoutVersion !== request.layoutVersion &&
     !overlap(request.extents, current) &&
     c.isHeldBack(request.extents);
-  const extents: readonly Extent[] = behind ? request.extents : current;
+  const behind = alive && isOld;
+  const extents: readonly Extent[] = alive && (behind || keeps) ? request.extents : current;
   const view: View = {
     id: c.nextId(),
     session,
@@ -287,13 +358,14 @@ function goOn(c: Coordinator, session: Session, request: Request<'present'>): Re
     path,
     mode,
     follow,
+    isCopy: copies !== undefined,
     from,
     pages,
     address,
     extents,
     behind,
-    layoutVersion: alive && !behind ? copy.layoutVersion : request.layoutVersion,
-    size: behind ? request.size : alive ? copy.size : 0,
+    layoutVersion: alive && !behind && !keeps ? copy.layoutVersion : request.layoutVersion,
+    size: alive ? (behind || keeps ? request.size : copy.size) : 0,
     sentSerial: 0,
     ackedSerial: 0,
     unanswered: [],
@@ -301,6 +373,7 @@ function goOn(c: Coordinator, session: Session, request: Request<'present'>): Re
   // A stale view maps nothing that is ours any more: nobody needs to know it.
   if (alive) addView(c, view);
   if (behind) c.keepFor(view, request.extents);
+  if (alive && keeps) copies?.goOn(view);
   if (alive && mode === 'rw') c.contentChanges(ino, 'all');
   return { view: view.id, size: view.size, layoutVersion: view.layoutVersion, extents, stale: !alive };
 }

@@ -175,7 +175,7 @@ async function addFile(dump: Dump, path: string): Promise<boolean> {
   try {
     await addContent(dump, path, reading);
   } finally {
-    reading.close();
+    await reading.close();
   }
   dump.counts.files++;
   return true;

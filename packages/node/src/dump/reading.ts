@@ -21,7 +21,7 @@ export interface Reading {
   readonly pieces: readonly Piece[] | undefined;
   /** The bytes of the pieces, or of the whole file. */
   chunks(): AsyncGenerator<Buffer>;
-  close(): void;
+  close(): Promise<void> | void;
 }
 
 /**
@@ -35,12 +35,11 @@ export async function openReading(fs: ClusterFs, path: string): Promise<Reading 
     if (stats?.isFile() !== true) return undefined;
     const source = await sourceOf(fs, path, stats);
     if (source === undefined) continue;
-    const { bytes, close } = source;
-    const size = bytes.length;
+    const { size, close } = source;
     const extents = isSparse(stats) ? extentsOf(fs, path) : undefined;
     const isSettled = size === stats.size && isSame(stats, fs.lstatSync(path, { throwIfNoEntry: false }));
     if (!isSettled && look < mostLooks) {
-      close();
+      await close();
       continue;
     }
     const pieces = isSettled && extents !== undefined ? piecesOf(extents, size) : undefined;
@@ -54,7 +53,9 @@ async function sourceOf(fs: ClusterFs, path: string, { size }: Stats): Promise<S
   try {
     if (size <= smallBytes) {
       const bytes = await fs.promises.readFile(path);
-      return { bytes, need: async () => undefined, verify: () => undefined, close: () => undefined };
+      const read = (offset: number, length: number) =>
+        Promise.resolve(bytes.subarray(offset, offset + length));
+      return { size: bytes.length, read, close: () => undefined };
     }
     return await openStill(fs, path);
   } catch (error) {
@@ -97,15 +98,8 @@ function piecesOf(extents: readonly Extent[], size: number): Piece[] {
   return pieces;
 }
 
-/** Copies: a system call on a view could meet a page just when it moves. */
-async function* chunksOf({ bytes, need, verify }: Still, pieces: readonly Piece[]): AsyncGenerator<Buffer> {
-  for (const { offset, length } of pieces) {
-    for (let at = offset; at < offset + length; at += chunkBytes) {
-      const chunk = bytes.subarray(at, Math.min(at + chunkBytes, offset + length));
-      await need(at, chunk.length);
-      const copy = Buffer.from(chunk);
-      verify();
-      yield copy;
-    }
-  }
+async function* chunksOf({ read }: Still, pieces: readonly Piece[]): AsyncGenerator<Buffer> {
+  for (const { offset, length } of pieces)
+    for (let at = offset; at < offset + length; at += chunkBytes)
+      yield await read(at, Math.min(chunkBytes, offset + length - at));
 }

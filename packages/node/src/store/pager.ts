@@ -170,7 +170,7 @@ export class Pager {
   }
 
   /**
-   * What other nodes have of it, a piece after the other: there may be memory for less than all of it at once.
+   * What other nodes have of it, a piece after the other: there may be memory for less than all at once.
    */
   async #acquire(ino: number, range: Range): Promise<void> {
     const { blocks } = this.#c;

@@ -1,4 +1,8 @@
 /** mount('tcp://...'): a node of this process alone, which has the files of another one. */
+import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { existsSync, rmSync, utimesSync } from 'node:fs';
+import { dirname } from 'node:path';
 import { type ClusterFs, mount } from 'cluster-fs';
 import { expect, onTestFinished, test } from 'vitest';
 import { conformance } from '../conformance/all.ts';
@@ -50,4 +54,51 @@ test.each([
   ['tcp://nowhere', 'EINVAL'],
 ])('%s is %s', async (url, code) => {
   await expect(mount(url)).rejects.toMatchObject({ code });
+});
+
+/** It mounts a URL, and says where its memory is. */
+async function startMounted(
+  url: string,
+): Promise<{ readonly child: ChildProcess; readonly directory: string }> {
+  const program = `import { mount } from 'cluster-fs'; await mount('${url}'); process.send('mounted');
+    setInterval(() => undefined, 1000);`;
+  const child = spawn(process.execPath, ['--input-type=module', '--eval', program], {
+    cwd: import.meta.dirname,
+    stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
+  });
+  onTestFinished(() => void child.kill('SIGKILL'));
+  await once(child, 'message');
+  const files = await inMemoryFiles(child.pid ?? 0);
+  return { child, directory: dirname(files.find((file) => file.endsWith('/lock')) ?? '') };
+}
+
+test('what a killed process has left that was a node by itself is removed by the next one', async () => {
+  const home = await startHome();
+  onTestFinished(() => home.stop());
+  const url = home.peerUrl ?? '';
+  const [killed, living, young] = await Promise.all([
+    startMounted(url),
+    startMounted(url),
+    startMounted(url),
+  ]);
+  const directories = [killed, living, young].map(({ directory }) => directory);
+  expect(directories.every((directory) => existsSync(`${directory}/data`))).toBe(true);
+  for (const { child } of [killed, young]) {
+    const ended = once(child, 'exit');
+    child.kill('SIGKILL');
+    await ended;
+  }
+  // As if that had been some time ago.
+  for (const { directory } of [killed, living]) utimesSync(directory, 1, 1);
+  const next = await mount(url);
+  onTestFinished(() => next.unmount());
+  expect(directories.map((directory) => existsSync(directory))).toEqual([false, true, true]);
+  utimesSync(young.directory, 1, 1);
+  const node = await startNode();
+  expect(directories.map((directory) => existsSync(directory))).toEqual([false, true, false]);
+  await node.stop();
+  const ended = once(living.child, 'exit');
+  living.child.kill('SIGKILL');
+  await ended;
+  rmSync(living.directory, { recursive: true });
 });

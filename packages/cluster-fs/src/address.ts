@@ -25,7 +25,16 @@ export const defaultUrl = (): string => process.env.CLUSTERFS_URL ?? `unix:${def
  * left.
  */
 export const runDirectory = (name: string, base = '/dev/shm'): string =>
-  `${base}/clusterfs-${uid()}-${sha256(name).slice(0, 16)}`;
+  `${base}/clusterfs-${uid()}-${kindOf(name)}${sha256(name).slice(0, 16)}`;
+
+const privateMark = 'private:';
+const kindOf = (name: string): string => (name.startsWith(privateMark) ? 'private-' : '');
+
+/** The name of a node that one process has, and no other goes on with: what a killed one left is useless. */
+export const privateName = (unique: string): string => `${privateMark}${unique}`;
+
+/** The run directories of such nodes of this user begin so. */
+export const privateRunDirectories = (): string => `clusterfs-${uid()}-private-`;
 
 /** The socket of the node that serves a directory. */
 export const socketFor = (directory: string): string => `${runDirectory(directory)}/clusterfs.sock`;

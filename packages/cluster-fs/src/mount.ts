@@ -11,7 +11,7 @@ import { mkdirSync, realpathSync, statSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { FsError, type HomeLossPolicy, homeLossPolicies } from '@cluster-fs/transport';
 import { parsePeerUrl } from '@cluster-fs/transport/peer';
-import { defaultSocket, defaultUrl, socketFor } from './address.ts';
+import { defaultSocket, defaultUrl, privateName, socketFor } from './address.ts';
 import { type JoinProof, startEmbedded } from './client/embedded.ts';
 import { ClusterFs } from './cluster-fs.ts';
 
@@ -105,7 +105,7 @@ async function mountJoined(
   { memory, join = {} }: MountOptions,
   open: (socket: string, stop?: () => Promise<void>) => Promise<ClusterFs>,
 ): Promise<ClusterFs> {
-  const directory = `${url}#${process.pid}-${randomUUID()}`;
+  const directory = privateName(`${url}#${process.pid}-${randomUUID()}`);
   const name = join.name ?? `${hostname()}/${process.pid}`;
   const embedded = await startEmbedded({
     directory,

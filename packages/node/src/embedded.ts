@@ -6,6 +6,7 @@ import { parentPort, workerData } from 'node:worker_threads';
 import { assert, FsError } from '@cluster-fs/transport';
 import type { PeerSecurity } from '@cluster-fs/transport/peer';
 import { type EmbeddedOptions, type JoinProof, runDirectory, socketFor } from 'cluster-fs';
+import { removeAbandoned } from './claim.ts';
 import { joinNode, startNode } from './cluster/start.ts';
 import type { ClusterNode } from './node.ts';
 
@@ -23,6 +24,7 @@ const common = {
 
 async function start(): Promise<ClusterNode> {
   if (join === undefined) return startNode(common);
+  removeAbandoned();
   const { host, port: number, name } = join;
   const cluster = { security: securityOf(join), ...(name === undefined ? {} : { name }) };
   return joinNode({ ...common, cluster, join: { host, port: number } });

@@ -115,6 +115,7 @@ test('errors say what to do', async () => {
   const nowhere = join(home, 'nowhere');
   expect(await failure('node', nowhere, 'a')).toMatch(/ENOENT: .*'.*nowhere\/ca\.crt' .*clusterfs cert init/);
   expect(await failure('node', pki, 'new', '--renew')).toMatch(/ENOENT: .*'.*new\.crt' .*without --renew/);
+  expect(await failure('init', '/proc/none/pki')).toMatch(/ENOENT: .*'\/proc\/none'/);
   expect(await failure('show', at('a.key'))).toMatch(/EINVAL: .*'.*a\.key' \(it holds no certificate\)/);
   const mixed = join(home, 'mixed');
   await text('init', mixed);

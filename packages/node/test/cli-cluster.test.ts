@@ -52,6 +52,20 @@ describe.each([
   });
 });
 
+test('a verb fails when the home cannot be reached for longer than a lease', {
+  timeout: 60_000,
+}, async () => {
+  const home = await serve([...loopback, '--name', 'a']);
+  const member = await serve(['--join', peerUrl(home), '--name', 'b']);
+  writeFileSync(at('content'), 'from b');
+  await member.text('put', at('content'), '/file');
+  home.process.kill('SIGKILL');
+  await home.ended;
+  const { code, stderr } = await run(['cat', '/file'], { env: { CLUSTERFS_URL: member.url } });
+  expect([code, stderr]).toEqual([1, expect.stringMatching(/^clusterfs cat: ECONNRESET: .*'\/file'/)]);
+  await member.stop();
+});
+
 test('with --json a node says where others join it', async () => {
   const home = await serve([...loopback, '--json']);
   const { listening } = JSON.parse(home.stdout());

@@ -427,11 +427,14 @@ port.on('message', (message: ToWorker) => {
 /** Runs an operation, again whenever the node went away before it answered; gives up with the session. */
 async function attempt<T>(operation: () => Promise<T>): Promise<T> {
   for (;;) {
+    const asked = connection;
     try {
       return await operation();
     } catch (error) {
       const lost = error instanceof FsError && (error.code === 'ENOTCONN' || error.code === 'ECONNRESET');
-      if (!lost || ended) throw error;
+      // What the node itself says, of another node that is away, is an answer.
+      const isAnswer = asked !== undefined && asked.closed === undefined;
+      if (!lost || isAnswer || ended) throw error;
       if (connection === undefined) await new Promise<void>((resolve) => waitingForNode.push(resolve));
     }
   }

@@ -10,13 +10,13 @@
  */
 import { createPrivateKey, randomBytes, type X509Certificate } from 'node:crypto';
 import { existsSync } from 'node:fs';
-import { mkdir, readFile, rename, rm } from 'node:fs/promises';
+import { readFile, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { FsError } from '@cluster-fs/transport';
 import { certifiedIn, formatClusterId } from '@cluster-fs/transport/peer';
 import { fieldsOf, hostsOf, readCertificates } from './describe.ts';
 import { type Issued, issueAuthority, issueNode, makeKey, type Validity } from './issue.ts';
-import { writeNewFile } from './new-file.ts';
+import { makeDirectory, writeNewFile } from './new-file.ts';
 
 export const defaultDays = { authority: 3650, node: 365 } as const;
 
@@ -45,7 +45,7 @@ export async function makeAuthority(
   }
   const clusterId = formatClusterId(randomBytes(16));
   const { cert, key } = await issueAuthority(clusterId, validFor(days, now));
-  await mkdir(directory, { recursive: true, mode: 0o700 });
+  await makeDirectory(directory);
   await writePair(files, { cert, key }, why);
   return { ...files, clusterId };
 }

@@ -13,6 +13,7 @@ import { formatPeerUrl, type PeerAddress } from '@cluster-fs/transport/peer';
 import { defaultSocket } from 'cluster-fs/address';
 import { type Command, InvalidArgumentError } from 'commander';
 import type { Allowed } from '../admission.ts';
+import { removeAbandoned } from '../claim.ts';
 import type { LimitName } from '../limits.ts';
 import { type ClusterNode, type NodeOptions, startAlone } from '../node.ts';
 import { closedDirectory, parseAllowed, parseLimit } from './allow-option.ts';
@@ -197,6 +198,7 @@ async function startAs(
   const refuse = (why: string): never => {
     throw new FsError('EINVAL', 'serve', { why });
   };
+  removeAbandoned();
   if (join === undefined && forNodes.length === 0 && (options.tokenFile ?? options.certDir) !== undefined)
     refuse('a token or certificates are for other nodes: give --join, or --listen tcp://HOST:PORT');
   if (join === undefined && forNodes.length === 0) return startAlone(common);

@@ -124,6 +124,8 @@ const receiveBytes = 16 * 1024;
 /** After this long others have their turn: a peer that floods us keeps nobody waiting. */
 const wakeUpMs = 2;
 
+const done = Promise.resolve();
+
 export class Connection {
   readonly fd: number;
   #handlers: ConnectionHandlers;
@@ -145,6 +147,11 @@ export class Connection {
   /** Bytes of an unfinished frame that the meter knows of. */
   #keptBytes = 0;
   #pause: NodeJS.Timeout | undefined;
+  /** What was queued in one turn leaves together. */
+  readonly #flushLater = (): void => {
+    this.#flushScheduled = false;
+    if (this.#closed === undefined && this.#writable) this.#flush();
+  };
 
   /** Takes over `fd`, a connected stream socket. */
   constructor(
@@ -294,7 +301,7 @@ export class Connection {
         if (this.#received.length > limits.frameDescriptors * 4) {
           throw new FsError('EPROTO', 'recvmsg', { why: 'descriptors that no message names' });
         }
-        this.#reader.push(this.#buffer.subarray(0, count), deliver);
+        this.#reader.push(this.#buffer, deliver, count);
         this.#account();
         if (count < this.#buffer.length || performance.now() - startMs > turnMs) break;
       }
@@ -394,10 +401,8 @@ export class Connection {
     }
     if (this.#flushScheduled || !this.#writable) return;
     this.#flushScheduled = true;
-    queueMicrotask(() => {
-      this.#flushScheduled = false;
-      if (this.#closed === undefined && this.#writable) this.#flush();
-    });
+    // queueMicrotask would make an AsyncResource for each.
+    void done.then(this.#flushLater);
   }
 
   #overflow(reason: FsError): void {

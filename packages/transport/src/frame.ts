@@ -5,7 +5,7 @@
  * The reader keeps at most one unfinished frame. A header that announces more than the limits allow is
  * refused before a byte of it is kept, so a hostile peer cannot make this process grow.
  */
-import { Packr } from 'msgpackr/pack';
+import { Packr, RESET_BUFFER_MODE } from 'msgpackr/pack';
 import { Unpackr } from 'msgpackr/unpack';
 import { struct, u32 } from './binary.ts';
 import { FsError } from './errors.ts';
@@ -28,11 +28,18 @@ const header = struct('frame header', 8, {
 
 /** Records would make the meaning of bytes depend on earlier frames; plain arrays do not. */
 const packr = new Packr({ useRecords: false, encodeUndefinedAsNil: true });
-const unpackr = new Unpackr({ useRecords: false, mapsAsObjects: true });
+/** Byte strings of what it makes must not point into a receive buffer, which is used again. */
+const unpackr = new Unpackr({ useRecords: false, mapsAsObjects: true, copyBuffers: true });
+
+/** A header on its way into a frame or out of one: to bind a cursor to each takes as long as to decode it. */
+const headerBytes = Buffer.alloc(header.size);
+const headerCursor = header.bind(
+  new DataView(headerBytes.buffer, headerBytes.byteOffset, headerBytes.length),
+);
 
 /** A message in msgpack, EMSGSIZE beyond `mostBytes`. The memory is used again for the next one. */
 export function packBody(body: readonly unknown[], mostBytes: number): Buffer {
-  const packed = packr.pack(body);
+  const packed = packr.pack(body, RESET_BUFFER_MODE);
   if (packed.length > mostBytes) {
     throw new FsError('EMSGSIZE', 'send', { why: `${packed.length} bytes in one message` });
   }
@@ -43,7 +50,9 @@ export function packBody(body: readonly unknown[], mostBytes: number): Buffer {
 export function encodeFrame(body: readonly unknown[], descriptorCount: number): Uint8Array {
   const packed = packBody(body, limits.frameBytes);
   const frame = Buffer.allocUnsafe(header.size + packed.length);
-  Object.assign(header.bind(viewOf(frame)).at(0), { length: packed.length, descriptorCount });
+  headerCursor.length = packed.length;
+  headerCursor.descriptorCount = descriptorCount;
+  frame.set(headerBytes);
   frame.set(packed, header.size);
   return frame;
 }
@@ -74,36 +83,38 @@ export class FrameReader {
   }
 
   /**
-   * Takes what arrived and calls `deliver` for each frame that is complete. Throws EPROTO on anything else.
+   * Takes the first `count` bytes of `arrived` (default: all) and calls `deliver` for each frame that is
+   * complete. Throws EPROTO on anything else.
    */
-  push(chunk: Uint8Array, deliver: (frame: Frame) => void): void {
-    if (this.#length + chunk.length < this.#wanted) {
-      this.#keep(chunk);
+  push(arrived: Uint8Array, deliver: (frame: Frame) => void, count = arrived.length): void {
+    if (this.#length + count < this.#wanted) {
+      this.#keep(arrived.subarray(0, count));
       return;
     }
-    const arrived = Buffer.from(chunk.buffer, chunk.byteOffset, chunk.length);
-    const input = this.#parts.length === 0 ? arrived : Buffer.concat([...this.#parts, arrived]);
-    const cursor = header.bind(viewOf(input));
+    const isRest = this.#parts.length > 0;
+    const input = isRest ? Buffer.concat([...this.#parts, arrived.subarray(0, count)]) : arrived;
+    const end = isRest ? input.length : count;
     let at = 0;
     this.#wanted = header.size;
-    while (input.length - at >= header.size) {
-      const { length, descriptorCount } = cursor.at(at);
+    while (end - at >= header.size) {
+      for (let i = 0; i < header.size; i++) headerBytes[i] = input[at + i] as number;
+      const { length, descriptorCount } = headerCursor;
       if (length > this.frameBytes || descriptorCount > limits.frameDescriptors) {
         throw new FsError('EPROTO', 'decode', {
           why: `a frame of ${length} bytes and ${descriptorCount} descriptors`,
         });
       }
-      this.#wanted = header.size + length;
-      if (input.length - at < this.#wanted) break;
-      const body = decodeBody(input.subarray(at + header.size, at + this.#wanted));
-      const bytes = this.#wanted;
+      const bytes = header.size + length;
+      this.#wanted = bytes;
+      if (end - at < bytes) break;
+      const body = decodeBody(input, at + header.size, at + bytes);
       at += bytes;
       this.#wanted = header.size;
       deliver({ body, descriptorCount, bytes });
     }
     this.#parts = [];
     this.#length = 0;
-    if (at < input.length) this.#keep(input.subarray(at));
+    if (at < end) this.#keep(input.subarray(at, end));
   }
 
   /** The memory of what arrived is used again by the next read, so it is copied. */
@@ -114,18 +125,18 @@ export class FrameReader {
   }
 }
 
-/** The message in these bytes, which nothing of it points into. Throws EPROTO when there is none. */
-export function decodeBody(packed: Uint8Array): readonly unknown[] {
+/**
+ * The message in bytes `start` to `end` (default: in all of them), which nothing of it points into. Throws
+ * EPROTO when there is none.
+ */
+export function decodeBody(packed: Uint8Array, start = 0, end = packed.length): readonly unknown[] {
   let body: unknown;
   try {
-    // Byte strings of the result must not point into the receive buffer.
-    body = unpackr.unpack(Buffer.from(packed));
+    // An end of 0 would be none for msgpackr.
+    body = end === 0 ? undefined : unpackr.unpack(packed, { start, end });
   } catch (cause) {
     throw new FsError('EPROTO', 'decode', { why: 'not msgpack', cause });
   }
   if (!Array.isArray(body)) throw new FsError('EPROTO', 'decode', { why: 'not a list' });
   return body;
 }
-
-const viewOf = ({ buffer, byteOffset, length }: Uint8Array): DataView =>
-  new DataView(buffer, byteOffset, length);

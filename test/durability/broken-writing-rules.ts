@@ -105,8 +105,8 @@ export const brokenWritingRules: readonly BrokenRule[] = [
   {
     rule: 'the redo log has an old version of a page',
     module: 'store/write-back.js',
-    from: 'pieces.flatMap(pagesOf)).map(',
-    to: 'pieces.flatMap(pagesOf)).reverse().map(',
+    from: 'pieces.flatMap(pagesOf))',
+    to: 'pieces.flatMap(pagesOf).reverse())',
     noticedBy: 'durability/races.test.ts',
     named: 'changed back',
   },
@@ -129,7 +129,7 @@ export const brokenWritingRules: readonly BrokenRule[] = [
   {
     rule: 'a file is read for a snapshot while it is written',
     module: 'store/snapshot.js',
-    from: 'await c.exclusive(ino, () =>',
+    from: 'await c.gate.exclusive(ino, () =>',
     to: 'await (async (_, read) => read())(ino, () =>',
     noticedBy: 'durability/power-cases.test.ts',
     named: 'a large file',
@@ -217,7 +217,7 @@ export const brokenWritingRules: readonly BrokenRule[] = [
   {
     rule: 'a round does not wait for what was forgotten in its turn',
     module: 'store/write-back.js',
-    from: 'await c.journal.nextFlush();\n            return await round();',
+    from: 'if (flushing !== undefined)\n                await flushing;\n            return await round();',
     to: 'return await round();',
     noticedBy: 'durability/races.test.ts',
     named: 'one inode',

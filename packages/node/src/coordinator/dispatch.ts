@@ -8,7 +8,7 @@ import { setAttributes } from './attributes.ts';
 import { attachPages, put, reserve, unreserve, writeBegin, writeEnd } from './content.ts';
 import type { Coordinator } from './coordinator.ts';
 import { defrag } from './defrag.ts';
-import type { AnyReply, Placing } from './elsewhere.ts';
+import type { AnyReply, Blocks, Placing } from './elsewhere.ts';
 import { fallocate } from './fallocate.ts';
 import { type MoveOptions, moveFile } from './move.ts';
 import { link, mkdir, remove, rename, rmdir, symlink, unlink } from './namespace.ts';
@@ -196,14 +196,18 @@ async function pin(
 
 /** Without a store nothing is durable, and nobody is kept waiting for it. */
 async function sync(c: Coordinator, ino: number | undefined): Promise<Reply<'sync'>> {
-  // What other nodes have stored and not sent yet is here from now on, and outlives them.
-  const shared = [...(c.blocks?.sharedFiles() ?? [])].filter((each) => ino === undefined || each === ino);
-  await Promise.all(
-    shared.map((each) => c.keeping(each, async () => c.holding(each, 'read', () => undefined))),
-  );
+  if (c.blocks !== undefined) await gather(c, c.blocks, ino);
   if (c.writeBack === undefined) return { durable: false, pages: 0 };
   const { pages } = await c.writeBack.sync(ino === undefined ? undefined : [ino]);
   return { durable: true, pages };
+}
+
+/** What other nodes have stored of a file, or of any, and not sent is here from now on, and outlives them. */
+async function gather(c: Coordinator, blocks: Blocks, ino: number | undefined): Promise<void> {
+  const shared = [...blocks.sharedFiles()].filter((each) => ino === undefined || each === ino);
+  await Promise.all(
+    shared.map((each) => c.keeping(each, async () => c.holding(each, 'read', () => undefined))),
+  );
 }
 
 /** What a client says without waiting for an answer. */

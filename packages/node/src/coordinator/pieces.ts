@@ -13,10 +13,12 @@ export interface Piece {
 /** Where the bytes from `offset` on lie; what is a hole is left out. */
 export function piecesOf(extents: readonly Extent[], offset: number, length: number): Piece[] {
   const end = offset + length;
-  return extents.flatMap(({ filePage, page, count }) => {
+  const pieces: Piece[] = [];
+  for (const { filePage, page, count } of extents) {
     const start = Math.max(filePage * pageSize, offset);
     const stop = Math.min((filePage + count) * pageSize, end);
     const from = page * pageSize + start - filePage * pageSize;
-    return start < stop ? [{ at: start - offset, from, length: stop - start }] : [];
-  });
+    if (start < stop) pieces.push({ at: start - offset, from, length: stop - start });
+  }
+  return pieces;
 }

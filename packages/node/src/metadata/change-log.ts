@@ -61,6 +61,9 @@ function readIfThere(path: string): Buffer {
   }
 }
 
+const headerOf = ({ buffer, byteOffset }: Buffer) =>
+  logRecord.bind(new DataView(buffer, byteOffset, logRecord.size)).at(0);
+
 interface LogFile {
   readonly path: string;
   readonly fd: number;
@@ -73,8 +76,9 @@ export class ChangeLog {
   #end = 0;
   #sequence: number;
   #flushed: number;
-  /** Grows with the longest record, and is used again for each. */
+  /** Grows with the longest record, and is used again for each; the cursor is on the header at its begin. */
   #buffer = Buffer.allocUnsafeSlow(64 * 1024);
+  #header = headerOf(this.#buffer);
 
   /** Requires: nothing in the files of `directory` is needed any more, on the disk too. */
   constructor(directory: string, { term, sequence }: { term: number; sequence: number }) {
@@ -105,10 +109,16 @@ export class ChangeLog {
   /** Survives the death of this process when it returns; when it throws nothing was written. */
   append(body: Uint8Array): void {
     const length = logRecord.size + body.length;
-    if (length > this.#buffer.length) this.#buffer = Buffer.allocUnsafeSlow(2 * length);
+    if (length > this.#buffer.length) {
+      this.#buffer = Buffer.allocUnsafeSlow(2 * length);
+      this.#header = headerOf(this.#buffer);
+    }
     const record = this.#buffer.subarray(0, length);
-    const header = logRecord.bind(new DataView(record.buffer, record.byteOffset, length)).at(0);
-    Object.assign(header, { magic, length: body.length, term: this.#term, reserved: 0 });
+    const header = this.#header;
+    header.magic = magic;
+    header.length = body.length;
+    header.term = this.#term;
+    header.reserved = 0;
     header.sequence = this.#sequence + 1;
     record.set(body, logRecord.size);
     header.checksum = sumOf(record.subarray(summedFrom));

@@ -10,6 +10,7 @@ import { InodeCopy, isFile, pageSize, readInode } from 'cluster-fs/segment';
 import type { Coordinator } from '../coordinator/coordinator.ts';
 import { clip, pageCountOf, subtract } from '../coordinator/runs.ts';
 import { readAll, readAllNow } from './file-calls.ts';
+import { Slab, slabBytes } from './slab.ts';
 import type { StoreFile } from './store-file.ts';
 import { changeStored, extentPages, type Range, type StoredExtent, wholeFile } from './stored.ts';
 import { sumOf } from './sum.ts';
@@ -59,14 +60,14 @@ interface Part {
   readonly left: number;
 }
 
-/** Undefined when there is nothing to write: the file is clean, or gone. */
-export const takeSnapshot = (
+/**
+ * Undefined when there is nothing to write: the file is clean, or gone. Requires: the inode is kept alive.
+ */
+export async function takeSnapshot(
   c: Coordinator,
   writeBack: WriteBack,
   ino: number,
-): Promise<Snapshot | undefined> => c.keeping(ino, () => snapshotOf(c, writeBack, ino));
-
-async function snapshotOf(c: Coordinator, writeBack: WriteBack, ino: number): Promise<Snapshot | undefined> {
+): Promise<Snapshot | undefined> {
   const { dirty, file } = writeBack;
   const sinceMs = c.now();
   let seen: readonly Range[] = [];
@@ -78,7 +79,7 @@ async function snapshotOf(c: Coordinator, writeBack: WriteBack, ino: number): Pr
   try {
     for (let times = 0; ; times++) {
       const mayHold = times > patience;
-      const part = await c.exclusive(ino, () =>
+      const part = await c.gate.exclusive(ino, () =>
         c.holding(ino, 'read', () => readPart(c, writeBack, { ino, mayHold })),
       );
       if (part === undefined) {
@@ -132,8 +133,9 @@ async function readPart(
   try {
     const bytes: Buffer[] = [];
     for (const { page, count } of now) {
-      const buffer = Buffer.allocUnsafeSlow(count * pageSize);
-      if (count <= redoPages) readAllNow(c.data.fd, buffer, page * pageSize, c.data.path);
+      const isFew = count <= redoPages;
+      const buffer = isFew ? fewPages.take(count * pageSize) : Buffer.allocUnsafeSlow(count * pageSize);
+      if (isFew) readAllNow(c.data.fd, buffer, page * pageSize, c.data.path);
       else await readAll(c.data.fd, buffer, page * pageSize, c.data.path);
       bytes.push(buffer);
     }
@@ -175,6 +177,9 @@ function firstPages(extents: readonly Extent[], limit: number): [Extent[], Exten
 }
 
 const zeros = Buffer.alloc(pageSize);
+
+/** Of small rounds. */
+const fewPages = new Slab();
 
 /** One page on its way to the store. */
 interface ChangedPage {
@@ -244,13 +249,25 @@ async function writeGroup(
   const { page: place } = file.places.take(count);
   const sums = BigUint64Array.from(group, ({ sum }) => sum);
   try {
-    const bytes = Buffer.concat(group.map((page) => page.bytes));
+    const bytes = sideBySide(group) ?? Buffer.concat(group.map((page) => page.bytes));
     await file.write(place, bytes);
     // More than that is flushed to the data file itself, and needs no redo.
-    if (count <= redoPages && pieces.length < redoPages) pieces.push({ place, bytes });
+    if (count <= redoPages && pieces.length < redoPages) pieces.push({ place, bytes: kept(bytes) });
   } catch (error) {
     file.release([{ page: place, count }]);
     throw error;
   }
   return { filePage: (group[0] as ChangedPage).filePage, count, place, sums };
 }
+
+/** The bytes of pages that lie one behind the other in memory too, as those do that were read at once. */
+function sideBySide(group: readonly ChangedPage[]): Buffer | undefined {
+  const { buffer, byteOffset } = (group[0] as ChangedPage).bytes;
+  const follows = group.every(
+    ({ bytes }, i) => bytes.buffer === buffer && bytes.byteOffset === byteOffset + i * pageSize,
+  );
+  return follows ? Buffer.from(buffer, byteOffset, group.length * pageSize) : undefined;
+}
+
+/** What waits for SQLite must not keep the memory of a large read. */
+const kept = (bytes: Buffer): Buffer => (bytes.buffer.byteLength > slabBytes ? Buffer.from(bytes) : bytes);

@@ -53,6 +53,9 @@ const layoutHash = crc32(signature([storeHeader]));
 /** Written at once: into the page cache, which takes less time than a way to the pool. */
 const shortBytes = 16 * pageSize;
 
+/** So much longer than its places the file may be until `trim`: who syncs again and again writes there. */
+const slackBytes = 256 * pageSize;
+
 /** Released places that are kept as they are until `trim`, unless they are taken again: half a MiB. */
 const mostReleased = 128;
 
@@ -68,6 +71,8 @@ export class StoreFile {
   #released: Run[] = [];
   #releasedPages = 0;
   #releases = 0;
+  /** Bytes of the file at most. */
+  #length = 0;
 
   /** Opens the file, or makes it when there is none and nothing is stored. `used` is what SQLite names. */
   constructor(path: string, { segmentId, used }: { segmentId: Uint8Array; used: Iterable<Run> }) {
@@ -78,6 +83,7 @@ export class StoreFile {
       if (fstatSync(this.#fd).size === 0)
         format(this.#fd, { segmentId, isExpected: this.places.end > 1, path });
       else verifyHeader(this.#fd, { segmentId, path });
+      this.#length = fstatSync(this.#fd).size;
     } catch (error) {
       closeSync(this.#fd);
       throw error;
@@ -86,6 +92,7 @@ export class StoreFile {
 
   /** Writes pages to a run of places. Durable after `flush`. */
   async write(place: number, pages: Uint8Array): Promise<void> {
+    this.#length = Math.max(this.#length, place * pageSize + pages.length);
     if (pages.length <= shortBytes) files.writeAllNow(this.#fd, pages, place * pageSize, this.path);
     else await files.writeAll(this.#fd, pages, place * pageSize, this.path);
   }
@@ -95,6 +102,7 @@ export class StoreFile {
     let count = 0;
     for (const { place, bytes } of pieces) {
       files.writeAllNow(this.#fd, bytes, place * pageSize, this.path);
+      this.#length = Math.max(this.#length, place * pageSize + bytes.length);
       count++;
     }
     if (count > 0) fdatasyncSync(this.#fd);
@@ -185,7 +193,7 @@ export class StoreFile {
     this.#released = this.places.freeWithin(this.#released);
     this.#releasedPages = pageCountOf(this.#released);
     if (this.#releasedPages > mostReleased / 2) this.trim();
-    else this.#cutBehind();
+    else this.#cutBehind(slackBytes);
   }
 
   /** Gives what was released, and is free still, back to the disk. */
@@ -201,13 +209,15 @@ export class StoreFile {
         if (!(error instanceof FsError) || error.code !== 'ENOTSUP') throw error;
       }
     }
-    this.#cutBehind();
+    this.#cutBehind(0);
   }
 
-  /** Makes the file no longer than its places. */
-  #cutBehind(): void {
+  /** Makes the file no longer than its places, if it is longer by more than that. */
+  #cutBehind(slack: number): void {
     const end = this.places.end * pageSize;
-    if (fstatSync(this.#fd).size > end) ftruncateSync(this.#fd, end);
+    if (this.#length <= end + slack) return;
+    ftruncateSync(this.#fd, end);
+    this.#length = end;
   }
 
   get isClosed(): boolean {

@@ -53,11 +53,14 @@ export interface StoreReport {
 /** Pages for which the log stands in for the data file; more are ended by a flush of that. */
 const mostRedoPages = 384;
 
-const pagesOf = ({ place, bytes }: WrittenPiece): WrittenPiece[] =>
-  Array.from({ length: bytes.length / pageSize }, (_, i) => ({
+function pagesOf(piece: WrittenPiece): WrittenPiece[] {
+  const { place, bytes } = piece;
+  if (bytes.length === pageSize) return [piece];
+  return Array.from({ length: bytes.length / pageSize }, (_, i) => ({
     place: place + i,
     bytes: bytes.subarray(i * pageSize, (i + 1) * pageSize),
   }));
+}
 
 /** How often the clock is looked at, while a change becomes so old that it is due. */
 const looks = 20;
@@ -260,7 +263,8 @@ export class WriteBack {
     }
     try {
       // What was forgotten in this turn is not another file's when SQLite is asked for it.
-      await c.journal.nextFlush();
+      const flushing = c.journal.nextFlush();
+      if (flushing !== undefined) await flushing;
       return await round();
     } finally {
       for (const ino of inos) {
@@ -296,7 +300,8 @@ export class WriteBack {
         });
       if (!isFlushed) return { pages };
       // Also what was changed of names and attributes, in this turn too.
-      await c.journal.nextFlush();
+      const flushing = c.journal.nextFlush();
+      if (flushing !== undefined) await flushing;
       const commits = c.journal.commits;
       const released = this.#retired.splice(0);
       await this.#flushLog(commits, released);
@@ -318,15 +323,17 @@ export class WriteBack {
   #redoFor(taken: readonly Snapshot[], pages: number): WrittenPiece[] | undefined {
     if (pages > redoPages || this.#redoPages + pages > mostRedoPages) return undefined;
     // Page by page: a place that was used before must have one entry, and the newest.
-    const newest = new Map(
-      taken.flatMap(({ pieces }) => pieces.flatMap(pagesOf)).map((piece) => [piece.place, piece] as const),
-    );
-    const named = taken.flatMap(({ written }) => placesOf(written));
-    const redo = named.flatMap(({ page, count }) =>
-      Array.from({ length: count }, (_, i) => newest.get(page + i)),
-    );
-    // A file that changed again and again while it was read has more pieces than were kept.
-    return redo.every((piece) => piece !== undefined) ? redo : undefined;
+    const newest = new Map<number, WrittenPiece>();
+    for (const { pieces } of taken) for (const page of pieces.flatMap(pagesOf)) newest.set(page.place, page);
+    const redo: WrittenPiece[] = [];
+    for (const { page: first, count } of taken.flatMap(({ written }) => placesOf(written)))
+      for (let place = first; place < first + count; place++) {
+        const piece = newest.get(place);
+        // A file that changed again and again while it was read has more pieces than were kept.
+        if (piece === undefined) return undefined;
+        redo.push(piece);
+      }
+    return redo;
   }
 
   async #flushLog(commits: number, released: Run[]): Promise<void> {

@@ -20,9 +20,9 @@ export const brokenMemoryRules: readonly BrokenRule[] = [
   },
   {
     rule: 'the sum of a page is not compared',
-    module: 'store/sum.js',
-    from: '=> h64Raw(page)',
-    to: '=> h64Raw(page) && 0n',
+    module: 'store/store-file.js',
+    from: 'if (good === count)',
+    to: 'if (good >= 0)',
     noticedBy: 'durability/paging.test.ts',
     named: 'damage is',
     isQuick: true,

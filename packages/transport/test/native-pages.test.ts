@@ -29,6 +29,19 @@ test('sums are those of xxHash64', () => {
   expect(sumOf(Buffer.from(Array.from({ length: pageSize }, (_, i) => i * 7)))).toBe('c8066d80a6fe1426');
 });
 
+test.each([32, 96, pageSize])('pages of %i bytes have the same sums together as each alone', (each) => {
+  for (const count of [1, 15, 16, 17, 40]) {
+    const bytes = randomBytes(count * each);
+    const together = new BigUint64Array(count);
+    native.sumPages({ bytes, sums: together, count });
+    for (let i = 0; i < count; i++) {
+      const alone = new BigUint64Array(1);
+      native.sumPages({ bytes: bytes.subarray(i * each, (i + 1) * each), sums: alone, count: 1 });
+      expect(together[i], `page ${i} of ${count}`).toBe(alone[0]);
+    }
+  }
+});
+
 const ways = [
   ['on the pool', (fd: number, pages: native.PagesRead) => native.readPages(fd, pages)],
   ['at once', async (fd: number, pages: native.PagesRead) => native.readPagesNow(fd, pages)],

@@ -31,7 +31,7 @@ import { readAll } from './file-calls.ts';
 import type { Pager } from './pager.ts';
 import { knownSum, without } from './snapshot.ts';
 import type { Range } from './stored.ts';
-import { sumOf } from './sum.ts';
+import { sumsOf } from './sum.ts';
 import type { WriteBack } from './write-back.ts';
 
 export const chunkPages = 256;
@@ -283,11 +283,12 @@ export class Evictor {
       const bytes = Buffer.allocUnsafeSlow(count * pageSize);
       await readAll(this.#c.data.fd, bytes, page * pageSize, this.#c.data.path);
       const known = this.#writeBack.stored(ino);
+      const sums = sumsOf(bytes);
       for (let i = 0; i < count; i++) {
         const bytesOfPage = bytes.subarray(i * pageSize, (i + 1) * pageSize);
         const stored = knownSum(known, filePage + i);
         // Zeros have no place.
-        if (stored === undefined ? bytesOfPage.equals(zeros) : stored === sumOf(bytesOfPage))
+        if (stored === undefined ? bytesOfPage.equals(zeros) : stored === sums[i])
           unchanged.push({ filePage: filePage + i, page: page + i, count: 1 });
       }
     }

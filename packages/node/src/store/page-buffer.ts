@@ -33,11 +33,12 @@ export class PageBuffer {
   }
 
   #describe({ filePage, count, place, sums }: StoredExtent, run: Extent): void {
+    const first = Math.max(filePage, run.filePage);
     const end = Math.min(filePage + count, run.filePage + run.count);
-    for (let at = Math.max(filePage, run.filePage); at < end; at++) {
-      this.places[at - this.from] = place + at - filePage;
-      this.sums[at - this.from] = sums[at - filePage] as bigint;
-    }
+    if (first >= end) return;
+    for (let at = first; at < end; at++) this.places[at - this.from] = place + at - filePage;
+    // At once: one by one each would be a BigInt.
+    this.sums.set(sums.subarray(first - filePage, end - filePage), first - this.from);
   }
 
   /** Whether both say the same of the content of a file page. Requires: it is in both ranges. */

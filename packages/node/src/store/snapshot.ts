@@ -13,7 +13,7 @@ import { readAll, readAllNow } from './file-calls.ts';
 import { Slab, slabBytes } from './slab.ts';
 import type { StoreFile } from './store-file.ts';
 import { changeStored, extentPages, type Range, type StoredExtent, wholeFile } from './stored.ts';
-import { sumOf } from './sum.ts';
+import { sumsOf } from './sum.ts';
 import type { WriteBack } from './write-back.ts';
 
 export interface Snapshot {
@@ -197,9 +197,11 @@ async function writePart(
   const changed: ChangedPage[] = [];
   const same: Run[] = [];
   for (const [i, { filePage, count }] of now.entries()) {
+    const pages = bytes[i] as Buffer;
+    const sums = sumsOf(pages);
     for (let n = 0; n < count; n++) {
-      const page = (bytes[i] as Buffer).subarray(n * pageSize, (n + 1) * pageSize);
-      const sum = sumOf(page);
+      const page = pages.subarray(n * pageSize, (n + 1) * pageSize);
+      const sum = sums[n] as bigint;
       if (knownSum(known, filePage + n) === sum) same.push({ page: filePage + n, count: 1 });
       else if (!page.equals(zeros)) changed.push({ filePage: filePage + n, bytes: page, sum });
     }

@@ -18,7 +18,7 @@ import { pagesFor } from '../coordinator/content.ts';
 import type { Coordinator } from '../coordinator/coordinator.ts';
 import { type Access, type FileBlocks, type FileId, moved } from '../coordinator/elsewhere.ts';
 import { changeExtents, showGrown } from '../coordinator/remap.ts';
-import { clip, merge, pageCountOf, without } from '../coordinator/runs.ts';
+import { clip, merge, without } from '../coordinator/runs.ts';
 import type { Session, View } from '../coordinator/session.ts';
 import type { Range } from '../store/stored.ts';
 import { BlockMemory } from './block-memory.ts';
@@ -29,7 +29,7 @@ import { assertMayMap, type Copies } from './copies.ts';
 import type { Relaid } from './foreign-content.ts';
 import { HeldTags } from './held-tags.ts';
 import { HomeLoss } from './home-loss.ts';
-import { blocksOfFile, blocksWithAbsent } from './layout.ts';
+import { blocksOfFile, blocksWithAbsent, pagesByBlock } from './layout.ts';
 import type { Line } from './line.ts';
 import { ReadAhead } from './read-ahead.ts';
 import { Resident } from './resident.ts';
@@ -264,11 +264,6 @@ export class Borrowed implements FileBlocks {
     return this.taken.fetch(ino, untilMs);
   }
 
-  /** Blocks of a file of which somebody else may have a copy, too. */
-  sharedOf(ino: number): number[] {
-    return blocksOfFile(this.#c, ino).filter((block) => this.#state(block) !== 'E');
-  }
-
   /** The session that this node has there. */
   get session(): number | undefined {
     return this.#holder.isIn ? this.#session : undefined;
@@ -288,11 +283,10 @@ export class Borrowed implements FileBlocks {
   /** That node is the home of a file of ours from now on, where we keep these blocks to read. */
   adopt(ino: number, { stag, mode }: { stag: Uint8Array; mode: 'r' | 'rw' }, blocks: Iterable<number>): void {
     this.#tags.adopt(ino, mode, stag);
-    const extents = this.#c.extents(ino);
+    const pages = pagesByBlock(this.#c, ino);
     for (const block of blocks) {
       this.#holder.adopt(block, 'S', this.#session ?? 0);
-      const { from, count } = rangeOf(block);
-      this.#resident.keep(block, pageCountOf(clip(extents, from, count)));
+      this.#resident.keep(block, pages.get(block) ?? 0);
     }
   }
 

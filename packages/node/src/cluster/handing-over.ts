@@ -7,7 +7,7 @@
  * may ask.
  */
 import { FsError } from '@cluster-fs/transport';
-import { atRest, type CacheId, type Home, ownCache } from 'cluster-fs/coherence';
+import { atRest, type CacheId, type Entry, type Home, ownCache } from 'cluster-fs/coherence';
 import { Signal } from '../coordinator/signal.ts';
 import type { SharedBlocks } from './shared-blocks.ts';
 
@@ -110,23 +110,33 @@ export class HandingOver {
    */
   async quiet(ino: number, limitMs: number): Promise<void> {
     const endMs = performance.now() + limitMs;
-    while (this.#isBusy(ino)) {
-      if (performance.now() > endMs)
-        throw new FsError('ETIMEDOUT', 'move', { why: 'a node does not answer for a block of the file' });
-      await this.#stepped.next(pollMs);
-    }
-  }
-
-  #isBusy(ino: number): boolean {
-    const { shared, home } = this.#parts;
     const session = this.#frozen.get(ino);
-    const isForOthers = (block: number): boolean => {
-      const { state, queue } = home().entries.get(block) ?? atRest;
+    const isForOthers = ({ state, queue }: Entry): boolean => {
       // Whom it is done for stands at the head of the line.
       if (queue.length === 0) return state === 'invalidating' || state === 'recalling';
       return queue.some(({ from }) => from !== session);
     };
-    return [...shared.of(ino)].some(isForOthers);
+    // Nobody else asks for more: what is quiet stays so.
+    for (let busy = this.#those(this.#parts.shared.of(ino), isForOthers); busy.length > 0; ) {
+      if (performance.now() > endMs)
+        throw new FsError('ETIMEDOUT', 'move', { why: 'a node does not answer for a block of the file' });
+      await this.#stepped.next(pollMs);
+      busy = this.#those(busy, isForOthers);
+    }
+  }
+
+  /** The blocks of whose entries something is so. Few entries are shared by many blocks. */
+  #those(blocks: Iterable<number>, isSo: (entry: Entry) => boolean): number[] {
+    const { entries } = this.#parts.home();
+    const known = new Map<Entry, boolean>();
+    const those: number[] = [];
+    for (const block of blocks) {
+      const entry = entries.get(block) ?? atRest;
+      const verdict = known.get(entry) ?? isSo(entry);
+      known.set(entry, verdict);
+      if (verdict) those.push(block);
+    }
+    return those;
   }
 
   /** A directory has taken a step. */
@@ -136,23 +146,18 @@ export class HandingOver {
 
   /** Blocks that others have than that session and the processes here. Requires: `quiet`. */
   elsewhere(ino: number, session: CacheId): number[] {
-    const { entries } = this.#parts.home();
-    const isElse = (block: number): boolean => {
-      const { owner, sharers } = entries.get(block) ?? atRest;
+    const isElse = ({ owner, sharers }: Entry): boolean => {
       if (owner !== undefined) return owner !== session && owner !== ownCache;
       for (const sharer of sharers) if (sharer !== session && sharer !== ownCache) return true;
       return false;
     };
-    return [...this.#parts.shared.of(ino)].filter(isElse);
+    return this.#those(this.#parts.shared.of(ino), isElse);
   }
 
   /** Blocks of which processes here and that session have a copy to read, and nobody else anything. */
   sharedWith(ino: number, session: CacheId): number[] {
-    const { entries } = this.#parts.home();
-    const isShared = (block: number): boolean => {
-      const entry = entries.get(block);
-      return entry?.state === 'idle' && entry.sharers.has(session) && entry.sharers.has(ownCache);
-    };
-    return [...this.#parts.shared.of(ino)].filter(isShared);
+    const isShared = ({ state, sharers }: Entry): boolean =>
+      state === 'idle' && sharers.has(session) && sharers.has(ownCache);
+    return this.#those(this.#parts.shared.of(ino), isShared);
   }
 }

@@ -375,7 +375,7 @@ export class ClusterHome {
       case 'handOver':
         return this.#whenOpen(async () => {
           const by = { number: this.#numberOf(peer), session: peer.session };
-          request.reply(await this.moving.handOver(request.fields, by));
+          await this.moving.handOver(request.fields, by, (reply) => request.reply(reply));
         });
       default:
         throw new FsError('ENOTSUP', request.name);

@@ -193,7 +193,7 @@ export class Lent implements FileBlocks {
       const why = `session ${id} (pid ${pid}) has it pinned at its home, mapped to ${what}`;
       throw new FsError('EBUSY', 'map', { path: view.path, why });
     }
-    const tag = this.#give(ino, mode, session);
+    const tag = this.#newTag(ino, mode, session);
     try {
       // Who may store anywhere must have pages everywhere.
       if (mode === 'rw') await fillForWriters(c, ino);
@@ -204,17 +204,16 @@ export class Lent implements FileBlocks {
     return tag.stag;
   }
 
-  #give(ino: number, mode: Tag['mode'], session: number): Tag {
+  #newTag(ino: number, mode: Tag['mode'], session: number): Tag {
     if (!this.#isMarked) writeFileSync(this.#mark, '');
     this.#isMarked = true;
     this.#c.refer(ino);
     return this.#tags.give(ino, mode, session);
   }
 
-  /** A file becomes this node's: the node that had it goes on with a copy to read of these blocks. */
-  adopt(ino: number, mode: Tag['mode'], session: number, blocks: Iterable<number>): Uint8Array {
-    this.handing.adopt(ino, session, blocks);
-    return this.#give(ino, mode, session).stag;
+  /** A right to a file that becomes this node's, for the node that had it. */
+  give(ino: number, mode: Tag['mode'], session: number): Uint8Array {
+    return this.#newTag(ino, mode, session).stag;
   }
 
   /**

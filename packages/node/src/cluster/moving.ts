@@ -104,7 +104,11 @@ export class Moving {
   }
 
   /** The home until now hands it over: what comes here is the last of it. `by`: who says so. */
-  async handOver(asked: PeerRequest<'handOver'>, by: Giver) {
+  async handOver(
+    asked: PeerRequest<'handOver'>,
+    by: Giver,
+    reply: (reply: { stag: Uint8Array }) => void,
+  ): Promise<void> {
     const { ino, generation, session, mode, alone, isWritten } = asked;
     const { c, homes, lent } = this.#parts;
     const taking = this.#taking.get(ino);
@@ -125,7 +129,11 @@ export class Moving {
     homes.setCandidate(ino, generation);
     if (isWritten) lent.handing.inherit(ino);
     this.#poll(ino);
-    return { stag: lent.adopt(ino, mode, session, borrowed.sharedOf(ino)) };
+    reply({ stag: lent.give(ino, mode, session) });
+    // The reply leaves first: the home until now has as much to note as this node. What it says then is heard
+    // after this turn of the event loop.
+    await undefined;
+    lent.handing.adopt(ino, session, borrowed.taken.sharedOf(ino));
   }
 
   /** Nobody changes the file here from when this resolves, until `gave` or `changed`. */

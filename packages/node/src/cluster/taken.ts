@@ -11,8 +11,11 @@ import type { CacheState, Holder } from 'cluster-fs/coherence';
 import type { Access } from '../coordinator/elsewhere.ts';
 import { inoOf } from './blocks.ts';
 
-/** Blocks under way of a file that is fetched. */
-const fetchers = 64;
+/**
+ * Blocks under way of a file that is fetched: 2 MiB keep a fast link busy for longer than an answer takes. A
+ * store that takes a block back from here waits for all that was asked for before.
+ */
+const fetchers = 32;
 
 export interface TakenParts {
   readonly holder: () => Holder<Buffer>;
@@ -33,9 +36,12 @@ export interface TakenParts {
   readonly assertReachable: () => void;
 }
 
+/** What is here of a block. */
+type Copy = 'S' | 'E';
+
 interface Prepared {
   readonly session: number;
-  readonly copies: ReadonlyMap<number, 'S' | 'E'>;
+  readonly copies: ReadonlyMap<number, Copy>;
 }
 
 export class Taken {
@@ -63,7 +69,7 @@ export class Taken {
   }
 
   /** What is kept of a block of a prepared file. */
-  copyOf(block: number): 'S' | 'E' | undefined {
+  copyOf(block: number): Copy | undefined {
     return this.#prepared.get(inoOf(block))?.copies.get(block);
   }
 
@@ -73,22 +79,29 @@ export class Taken {
 
   /** Fetches blocks to read for as long as `untilMs`; how many are here then. Some may be taken back. */
   async fetch(ino: number, untilMs: number): Promise<{ present: number; total: number }> {
-    const missing = this.#missing(ino);
+    const { missing } = this.#look(ino);
     let next = 0;
     const fetcher = async (): Promise<void> => {
       for (let i = next++; i < missing.length && performance.now() < untilMs; i = next++)
         await this.#get(missing[i] as number, 'read');
     };
     await Promise.all(Array.from({ length: fetchers }, fetcher));
-    const total = this.#parts.blocksOf(ino).length;
-    return { present: total - this.#missing(ino).length, total };
+    const { copies, missing: left } = this.#look(ino);
+    return { present: copies.size, total: copies.size + left.length };
   }
 
-  /** Blocks that are not here to read, or on their way to something else. */
-  #missing(ino: number): number[] {
+  /** What is here of a file to read; the rest is not here, or on its way to something else. */
+  #look(ino: number): { readonly copies: Map<number, Copy>; readonly missing: number[] } {
     const { blocksOf, withAbsent } = this.#parts;
     const absent = withAbsent(ino);
-    return blocksOf(ino).filter((block) => absent.has(block) || !isCopy(this.#state(block)));
+    const copies = new Map<number, Copy>();
+    const missing: number[] = [];
+    for (const block of blocksOf(ino)) {
+      const state = this.#state(block);
+      if (isCopy(state) && !absent.has(block)) copies.set(block, state);
+      else missing.push(block);
+    }
+    return { copies, missing };
   }
 
   /** Gets the rest, and these blocks with no other copy anywhere. When this resolves it is prepared. */
@@ -97,16 +110,19 @@ export class Taken {
     this.#standing.add(ino);
     const session = sessionNow();
     await Promise.all(alone.map((block) => this.#get(block, 'write', session)));
-    for (;;) {
-      const missing = this.#missing(ino);
-      if (missing.length === 0) break;
+    let { copies, missing } = this.#look(ino);
+    while (missing.length > 0) {
       await Promise.all(missing.map((block) => this.#get(block, 'read', session)));
+      ({ copies, missing } = this.#look(ino));
     }
     if (session === undefined || session !== sessionNow()) throw sessionIsOver();
-    const copies = new Map<number, 'S' | 'E'>();
-    for (const block of this.#parts.blocksOf(ino)) copies.set(block, this.#state(block) === 'E' ? 'E' : 'S');
     this.#prepared.set(ino, { session, copies });
     for (const block of copies.keys()) holder().abandon(block);
+  }
+
+  /** Blocks of a prepared file of which somebody else may have a copy, too. */
+  *sharedOf(ino: number): Generator<number> {
+    for (const [block, state] of this.#prepared.get(ino)?.copies ?? []) if (state === 'S') yield block;
   }
 
   /** `within`: the session in which it is of use. */
@@ -162,5 +178,5 @@ export class Taken {
 
 const sessionIsOver = (): FsError => new FsError('ESTALE', 'move', { why: 'the session is over' });
 
-const isCopy = (state: CacheState): boolean => state === 'S' || state === 'E';
+const isCopy = (state: CacheState): state is Copy => state === 'S' || state === 'E';
 const isSettled = (state: CacheState): boolean => isCopy(state) || state === 'I';

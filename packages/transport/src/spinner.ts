@@ -48,6 +48,8 @@ export function paceAfter(before: Pace, { caught, microseconds }: native.Look, n
   return messages === before.messages ? before : { ...before, messages };
 }
 
+const done = Promise.resolve();
+
 /** One for each thread; all its connections share it. */
 export class Spinner {
   readonly #spin: native.LoopSpin | undefined;
@@ -72,7 +74,8 @@ export class Spinner {
     const look = this.#spin.next(limits.lookUs);
     // Several messages of one turn are one look.
     this.#isArmed = true;
-    queueMicrotask(this.#disarm);
+    // queueMicrotask would make an AsyncResource for each.
+    void done.then(this.#disarm);
     if (look === undefined) return;
     this.#pace = paceAfter(this.#pace, look, nowMs);
     this.#passed = 0;

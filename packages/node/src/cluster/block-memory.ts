@@ -78,16 +78,17 @@ export class BlockMemory implements Memory<Buffer> {
     const isUnderWay = this.#jobs.has(block);
     this.#jobs.set(block, kind);
     if (isUnderWay) return;
-    if (this.#begun.length === 0) queueMicrotask(() => this.#attemptAll());
+    // queueMicrotask would make an AsyncResource for each.
+    if (this.#begun.length === 0) void done.then(this.#attemptAll);
     this.#begun.push(block);
   }
 
-  #attemptAll(): void {
+  readonly #attemptAll = (): void => {
     const deadlineMs = performance.now() + answerMs;
     const begun = this.#begun;
     this.#begun = [];
     for (const block of begun) this.#attempt(block, deadlineMs);
-  }
+  };
 
   /** What was begun is not done: the block is somebody else's. */
   cancel(block: number): void {
@@ -236,11 +237,11 @@ export class BlockMemory implements Memory<Buffer> {
   }
 
   #wakeSoon(): void {
-    if (this.#waking.length === 0 && this.#awake.size === 0) queueMicrotask(() => this.#wakeAll());
+    if (this.#waking.length === 0 && this.#awake.size === 0) void done.then(this.#wakeAll);
   }
 
   /** Who reads in order has several blocks by then, and is interrupted once. */
-  #wakeAll(): void {
+  readonly #wakeAll = (): void => {
     const [blocks, awake] = [this.#waking, this.#awake];
     this.#waking = [];
     this.#awake = new Set();
@@ -253,7 +254,7 @@ export class BlockMemory implements Memory<Buffer> {
       for (const view of this.#viewsOf(first, count))
         if (!isAwake || view.mode === 'r') this.#tell(view, first, native.wakeUserfault, count);
     }
-  }
+  };
 
   fail(block: number): void {
     for (const view of this.#viewsOf(block)) poison(view, rangeOf(block));
@@ -343,6 +344,7 @@ const unprotect = (fd: number, address: number, length: number): void =>
   native.writeProtectUserfault(fd, address, length, false);
 
 const nothing = Buffer.alloc(0);
+const done = Promise.resolve();
 
 const overlaps = (a: Range, b: Range): boolean => a.from < b.from + b.count && b.from < a.from + a.count;
 

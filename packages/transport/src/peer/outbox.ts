@@ -23,6 +23,8 @@ const joinedBytes = 16 * 1024;
 /** So much is not kept until the end of the turn. */
 const batchBytes = 256 * 1024;
 
+const done = Promise.resolve();
+
 interface InTurn {
   /** What it holds of this process. */
   readonly bytes: number;
@@ -125,11 +127,14 @@ export class Outbox {
     if (this.#batchBytes + (this.#run?.payloadBytes ?? 0) >= batchBytes) this.flush();
     if (this.#willFlush) return;
     this.#willFlush = true;
-    queueMicrotask(() => {
-      this.#willFlush = false;
-      this.flush();
-    });
+    // queueMicrotask would make an AsyncResource for each.
+    void done.then(this.#flushNow);
   }
+
+  readonly #flushNow = (): void => {
+    this.#willFlush = false;
+    this.flush();
+  };
 
   /** Writes what was given until now. */
   flush(): void {

@@ -17,6 +17,10 @@ const header = struct('peer frame header', 8, {
   payloadLength: u32('bytes of the payload'),
 });
 
+/** One header at a time is written, or read: a view for each would cost more than all that is in it. */
+const headerBytes = Buffer.alloc(header.size);
+const lengths = header.bind(new DataView(headerBytes.buffer, headerBytes.byteOffset, headerBytes.length));
+
 export interface OutgoingFrame {
   /** Header and body. */
   readonly head: Uint8Array;
@@ -46,9 +50,9 @@ export function encodeRunFrame(run: OutgoingRun): OutgoingFrame {
 
 function headOf(body: Uint8Array, payloadLength: number): Buffer {
   const head = Buffer.allocUnsafe(header.size + body.length);
-  const cursor = header.bind(viewOf(head)).at(0);
-  cursor.length = body.length;
-  cursor.payloadLength = payloadLength;
+  lengths.length = body.length;
+  lengths.payloadLength = payloadLength;
+  head.set(headerBytes);
   head.set(body, header.size);
   return head;
 }
@@ -182,7 +186,8 @@ export class PeerFrameReader {
   }
 
   #announced(bytes: Buffer): void {
-    const { length, payloadLength } = header.bind(viewOf(bytes)).at(0);
+    headerBytes.set(bytes);
+    const { length, payloadLength } = lengths;
     if (length === 0 || length > this.#frameBytes || payloadLength > this.#payloadBytes) {
       const why = `a frame of ${length} bytes with a payload of ${payloadLength}`;
       throw new FsError('EPROTO', 'decode', { why });
@@ -203,6 +208,3 @@ export class PeerFrameReader {
     this.#part = new Part(length);
   }
 }
-
-const viewOf = ({ buffer, byteOffset, length }: Uint8Array): DataView =>
-  new DataView(buffer, byteOffset, length);

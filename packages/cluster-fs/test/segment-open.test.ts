@@ -55,7 +55,7 @@ describe('opening a segment', () => {
       'of another version',
       resealed({ version: 99 }),
       'EPROTONOSUPPORT',
-      /format version 99, this build knows 2/,
+      /format version 99, this build knows 3/,
     ],
     ['of another layout', resealed({ layoutHash: 1 }), 'EPROTONOSUPPORT', /another layout/],
     ['of other pages', resealed({ pageShift: 14 }), 'EPROTONOSUPPORT', /pages of 2\^14 bytes/],

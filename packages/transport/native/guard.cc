@@ -1,10 +1,12 @@
 // Says which view a process died of: a store into a read-only mapping is SIGSEGV, and no exception of
-// JavaScript's.
+// JavaScript's. And lets touches of a view wait while it is paused: then its memory is PROT_NONE.
 //
 // The table is written by any thread and read by the signal handler, so it is a fixed array of slots that are
-// claimed with one compare-and-swap and published with one store. The handler only reads, formats numbers and
-// calls write(2).
+// claimed with one compare-and-swap and published with one store. The handler only reads, formats numbers,
+// counts, and calls write(2) and nanosleep(2).
+#include <errno.h>
 #include <signal.h>
+#include <time.h>
 
 #include <atomic>
 
@@ -17,6 +19,11 @@ constexpr size_t kSlots = 4096;
 constexpr size_t kLabel = 200;
 constexpr uintptr_t kFree = 0;
 constexpr uintptr_t kFilling = 1;
+// Who waits looks so often whether it may go on.
+constexpr long kLookNs = 5 * 1000 * 1000;
+// A fault whose handler comes when the pause is over is of before: it is tried again. Other threads may have
+// such faults, too. What comes so often is none.
+constexpr int kTries = 256;
 
 // INVARIANT: the last byte of `label` is never anything but 0, so that it ends for a handler that reads it
 // while another thread fills it.
@@ -24,6 +31,9 @@ struct Slot {
   std::atomic<uintptr_t> start{kFree};
   uintptr_t length;
   char label[kLabel];
+  std::atomic<bool> paused;
+  // Faults that may be tried again since the last pause.
+  std::atomic<int> tries;
 };
 
 Slot slots[kSlots];
@@ -61,8 +71,8 @@ void report(const Slot& slot, uintptr_t offset, int signal) {
   (void)ignored;
 }
 
-const Slot* slot_of(uintptr_t address, uintptr_t* offset) {
-  for (const Slot& slot : slots) {
+Slot* slot_of(uintptr_t address, uintptr_t* offset) {
+  for (Slot& slot : slots) {
     uintptr_t start = slot.start.load(std::memory_order_acquire);
     if (start <= kFilling || address < start || address - start >= slot.length) continue;
     *offset = address - start;
@@ -82,12 +92,27 @@ void pass_on(const struct sigaction& before, int signal, siginfo_t* info, void* 
   if (info->si_code <= 0) raise(signal);
 }
 
+// True when the touch is to be tried again.
+bool wait_while_paused(Slot* slot, uintptr_t start) {
+  int error = errno;
+  bool waited = false;
+  while (slot->paused.load(std::memory_order_acquire) &&
+         slot->start.load(std::memory_order_acquire) == start) {
+    waited = true;
+    struct timespec look = {0, kLookNs};
+    nanosleep(&look, nullptr);
+  }
+  errno = error;
+  return waited || slot->tries.fetch_sub(1) > 0;
+}
+
 void on_signal(int signal, siginfo_t* info, void* context) {
   const struct sigaction& before = signal == SIGBUS ? before_bus : before_segv;
   // Only the kernel's signals, whose code is positive, have an address.
   uintptr_t offset = 0, address = reinterpret_cast<uintptr_t>(info->si_addr);
-  const Slot* slot = info->si_code > 0 ? slot_of(address, &offset) : nullptr;
+  Slot* slot = info->si_code > 0 ? slot_of(address, &offset) : nullptr;
   if (slot == nullptr) return pass_on(before, signal, info, context);
+  if (signal == SIGSEGV && wait_while_paused(slot, address - offset)) return;
   report(*slot, offset, signal);
   // The instruction runs again when this returns, and now the process dies of it as it would have.
   sigaction(signal, &before, nullptr);
@@ -130,6 +155,8 @@ napi_value guard_range(napi_env env, napi_callback_info info) {
     uintptr_t expected = kFree;
     if (!slot.start.compare_exchange_strong(expected, kFilling)) continue;
     slot.length = length;
+    slot.paused.store(false);
+    slot.tries.store(0);
     set_label(&slot, label);
     slot.start.store(start, std::memory_order_release);
     return number(env, 0);
@@ -150,11 +177,28 @@ napi_value unguard_range(napi_env env, napi_callback_info info) {
   return number(env, -ENOENT);
 }
 
+// pauseGuarded(address, on): 0, or -ENOENT when it is not guarded. While it is on, a SIGSEGV there waits.
+napi_value pause_guarded(napi_env env, napi_callback_info info) {
+  Arguments a(env, info);
+  uint64_t start = a.u53(0, "address");
+  bool on = a.boolean(1, "on");
+  if (a.ok && start <= kFilling) a.fail("address", "that of a mapping");
+  if (!a.ok) return nullptr;
+  for (Slot& slot : slots) {
+    if (slot.start.load(std::memory_order_acquire) != start) continue;
+    if (on) slot.tries.store(kTries);
+    slot.paused.store(on, std::memory_order_release);
+    return number(env, 0);
+  }
+  return number(env, -ENOENT);
+}
+
 }  // namespace
 
 void define_guard(napi_env env, napi_value exports) {
   define(env, exports, "guardRange", guard_range);
   define(env, exports, "unguardRange", unguard_range);
+  define(env, exports, "pauseGuarded", pause_guarded);
 }
 
 }  // namespace cluster_fs

@@ -27,7 +27,7 @@ import {
 } from './codec.ts';
 import { extents, guess, holes, maxMoves, moveFailure, path, plannedMove, runs } from './records.ts';
 
-export const protocolVersion = 3;
+export const protocolVersion = 4;
 
 /** What touches may get while the home of a file is away. */
 export const homeLossPolicies = ['wait', 'fail', 'poison'] as const;
@@ -467,6 +467,11 @@ export const events = {
     id: 165,
     doc: 'node: `reason` waits for file pages `from` .. `from + count`: `release` the view, or `keep`.',
     fields: { view: u53, reason: text(64), from: u32, count: u53, deadlineMs: u53 },
+  },
+  leases: {
+    id: 166,
+    doc: 'node: it begins to use files of another node: watch until when it may (`lease.heldUntilNs`).',
+    fields: {},
   },
 } as const satisfies Record<string, Entry>;
 

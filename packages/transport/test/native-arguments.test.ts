@@ -71,6 +71,7 @@ const functions: Readonly<Record<Exclude<keyof Addon, 'pageSize' | 'createSpin'>
   readPagesNow: ['int', 'numbers', 'bytes', 'sums', 'int', 'flag'],
   guardRange: ['address', 'address', 'text'],
   unguardRange: ['address'],
+  pauseGuarded: ['address', 'flag'],
 };
 
 const never = [undefined, null, '1', 1n, {}, () => 1, Symbol('x'), Number.NaN];

@@ -87,6 +87,69 @@ describe('a process that touches what it may not', () => {
   });
 });
 
+describe('a range that is paused', () => {
+  test('has who touches it wait, in any thread, and go on with what is there then', async () => {
+    const child = inProcess(async ({ native, require, tell }) => {
+      const { Worker } = require('node:worker_threads');
+      const { once } = require('node:events');
+      const length = 2 * native.pageSize;
+      const fd = native.createMemfd('view', length);
+      const [address = 0, other = 0] = [1, 2].map(() =>
+        native.mapFile({ fd, offset: 0, length, protection: 'read-write' }),
+      );
+      native.guardRange(address, length, '/file');
+      const bytes = new Uint8Array(native.arrayBufferAt(other, length));
+      const addon = require.resolve('../dist/native.js');
+      const source = `import(${JSON.stringify(addon)}).then(async (n) => {
+        const { parentPort } = await import('node:worker_threads');
+        const bytes = new Uint8Array(n.arrayBufferAt(${address}, ${length}));
+        parentPort.postMessage('touches');
+        bytes[5000] = bytes[1] + 1;
+        parentPort.postMessage('done');
+      })`;
+      const values: number[] = [];
+      for (let round = 1; round <= 5; round++) {
+        bytes[1] = 0;
+        native.pauseGuarded(address, length);
+        const worker = new Worker(source, { eval: true });
+        await once(worker, 'message');
+        bytes[1] = round * 10;
+        native.resumeGuarded(address, length, 'read-write');
+        await once(worker, 'message');
+        values.push(bytes[5000] as number);
+        await once(worker, 'exit');
+      }
+      tell(values);
+    }, {});
+    expect(await child.heard()).toEqual([11, 21, 31, 41, 51]);
+    expect(await child.ended).toMatchObject({ code: 0 });
+  });
+
+  test('says of a store that may not be what it says without, also when it was paused before', async () => {
+    const ending = await dying(({ native }) => {
+      const length = native.pageSize;
+      const fd = native.createMemfd('view', length);
+      const address = native.mapFile({ fd, offset: 0, length, protection: 'read' });
+      native.guardRange(address, length, '/file');
+      native.pauseGuarded(address, length);
+      native.resumeGuarded(address, length, 'read');
+      new Uint8Array(native.arrayBufferAt(address, length))[7] = 1;
+    });
+    expect(ending).toMatchObject({
+      signal: 'SIGSEGV',
+      stderr: 'cluster-fs: store into read-only view of /file at offset 7 (SIGSEGV)\n',
+    });
+  });
+
+  test('is none where nothing is guarded', async () => {
+    const child = inProcess(({ native, tell }) => {
+      const address = native.reserveAddressRange(native.pageSize);
+      tell(native.pauseGuarded(address, native.pageSize));
+    }, {});
+    expect(await child.heard()).toBe(false);
+  });
+});
+
 test('faults of WebAssembly stay exceptions', async () => {
   const child = inProcess(({ native, tell }) => {
     const { WebAssembly } = globalThis as unknown as {

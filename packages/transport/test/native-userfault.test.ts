@@ -236,6 +236,30 @@ describe('a move under a writer', () => {
   });
 });
 
+test('registration and protection outlive a pause, also of pages that were stored into', async () => {
+  const { uffd, fd, address, length, file } = scene(4);
+  file.fill(1, 0, length);
+  native.punchHole(fd, 3 * pageSize, pageSize);
+  native.guardRange(address, length, 'paused');
+  onTestFinished(() => native.unguardRange(address));
+  new Uint8Array(native.arrayBufferAt(address, length))[pageSize] = 2;
+  native.writeProtectUserfault(uffd, address, 2 * pageSize, true);
+  expect(native.pauseGuarded(address, length)).toBe(true);
+  // What a node does to a view that is paused.
+  native.writeProtectUserfault(uffd, address + 2 * pageSize, pageSize, true);
+  native.resumeGuarded(address, length, 'read-write');
+  for (const page of [0, 1, 2]) {
+    const thread = inThread(writer, address + page * pageSize);
+    expect(await nextEvent(uffd)).toMatchObject({ address: address + page * pageSize, writeProtect: true });
+    native.writeProtectUserfault(uffd, address + page * pageSize, pageSize, false);
+    expect(await thread.heard()).toBe('stored');
+  }
+  const thread = inThread(reader, address + 3 * pageSize);
+  expect(await nextEvent(uffd)).toMatchObject({ address: address + 3 * pageSize, writeProtect: false });
+  native.zeroUserfault(uffd, address + 3 * pageSize, pageSize);
+  expect(await thread.heard()).toBe(0);
+});
+
 test('polls and fills go on while every thread of the pool waits in a fault', async () => {
   const { uffd, address, file } = scene(64);
   const sink = pageOf(0);

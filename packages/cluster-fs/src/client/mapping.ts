@@ -67,6 +67,14 @@ export function rearm(mapping: Mapping, userfault: number, extents: readonly Ext
   native.wakeUserfault(userfault, mapping.address, mappedLength(mapping));
 }
 
+/** Whoever touches the view waits from here on, until it is resumed. False when that cannot be done. */
+export const pauseMapping = (mapping: Mapping): boolean =>
+  native.pauseGuarded(mapping.address, mappedLength(mapping));
+
+/** Touches go on. */
+export const resumeMapping = (mapping: Mapping): void =>
+  native.resumeGuarded(mapping.address, mappedLength(mapping), protection(mapping));
+
 const addressOf = ({ address, from }: Mapping, filePage: number): number =>
   address + (filePage - from) * pageSize;
 const protection = ({ mode }: Mapping) => (mode === 'rw' ? 'read-write' : 'read');

@@ -20,6 +20,8 @@ export interface OpenView {
   /** The node's number for it. */
   id: number;
   extents: readonly Extent[];
+  /** Nothing of the segment is under it any more, and the node does not know it. */
+  isStale: boolean;
 }
 
 export interface OpenViewsOptions {
@@ -29,6 +31,8 @@ export interface OpenViewsOptions {
   /** Tells the node; lost when it is away. */
   readonly say: Connection['event'];
   readonly tell: (message: ToMain) => void;
+  /** Other pages are under a view than before. */
+  readonly shown: (view: OpenView) => void;
 }
 
 export class OpenViews {
@@ -55,8 +59,8 @@ export class OpenViews {
     return this.#byKey.get(key);
   }
 
-  add(view: Omit<OpenView, 'key'>): OpenView {
-    const open = { ...view, key: this.#nextKey++ };
+  add(view: Omit<OpenView, 'key' | 'isStale'>): OpenView {
+    const open: OpenView = { ...view, key: this.#nextKey++, isStale: false };
     this.#byKey.set(open.key, open);
     this.#byId.set(open.id, open);
     return open;
@@ -124,6 +128,7 @@ export class OpenViews {
     for (const view of this.#byKey.values()) {
       const { from, pages } = view.mapping;
       this.show(view, { from, count: pages, extents: [] });
+      view.isStale = true;
       setState(view, { size: 0, layoutVersion: view.state[viewState.layoutVersion] as number });
     }
     return [...this.#byKey.keys()];
@@ -157,6 +162,7 @@ export class OpenViews {
     );
     if (!newer) this.show(view, remap);
     view.extents = replaceExtents(view.extents, remap);
+    if (!newer) this.#options.shown(view);
     setState(view, remap);
     view.state[viewState.remaps] = (view.state[viewState.remaps] as number) + 1;
     say('ack', { view: remap.view, serial: remap.serial });

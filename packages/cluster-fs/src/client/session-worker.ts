@@ -24,6 +24,7 @@ import { pageSize } from '../segment/layout.ts';
 import { answerFetch } from './blocking-fetch.ts';
 import { type Guessed, mapSeen } from './guess.ts';
 import { dial, sayHello } from './handshake.ts';
+import type { LeaseWatch } from './lease-watch.ts';
 import {
   abandonMapping,
   type Mapping,
@@ -66,11 +67,16 @@ let reconnecting = false;
 /** Who waits for the node to be back, or for the session to be given up. */
 const waitingForNode: (() => void)[] = [];
 let ended = false;
+/** Where files may have another home. */
+let watch: LeaseWatch | undefined;
+/** Of the node that knows the views as they are shown. */
+let watched: SessionFacts | undefined;
 const views = new OpenViews({
   userfault: userfault?.fd,
   dataFd: () => facts?.dataFd ?? -1,
   say: (name, fields) => connection?.event(name, fields),
   tell,
+  shown: (view) => watch?.shown(view),
 });
 
 function createUserfault(): { fd: number; kernelFaults: boolean } | undefined {
@@ -94,6 +100,7 @@ async function connect(): Promise<SessionFacts> {
       else if (event.name === 'changed') views.onChanged(event.fields);
       else if (event.name === 'recall') views.onRecall(event.fields);
       else if (event.name === 'event') tell({ type: 'event', event: event.fields });
+      else if (event.name === 'leases') watch?.look();
       else if (event.name === 'bye') onBye(opening, event.fields);
     },
     onBatchEnd: () => views.applyWaiting(),
@@ -110,6 +117,7 @@ async function connect(): Promise<SessionFacts> {
       resume: unresumed,
       userfault,
     });
+    if (opened.paged) watch ??= await watchLeases();
     if (ended) {
       // Unmounted meanwhile: nobody else would close this.
       native.closeDescriptor(opened.metaFd);
@@ -126,6 +134,16 @@ async function connect(): Promise<SessionFacts> {
   }
 }
 
+/** Loaded where it is used: a node alone without a store has nothing to watch. */
+async function watchLeases(): Promise<LeaseWatch> {
+  const { LeaseWatch } = await import('./lease-watch.ts');
+  return new LeaseWatch({
+    views: () => views.all,
+    meta: () => watched,
+    isOfFile: ({ options: { follow } }) => userfault !== undefined && follow === 'live',
+  });
+}
+
 /**
  * The session is over. What the views map is the node's to give to others as soon as this connection closes,
  * so first they become zeros, and then the stores of the application's thread must have come to their ends.
@@ -140,7 +158,9 @@ function onBye(control: Connection, { code, why }: Event<'bye'>): void {
   connection = undefined;
   revoked = control;
   Atomics.store(flags, flag.connected, 0);
-  tell({ type: 'lost', error: toPlain(error), stale: views.forsake() });
+  const stale = views.forsake();
+  watch?.close();
+  tell({ type: 'lost', error: toPlain(error), stale });
 }
 
 /** The node is gone, or gave us up. Views stay as they are; look for the node. */
@@ -192,6 +212,8 @@ async function resume(): Promise<void> {
     if (!isSameFile(before.dataFd, now.dataFd)) throw giveUp('the node that came back has other data');
     facts = { ...now, dataFd: before.dataFd };
     const stale = await presentAll(facts);
+    watched = facts;
+    for (const view of views.all) watch?.shown(view);
     if (connection === undefined) throw new FsError('ECONNRESET', 'mount');
     native.closeDescriptor(now.dataFd);
     tell({ type: 'back', facts, stale });
@@ -243,6 +265,7 @@ async function presentAll(now: SessionFacts): Promise<number[]> {
     else views.show(view, range, now.dataFd);
     view.extents = reply.extents;
     setState(view, reply);
+    view.isStale = reply.stale;
     if (reply.stale) stale.push(view.key);
   }
   return stale;
@@ -284,6 +307,7 @@ async function map(request: MapOptions, seen: Seen | undefined): Promise<Mapped>
   if (!mapped) views.show(view, { from, count: mapping.pages, extents });
   setState(view, { size, layoutVersion });
   views.applyWaiting();
+  watch?.shown(view);
   if (!mapped) await sayMapped(view);
   return { key: view.key, address: mapping.address, mappedLength: mappedLength(mapping), length, ino, state };
 }
@@ -322,6 +346,7 @@ function unmap(key: number, keepAddresses: boolean): void {
   const view = views.get(key);
   if (view === undefined) return;
   views.remove(view);
+  watch?.forget(view);
   if (keepAddresses) abandonMapping(view.mapping);
   else unmapMapping(view.mapping);
   connection?.event('release', { view: view.id });
@@ -344,6 +369,7 @@ function onAdvanced(view: OpenView, { serial, size, layoutVersion, extents }: Re
   if (views.get(view.key) === undefined) return;
   views.show(view, { from: view.mapping.from, count: view.mapping.pages, extents });
   view.extents = extents;
+  watch?.shown(view);
   setState(view, { size, layoutVersion });
   connection?.event('ack', { view: view.id, serial });
 }
@@ -416,6 +442,7 @@ port.on('message', (message: ToWorker) => {
     case 'close':
       ended = true;
       for (const { key } of views.all) unmap(key, false);
+      watch?.close();
       connection?.close();
       revoked?.close();
       if (userfault !== undefined) native.closeDescriptor(userfault.fd);
@@ -443,6 +470,7 @@ async function attempt<T>(operation: () => Promise<T>): Promise<T> {
 connect().then(
   (opened) => {
     facts = opened;
+    watched = opened;
     tell({ type: 'open', facts: opened });
   },
   (error: unknown) => {

@@ -93,6 +93,11 @@ export class Holder<B> {
     return this.#session !== undefined && !this.#isFencing;
   }
 
+  /** Whether copies of a session before are still being given up: nobody may use them. */
+  get isFencing(): boolean {
+    return this.#isFencing;
+  }
+
   /** Until when processes may use what is in the cache; nothing is, when undefined. */
   get heldUntilMs(): number | undefined {
     return this.isIn && this.#session !== undefined

@@ -5,7 +5,8 @@
  * it noted. When it is not, the pages may have become another file's while they were copied, so the copy is
  * thrown away and made again. Stores into pages in place do not move the layout: a reader may see such a
  * write half done, as on any shared file.
- * INVARIANT: no byte of another file is ever returned.
+ * INVARIANT: no byte of another file is ever returned, nor one that was copied when the lease of the file's
+ * home was over (docs/coherence.md).
  * A file of which every part changes faster than it can be read whole is read in parts, each true for itself.
  */
 import type { Extent } from '@cluster-fs/transport';
@@ -13,8 +14,10 @@ import { FsError } from '@cluster-fs/transport';
 import {
   absentRuns,
   counter,
+  homeIn,
   InodeCopy,
   isDirectory,
+  isHeldAt,
   pageSize,
   readExtents,
   readInode,
@@ -83,7 +86,7 @@ export class Source {
    * matter.
    */
   stands(segment: Segment): boolean {
-    if (segment !== this.#segment) return false;
+    if (segment !== this.#segment || !isHeld(segment, this)) return false;
     // A page may have become a hole while it was copied.
     if (counter(segment, 'evictions') !== this.#evictions) return false;
     if (unchanged(segment, this.inode)) return true;
@@ -187,14 +190,31 @@ async function readLater(
   return readInParts(context, source, target, position);
 }
 
-/** File pages of a range, from the first that is absent to the last; undefined when all are there. */
+/**
+ * Whether this host may use what it has of the file. A node that stands still does not know that it may not
+ * any more, so everybody looks.
+ */
+function isHeld(segment: Segment, { ino }: { readonly ino: number }): boolean {
+  if (!segment.paged) return true;
+  return isHeldAt(segment, homeIn(segment, ino), process.hrtime.bigint());
+}
+
+/**
+ * File pages of a range, from the first that is absent to the last; undefined when all are there. Without a
+ * lease all are to be asked for.
+ */
 function absentPages(
   { backend }: Pick<Context, 'backend'>,
-  { extents }: Source,
+  source: Source,
   position: number,
   length: number,
 ): { from: number; count: number } | undefined {
   const { segment } = backend;
+  const { extents } = source;
+  if (!isHeld(segment, source)) {
+    const first = Math.floor(position / pageSize);
+    return { from: first, count: Math.ceil((position + length) / pageSize) - first };
+  }
   if (!segment.paged || counter(segment, 'absentPages') === 0) return undefined;
   let from = Number.POSITIVE_INFINITY;
   let end = 0;

@@ -4,6 +4,7 @@
 import { crc32 } from 'node:zlib';
 import { assert } from '@cluster-fs/transport';
 import { formatVersion, type Geometry, layoutSignature, magic, pageShift, superblock } from './layout.ts';
+import { forever, setHeldUntil } from './leases.ts';
 import { bindSegment, type Segment, setCounter } from './segment.ts';
 
 export const layoutHash = crc32(layoutSignature);
@@ -58,5 +59,7 @@ export function formatSegment(
   setCounter(segment, 'freeInodes', inodeCount - 1);
   setCounter(segment, 'freeBlocks', blockCount - 1);
   setCounter(segment, 'nodePid', nodePid);
+  // A node has its own files until it joins others.
+  setHeldUntil(segment, 0, forever);
   return segment;
 }

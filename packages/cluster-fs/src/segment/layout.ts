@@ -2,7 +2,7 @@
  * The segment format: every record of `meta`, and the order of its regions. docs/segment-format.md is
  * generated from here.
  *
- *   meta:  superblock | page bitmap | absence bitmap | inode table | dentry buckets | blocks
+ *   meta:  superblock | leases | page bitmap | absence bitmap | inode table | dentry buckets | blocks
  *   data:  pages, 4 KiB each; page n of the segment is at byte n * 4096
  *
  * `meta` has one writer, the coordinator, and any number of lock-free readers. What a reader can find is
@@ -12,7 +12,7 @@
  *   - an inode record, with its chain of extent or text blocks: guarded by inode.sequence
  *   - a dentry chain, with every dirent on it: guarded by bucket.sequence
  *   - the dirents of a directory block, for listing: guarded by block.sequence
- *   - the superblock's counters: each is one word, no guard
+ *   - the superblock's counters, and the leases: each is one word, no guard
  *
  * INVARIANT: an extent lies inside the data file, belongs to one inode, and its pages are set in the bitmap.
  * INVARIANT: a dirent is on exactly one dentry chain, in a block of its parent's chain, and names a live
@@ -22,8 +22,8 @@
 import { bytes, f64, signature, struct, u8, u16, u32, u53, u64 } from '@cluster-fs/transport';
 
 export const magic = 0x3153_4643; // 'CFS1', little-endian
-/** History: 1, the first; 2, files have a home. */
-export const formatVersion = 2;
+/** History: 1, the first; 2, files have a home; 3, and the host a lease on what it has of a home. */
+export const formatVersion = 3;
 
 export const pageShift = 12;
 export const pageSize = 1 << pageShift;
@@ -70,6 +70,16 @@ export const superblock = struct('superblock', 192, {
   absentPages: u32('pages of files that are absent'),
   reserved2: bytes(28, 'zero'),
 });
+
+/** Behind the superblock, one for each home, by its number. */
+export const lease = struct('lease', 8, {
+  heldUntilNs: u64(
+    'until when processes of this host may use what `data` has of the files of that home, on ' +
+      'CLOCK_MONOTONIC; 0: there is nothing of it; 2^63 - 1: the home is this node',
+  ),
+});
+/** They fill the first page. Numbers of homes are below this. */
+export const maxHomes = (pageSize - superblock.size) / lease.size;
 
 export const inode = struct('inode', 128, {
   sequence: u32('guard of this record and its block chain: odd while the writer is inside'),
@@ -144,7 +154,7 @@ export const dirent = struct('dirent', 128, {
 });
 export const inlineName = 104;
 
-export const structs = [superblock, inode, extent, bucket, blockHeader, dirent] as const;
+export const structs = [superblock, lease, inode, extent, bucket, blockHeader, dirent] as const;
 export const layoutSignature = signature(structs);
 
 /** Sizes and places of the regions; written into the superblock by format, and never computed again. */

@@ -11,7 +11,9 @@ import {
   formatVersion,
   type Geometry,
   inode,
+  lease,
   magic,
+  maxHomes,
   pageShift,
   superblock,
 } from './layout.ts';
@@ -55,7 +57,7 @@ export function openSegment(buffer: ArrayBuffer): Segment {
 /** A checksum proves that format wrote it, not that it makes sense: no region may reach past the next. */
 function checkRegions(g: Geometry, byteLength: number): void {
   const ends = [
-    ['superblock', 0, superblock.size, g.bitmapOffset],
+    ['superblock', 0, superblock.size + maxHomes * lease.size, g.bitmapOffset],
     ['bitmap', g.bitmapOffset, Math.ceil(g.pageCount / 8), g.absentOffset],
     ['absence bitmap', g.absentOffset, Math.ceil(g.pageCount / 8), g.inodeOffset],
     ['inode table', g.inodeOffset, g.inodeCount * inode.size, g.bucketOffset],

@@ -26,6 +26,8 @@ export interface Segment extends Geometry {
   /** For Atomics on guards. */
   readonly i32: Int32Array;
   readonly f64: Float64Array;
+  /** For Atomics on leases. */
+  readonly i64: BigInt64Array;
 }
 
 /** Binds windows to `buffer`, whose superblock must have been verified or just been written. */
@@ -40,6 +42,7 @@ export function bindSegment(buffer: ArrayBuffer, geometry: Geometry, id: string)
     u32: new Uint32Array(buffer),
     i32: new Int32Array(buffer),
     f64: new Float64Array(buffer),
+    i64: new BigInt64Array(buffer),
   };
 }
 

@@ -2,7 +2,7 @@
  * Blocks of the home's files that this node has: its cache (coherence.md), bound to the memory of its
  * processes; STags; read-ahead; and what goes when memory is scarce.
  */
-import { type Extent, FsError, type Request, type Spinner } from '@cluster-fs/transport';
+import { FsError, type Request, type Spinner } from '@cluster-fs/transport';
 import type { AnyPeerEvent } from '@cluster-fs/transport/peer';
 import {
   type CacheState,
@@ -17,20 +17,18 @@ import { InodeCopy, isAbsent, pageSize, readInode } from 'cluster-fs/segment';
 import { pagesFor } from '../coordinator/content.ts';
 import type { Coordinator } from '../coordinator/coordinator.ts';
 import { type Access, type FileBlocks, type FileId, moved } from '../coordinator/elsewhere.ts';
-import { changeExtents, showGrown } from '../coordinator/remap.ts';
-import { clip, merge, without } from '../coordinator/runs.ts';
+import { clip } from '../coordinator/runs.ts';
 import type { Session, View } from '../coordinator/session.ts';
 import type { Range } from '../store/stored.ts';
 import { BlockMemory } from './block-memory.ts';
 import { blockAt, blockOf, blocksIn, indexOf, inoOf, rangeOf } from './blocks.ts';
-import { bringToShow } from './bring.ts';
 import type { CacheBudget } from './cache-budget.ts';
 import { assertMayMap, type Copies } from './copies.ts';
-import type { Relaid } from './foreign-content.ts';
 import { HeldTags } from './held-tags.ts';
 import { HomeLoss } from './home-loss.ts';
 import { blocksOfFile, blocksWithAbsent, pagesByBlock } from './layout.ts';
 import type { Line } from './line.ts';
+import { hostNowMs } from './published-leases.ts';
 import { ReadAhead } from './read-ahead.ts';
 import { Resident } from './resident.ts';
 import { Taken } from './taken.ts';
@@ -78,6 +76,7 @@ export class Borrowed implements FileBlocks {
   /** Until requests fail, while there is no link. */
   #away: NodeJS.Timeout | undefined;
   readonly #loss: HomeLoss;
+  #held: (untilMs: number | undefined) => void = () => undefined;
   #session: number | undefined;
   #fetched = 0;
   #faults = 0;
@@ -101,7 +100,10 @@ export class Borrowed implements FileBlocks {
     this.#tags = new HeldTags(c.segment, line);
     this.#loss = new HomeLoss({ c, isHome, isHere: (block) => this.#state(block) !== 'I' });
     this.#memory = new BlockMemory(c, {
-      done: (block, bytes) => this.#holder.done(block, bytes),
+      done: (block, bytes) => {
+        this.#holder.done(block, bytes);
+        this.#sayHeld();
+      },
       dropping,
       isWanted: (block) => stored.has(this.#holder.cache.state(block)),
       dropped: (block) => {
@@ -117,7 +119,7 @@ export class Borrowed implements FileBlocks {
       },
     });
     this.#holder = new Holder(
-      { nowMs: () => performance.now(), send: (frame) => this.#send(frame), memory: this.#memory },
+      { nowMs: hostNowMs, send: (frame) => this.#send(frame), memory: this.#memory },
       { times: defaultLease },
     );
     this.taken = new Taken({
@@ -134,13 +136,27 @@ export class Borrowed implements FileBlocks {
       },
     });
     this.#timers = [
-      setInterval(() => this.#holder.tick(), tickMs),
+      setInterval(() => {
+        this.#holder.tick();
+        this.#sayHeld();
+      }, tickMs),
       setInterval(() => this.#sweep(), sweepMs),
       setInterval(() => {
         if (c.orphans.size > 0) this.#sweep();
       }, orphanSweepMs),
     ];
     for (const timer of this.#timers) timer.unref();
+  }
+
+  /** `held` hears until when blocks may be used, on the clock of the host; undefined: there are none. */
+  onHeld(held: (untilMs: number | undefined) => void): void {
+    this.#held = held;
+    this.#sayHeld();
+  }
+
+  /** While copies are given up that nobody may use any more, what was said last is over. */
+  #sayHeld(): void {
+    if (!this.#holder.isFencing) this.#held(this.#holder.heldUntilMs);
   }
 
   get report() {
@@ -191,6 +207,7 @@ export class Borrowed implements FileBlocks {
         if (this.#session !== event.fields.session) this.#tags.forget();
         this.#session = event.fields.session;
         this.#holder.receive({ kind: 'welcome', ...event.fields });
+        this.#sayHeld();
         this.#tags.closeAgain();
         return;
       case 'tagClosed':
@@ -198,6 +215,7 @@ export class Borrowed implements FileBlocks {
         return;
       case 'blockPong':
         this.#holder.receive({ kind: 'pong', ...event.fields });
+        this.#sayHeld();
         return;
       case 'toHolder': {
         const { number, received, stag, index, message } = event.fields;
@@ -456,34 +474,6 @@ export class Borrowed implements FileBlocks {
 
   isWritten(): boolean {
     return false;
-  }
-
-  /**
-   * A file that is mapped has other pages than before. What became a hole is one in the views at once; what
-   * is new is fetched first: it is not registered in the moment when it is mapped.
-   */
-  relay({ ino, lost, gained, size }: Relaid, extents: readonly Extent[]): void {
-    const c = this.#c;
-    let now: readonly Extent[] = c.extents(ino);
-    for (const { filePage, count } of lost) {
-      now = without(now, filePage, count);
-      changeExtents(c, ino, now, { cause: 'punch', from: filePage, count, size });
-    }
-    for (const { filePage, count } of gained) now = merge(now, clip(extents, filePage, count));
-    changeExtents(c, ino, now, { cause: 'grow', from: pagesFor(size), count: 0, size });
-    for (const { filePage, count } of gained)
-      this.#showGained(ino, { from: filePage, count }).catch((error: unknown) => c.hub.report(error));
-  }
-
-  async #showGained(ino: number, range: Range): Promise<void> {
-    const c = this.#c;
-    const views = [...c.viewsOf(ino)].filter(
-      (view) => !view.isCopy && view.from < range.from + range.count && range.from < view.from + view.pages,
-    );
-    if (views.length === 0) return;
-    await c.journal.nextFlush();
-    await bringToShow(c, ino, range, views);
-    for (const view of c.viewsOf(ino)) if (!view.isCopy) showGrown(c, view, range);
   }
 }
 

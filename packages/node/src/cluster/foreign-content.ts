@@ -10,6 +10,7 @@ import { gaps } from '../coordinator/holes.ts';
 import { noSpace } from '../coordinator/reserve.ts';
 import { clip, layOut, merge } from '../coordinator/runs.ts';
 import type { Homes } from './homes.ts';
+import { relay } from './relay.ts';
 
 /** What views have to do with a change of the file pages that there are. */
 export interface Relaid {
@@ -44,7 +45,7 @@ export function layOutForeign(c: Coordinator, homes: Homes, { ino, pages, size }
   const added = gained.flatMap(({ filePage, count }) => layOut(takeAbsent(c, count), filePage));
   const extents = merge(kept, added);
   if (c.views.has(ino)) {
-    homes.borrowedFor(ino).relay({ ino, lost, gained, size }, extents);
+    relay(c, { ino, lost, gained, size }, extents);
     return true;
   }
   if (!isSame) setExtents(c.writer, ino, extents);

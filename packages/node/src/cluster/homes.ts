@@ -12,7 +12,6 @@ import type { Coordinator } from '../coordinator/coordinator.ts';
 import type { Access, Blocks, FileBlocks, FileId } from '../coordinator/elsewhere.ts';
 import type { Session, View } from '../coordinator/session.ts';
 import type { Range } from '../store/stored.ts';
-import type { Borrowed } from './borrowed.ts';
 import type { Copies } from './copies.ts';
 import { lostFile } from './foreign-content.ts';
 import type { Lent } from './lent.ts';
@@ -20,6 +19,7 @@ import type { Moving } from './moving.ts';
 import type { Neighbour } from './neighbour.ts';
 import { Openings } from './openings.ts';
 import type { OwnContent } from './own-content.ts';
+import { publishLease, publishOwn } from './published-leases.ts';
 
 /** The node where the cluster began: it decides on names, attributes and homes. */
 export const coordinatorNumber = 0;
@@ -39,8 +39,7 @@ export class Homes implements Blocks {
   readonly #neighbours = new Map<number, Neighbour>();
   /** Makes the neighbour of that number. */
   readonly #meet: (number: number) => Neighbour;
-  /** The number of this node; undefined when it keeps no files. */
-  self: number | undefined;
+  #self: number | undefined;
   /** The blocks of its own files, when it keeps some. */
   lent: Lent | undefined;
   moving: Moving | undefined;
@@ -68,17 +67,22 @@ export class Homes implements Blocks {
     this.#meet = meet;
   }
 
+  /** The number of this node; undefined when it keeps no files. */
+  get self(): number | undefined {
+    return this.#self;
+  }
+
+  set self(number: number | undefined) {
+    this.#self = number;
+    if (number !== undefined) publishOwn(this.#c, number);
+  }
+
   get neighbours(): Iterable<Neighbour> {
     return this.#neighbours.values();
   }
 
   isKnown(number: number): boolean {
     return this.#neighbours.has(number);
-  }
-
-  /** What is borrowed from the home of a file. */
-  borrowedFor(ino: number): Borrowed {
-    return this.neighbour(this.homeOf(ino)).borrowed;
   }
 
   get cacheReport() {
@@ -92,12 +96,13 @@ export class Homes implements Blocks {
     const known = this.#neighbours.get(number);
     if (known !== undefined) return known;
     const neighbour = this.#meet(number);
-    this.#neighbours.set(number, neighbour);
+    this.know(number, neighbour);
     return neighbour;
   }
 
   know(number: number, neighbour: Neighbour): void {
     this.#neighbours.set(number, neighbour);
+    neighbour.borrowed.onHeld((untilMs) => publishLease(this.#c, number, untilMs));
   }
 
   /** What is here of others goes home, so that nobody waits for a lease. */

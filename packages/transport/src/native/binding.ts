@@ -126,6 +126,7 @@ export interface Addon {
 
   guardRange(address: number, length: number, label: string): Result;
   unguardRange(address: number): Result;
+  pauseGuarded(address: number, on: boolean): Result;
 }
 
 /** native/v8_buffer.cc. */

@@ -1,0 +1,34 @@
+/**
+ * A file of another home that is mapped here has other pages than before. What became a hole is one in the
+ * views at once; what is new is fetched first: it is not registered in the moment when it is mapped.
+ */
+import type { Extent } from '@cluster-fs/transport';
+import { pagesFor } from '../coordinator/content.ts';
+import type { Coordinator } from '../coordinator/coordinator.ts';
+import { changeExtents, showGrown } from '../coordinator/remap.ts';
+import { clip, merge, without } from '../coordinator/runs.ts';
+import type { Range } from '../store/stored.ts';
+import { bringToShow } from './bring.ts';
+import type { Relaid } from './foreign-content.ts';
+
+export function relay(c: Coordinator, { ino, lost, gained, size }: Relaid, extents: readonly Extent[]): void {
+  let now: readonly Extent[] = c.extents(ino);
+  for (const { filePage, count } of lost) {
+    now = without(now, filePage, count);
+    changeExtents(c, ino, now, { cause: 'punch', from: filePage, count, size });
+  }
+  for (const { filePage, count } of gained) now = merge(now, clip(extents, filePage, count));
+  changeExtents(c, ino, now, { cause: 'grow', from: pagesFor(size), count: 0, size });
+  for (const { filePage, count } of gained)
+    showGained(c, ino, { from: filePage, count }).catch((error: unknown) => c.hub.report(error));
+}
+
+async function showGained(c: Coordinator, ino: number, range: Range): Promise<void> {
+  const views = [...c.viewsOf(ino)].filter(
+    (view) => !view.isCopy && view.from < range.from + range.count && range.from < view.from + view.pages,
+  );
+  if (views.length === 0) return;
+  await c.journal.nextFlush();
+  await bringToShow(c, ino, range, views);
+  for (const view of c.viewsOf(ino)) if (!view.isCopy) showGrown(c, view, range);
+}

@@ -4,7 +4,7 @@ import { configDefaults, defineConfig } from 'vitest/config';
 const waiting = [
   'packages/*/test/**/*.test.ts',
   'test/chaos/{client-death,node-death,recall,stopped-client}.test.ts',
-  'test/cluster/{books,failures,home-loss,migration,migration-faults}.test.ts',
+  'test/cluster/{books,failures,home-loss,migration,migration-faults,stored-keepers,stored-storm}.test.ts',
   'test/coherence/*.test.ts',
   'test/durability/{cut,cut-canary,kill-points,races,redo}.test.ts',
   'test/hostile/{access,bad-peers,limits,session}.test.ts',

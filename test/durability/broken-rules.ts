@@ -3,6 +3,7 @@
  * and the test that must notice. See docs/testing.md.
  */
 
+import { brokenClusterRules } from './broken-cluster-rules.ts';
 import { brokenMemoryRules } from './broken-memory-rules.ts';
 import { brokenWritingRules } from './broken-writing-rules.ts';
 
@@ -22,4 +23,8 @@ export interface BrokenRule {
   readonly isQuick?: true;
 }
 
-export const brokenRules: readonly BrokenRule[] = [...brokenWritingRules, ...brokenMemoryRules];
+export const brokenRules: readonly BrokenRule[] = [
+  ...brokenWritingRules,
+  ...brokenMemoryRules,
+  ...brokenClusterRules,
+];

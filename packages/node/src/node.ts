@@ -16,6 +16,7 @@ import type { ClusterOptions, Joining } from './cluster/enter.ts';
 import type { ClusterHome } from './cluster/home.ts';
 import type { Member } from './cluster/member.ts';
 import { emptyOut, reportOf } from './cluster/membership.ts';
+import type * as stores from './cluster/own-store.ts';
 import { Coordinator, type CoordinatorOptions } from './coordinator/coordinator.ts';
 import { EventHub } from './coordinator/event-hub.ts';
 import { LayoutGate } from './coordinator/gate.ts';
@@ -24,9 +25,10 @@ import { type OnConflict, onConflicts, type RecallPolicy } from './coordinator/r
 import { isAlive, type Recovered, recover, releaseTables } from './coordinator/recovery.ts';
 import type { NodeFacts } from './coordinator/report.ts';
 import { resolveSession } from './coordinator/sessions.ts';
+import { takeHome } from './coordinator/sync.ts';
 import { DataFile } from './data-file.ts';
 import { type Limits, limitsWith } from './limits.ts';
-import type { MetadataStore } from './metadata/store.ts';
+import { type MetadataStore, memberOfKey } from './metadata/store.ts';
 import { Server, type ServerOptions } from './server.ts';
 import { beginWriteBack, openMetadata, openWriteBack, storePath } from './store/open-store.ts';
 import { Pager } from './store/pager.ts';
@@ -129,7 +131,9 @@ export interface Prepared {
 }
 
 /** What makes a node one of a cluster. A node alone starts without: it is a third of the program. */
-export interface Entrance extends Pick<typeof entrances, 'enterCluster' | 'forgetFiles' | 'restoreLent'> {
+export interface Entrance
+  extends Pick<typeof entrances, 'enterCluster' | 'forgetFiles' | 'restoreLent'>,
+    Pick<typeof stores, 'assertSameCluster'> {
   readonly joining?: Joining;
 }
 
@@ -151,7 +155,7 @@ export function prepare(options: NodeOptions, entrance?: Entrance): Prepared {
     const stop = async (): Promise<void> => {
       await leave();
       // Before the lock goes, so that a node that starts just then does not find half of it.
-      if (node.member?.keepsSome !== true) cleanup.splice(1, 0, removeFiles);
+      if (node.facts.persistent || node.member?.keepsSome !== true) cleanup.splice(1, 0, removeFiles);
       cleanUp();
       await Promise.resolve();
     };
@@ -214,6 +218,7 @@ function openFiles(options: NodeOptions, { cleanup, entrance }: Pick<Parts, 'cle
   // A cache of a node of before, whose leases may be over.
   if (entrance?.joining?.keeps === false) entrance.forgetFiles(directory);
   const opened = openMetadata(options, directory, cleanup);
+  if (options.store !== undefined) assertItsStore(opened.store, options.store, entrance);
   const recovered = recoverFrom(opened.store, options, cleanup);
   const { dataSize } = recovered.writer.segment;
   if (dataSize !== wholePages(capacityOf(options)))
@@ -225,6 +230,17 @@ function openFiles(options: NodeOptions, { cleanup, entrance }: Pick<Parts, 'cle
   const writeBack = openWriteBack(options, opened, recovered);
   if (writeBack !== undefined) cleanup.push(() => writeBack.abandon());
   return { opened, recovered, data, writeBack, removeFiles };
+}
+
+/** Whether the node may have the files of a store, before anything becomes of them. */
+function assertItsStore(store: MetadataStore, path: string, entrance: Entrance | undefined): void {
+  const joining = entrance?.joining;
+  if (joining !== undefined) entrance?.assertSameCluster(store, path, joining.coordinator);
+  else if (store.superblock(memberOfKey) !== undefined)
+    throw new FsError('EINVAL', 'serve', {
+      path,
+      why: 'the store is that of a node that joined a cluster: start it with --join, or joinNode',
+    });
 }
 
 /** Puts the parts together; what must be undone when a later part fails, or at the end, goes on `cleanup`. */
@@ -285,7 +301,9 @@ function assemble(options: NodeOptions, { limits, admission, cleanup, entrance }
   const leave = async (): Promise<void> => {
     if (writeBack === undefined && options.cluster === undefined) return;
     for (const server of servers) server.close(nodeStopped());
-    if (member?.keepsSome === true) await emptyOut(member, data.directory, onNotice);
+    if (writeBack === undefined && member?.keepsSome === true)
+      await emptyOut(member, data.directory, onNotice);
+    if (home !== undefined) await takeHome(coordinator);
     await writeBack?.close();
     await home?.close();
     await member?.leave();
@@ -310,7 +328,7 @@ function openServers(
 const nodeStopped = (): FsError => new FsError('ECONNRESET', 'stop', { why: 'the node stopped' });
 
 /** Bytes of files that the segment can name: with a store, more than memory holds. */
-const capacityOf = ({ memory, capacity, store }: NodeOptions): number =>
+export const capacityOf = ({ memory, capacity, store }: NodeOptions): number =>
   capacity ?? Math.min(maxMemory, store === undefined ? memory : memory * capacityPerMemory);
 
 const wholePages = (bytes: number): number => Math.floor(bytes / pageSize) * pageSize;

@@ -112,7 +112,7 @@ describe('does not start', () => {
   const nobody = ['--join', 'tcp://127.0.0.1:1'];
 
   test.each([
-    ['to join with a store', [...nobody, '--store', 'files'], /EINVAL: .*--store goes there/],
+    ['to join with a store', [...nobody, '--store', 'files'], /EINVAL: .*a node with a store keeps files/],
     ['to join and publish', [...nobody, '--publish', '.:/x'], /EINVAL: .*publish where the home/],
     ['to join with inodes', [...nobody, '--inodes', '100'], /EINVAL: .*how many inodes/],
     ['without its token', [...nobody, '--token-file', 'none'], /ENOENT: .*'none'/],

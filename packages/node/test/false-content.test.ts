@@ -16,7 +16,12 @@ test.each([
   await fs.promises.writeFile('/file', 'content');
   const { link } = await enter(2);
   await expect(link.request('content', { files: [content] })).rejects.toMatchObject({ code: 'EPROTO' });
-  await link.request('keep', { url: 'tcp://127.0.0.1:1', memoryBytes: 2 ** 20 });
+  await link.request('keep', {
+    url: 'tcp://127.0.0.1:1',
+    memoryBytes: 2 ** 20,
+    capacityBytes: 2 ** 20,
+    isStored: false,
+  });
   await expect(link.request('content', { files: [content] })).rejects.toThrow(/cannot be like that/);
   const { reply } = await link.request('content', { files: [{ ...file, pages: [one] }] });
   expect(reply).toEqual({ refused: [] });
@@ -28,7 +33,12 @@ test('nobody hands a file over that nobody expects', async () => {
   const { enter, fs } = await startHome();
   await fs.promises.writeFile('/file', 'content');
   const { link, session } = await enter(2);
-  await link.request('keep', { url: 'tcp://127.0.0.1:1', memoryBytes: 2 ** 20 });
+  await link.request('keep', {
+    url: 'tcp://127.0.0.1:1',
+    memoryBytes: 2 ** 20,
+    capacityBytes: 2 ** 20,
+    isStored: false,
+  });
   const { ino } = fs.statSync('/file');
   const alone = [{ from: 0, count: 2 ** 32 - 1 }];
   const said = { ino, generation: 1, session, mode: 'rw', alone, isWritten: false } as const;

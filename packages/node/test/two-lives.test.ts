@@ -13,13 +13,13 @@ test('a node that was started again is reached when its earlier life is over', {
   };
   const url = 'tcp://127.0.0.1:1';
   const first = await enter(2);
-  await first.link.request('keep', { url, memoryBytes: 0 });
+  await first.link.request('keep', { url, memoryBytes: 0, capacityBytes: 0, isStored: false });
   first.link.close();
 
   const second = await enter(2, undefined, 2);
   const pinging = setInterval(() => second.ping(), 500);
   onTestFinished(() => clearInterval(pinging));
-  await second.link.request('keep', { url, memoryBytes: 0 });
+  await second.link.request('keep', { url, memoryBytes: 0, capacityBytes: 0, isStored: false });
   expect(await nodes()).toBe(2);
   await expect.poll(nodes, { timeout }).toBe(1);
   await second.link.request('follow', { feed: undefined, sequence: 0 });

@@ -67,7 +67,7 @@ export class Borrowed implements FileBlocks {
   readonly #holder: Holder<Buffer>;
   readonly #tags: HeldTags;
   readonly #readAhead = new ReadAhead();
-  readonly #resident: Resident;
+  readonly resident: Resident;
   readonly #timers: NodeJS.Timeout[];
   readonly #unreachable: () => FsError;
   readonly #isHome: (ino: number) => boolean;
@@ -87,12 +87,12 @@ export class Borrowed implements FileBlocks {
     this.#c = c;
     this.#line = line;
     this.#spinner = spinner;
-    this.#resident = new Resident({
+    this.resident = new Resident({
       budget,
       mayGo: (block) => !this.taken.has(inoOf(block)),
       evict: (block) => {
         if (copies()?.has(block) !== true || this.#state(block) !== 'S') this.#holder.evict(block);
-        else if (this.#memory.forgetBytes(block)) this.#resident.forget(block);
+        else if (this.#memory.forgetBytes(block)) this.resident.forget(block);
       },
     });
     this.#unreachable = unreachable;
@@ -107,7 +107,7 @@ export class Borrowed implements FileBlocks {
       dropping,
       isWanted: (block) => stored.has(this.#holder.cache.state(block)),
       dropped: (block) => {
-        this.#resident.forget(block);
+        this.resident.forget(block);
         copies()?.left(block);
       },
       installed: (block, pages) => this.#arrived(block, pages),
@@ -161,7 +161,7 @@ export class Borrowed implements FileBlocks {
 
   get report() {
     return {
-      cachedBytes: this.#resident.pages * pageSize,
+      cachedBytes: this.resident.pages * pageSize,
       fetchedBlocks: this.#fetched,
       faults: this.#faults,
       lostBlocks: this.#lost,
@@ -304,16 +304,16 @@ export class Borrowed implements FileBlocks {
     const pages = pagesByBlock(this.#c, ino);
     for (const block of blocks) {
       this.#holder.adopt(block, 'S', this.#session ?? 0);
-      this.#resident.keep(block, pages.get(block) ?? 0);
+      this.resident.keep(block, pages.get(block) ?? 0);
     }
   }
 
   /** The file has another home: what is here of it is not from there any more. */
   abandon(ino: number): void {
-    for (const block of this.taken.end(ino)) this.#resident.forget(block);
+    for (const block of this.taken.end(ino)) this.resident.forget(block);
     for (const block of [...this.#holder.cache.blocks.keys()]) {
       if (inoOf(block) !== ino) continue;
-      this.#resident.forget(block);
+      this.resident.forget(block);
       this.#memory.cancel(block);
       this.#holder.abandon(block);
     }
@@ -345,7 +345,10 @@ export class Borrowed implements FileBlocks {
 
   #arrived(block: number, pages: number): void {
     this.#fetched++;
-    this.#resident.keep(block, pages);
+    this.taken.arrived(block);
+    this.resident.keep(block, pages);
+    // Pages of this node's own files make room, when it gets scarce.
+    this.#c.evictor?.hasRoom(0);
   }
 
   #state(block: number): CacheState {
@@ -393,7 +396,14 @@ export class Borrowed implements FileBlocks {
   }
 
   holds(ino: number, range: Range, access: Access): boolean {
-    return blocksIn(ino, range).every((block) => this.#may(block, access));
+    return this.#blocksIn(ino, range).every((block) => this.#may(block, access));
+  }
+
+  /** None beyond the end of the file, wherever the range ends. */
+  #blocksIn(ino: number, { from, count }: Range): number[] {
+    const inode = new InodeCopy();
+    const pages = readInode(this.#c.segment, ino, inode) ? pagesFor(inode.size) : 0;
+    return blocksIn(ino, { from, count: Math.max(0, Math.min(count, pages - from)) });
   }
 
   async acquire(ino: number, range: Range, access: Access): Promise<void> {
@@ -401,9 +411,7 @@ export class Borrowed implements FileBlocks {
     for (;;) {
       if (!readInode(this.#c.segment, ino, inode)) return;
       if (!this.#isHome(ino)) throw moved('read');
-      const count = Math.min(range.count, pagesFor(inode.size) - range.from);
-      const blocks = blocksIn(ino, { from: range.from, count: Math.max(0, count) });
-      const lacking = blocks.filter((block) => !this.#may(block, access));
+      const lacking = this.#blocksIn(ino, range).filter((block) => !this.#may(block, access));
       if (lacking.length === 0) return;
       if (this.#loss.isAway) throw this.#unreachable();
       await this.#tags.open(ino, access === 'write' ? 'rw' : 'r');

@@ -1,6 +1,6 @@
 /** How a node becomes one of a cluster: the home of others, or a node that joins another one. */
 import { createHash, randomInt } from 'node:crypto';
-import { existsSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { FsError, type Spinner } from '@cluster-fs/transport';
 import {
@@ -20,16 +20,19 @@ import { Copies } from './copies.ts';
 import { forgetForeign } from './foreign-content.ts';
 import { ClusterHome } from './home.ts';
 import { coordinatorId, coordinatorNumber, Homes } from './homes.ts';
-import { hasLent } from './lent.ts';
+import { LentMark } from './lent-mark.ts';
 import type { Connect } from './line.ts';
 import { Member } from './member.ts';
 import { Neighbour, type NeighbourOptions } from './neighbour.ts';
-import { Roster } from './roster.ts';
+import { type CoordinatorFacts, forgetStrangers } from './own-store.ts';
+import { type Room, Roster } from './roster.ts';
 import { Router } from './router.ts';
 import { Shadow } from './shadow.ts';
 
 /** See machine-id(5). */
 const machineIdFile = '/etc/machine-id';
+/** The part of memory that copies of other nodes' blocks keep, whatever a node with a store keeps itself. */
+const cacheShare = 1 / 4;
 
 export interface ClusterOptions {
   /** What the node is called in the cluster; default: the name of the host. */
@@ -41,6 +44,9 @@ export interface ClusterOptions {
 export interface Joining {
   readonly connect: Connect;
   readonly identity: PeerIdentity;
+  /** Bytes that its files may have. */
+  readonly capacity: number;
+  readonly coordinator: CoordinatorFacts;
   /** Whether it keeps files, and goes on with those of before. */
   readonly keeps: boolean;
 }
@@ -84,9 +90,7 @@ export function enterCluster(c: Coordinator, entering: Entering): Entered {
     const connect = (signal: AbortSignal) => reach(number, { roster, security, identity, signal });
     return new Neighbour(c, connect, parts(number));
   });
-  const budget: CacheBudget = new CacheBudget(
-    () => Math.floor(memory / pageSize) - homes.ownPages + budget.keptPages,
-  );
+  const budget = cacheBudget(c, homes, memory);
   homes.copies = new Copies(c, homes, budget);
   cleanup.push(() => homes.close());
   c.blocks = homes;
@@ -97,7 +101,7 @@ export function enterCluster(c: Coordinator, entering: Entering): Entered {
       : new Member(c, homes, joining.connect, {
           ...parts(coordinatorNumber),
           roster,
-          memory,
+          room: roomOf(c, entering),
           name: identity.name,
         });
   if (member === undefined) beginCoordinating(c, homes, { roster, name: identity.name });
@@ -107,6 +111,7 @@ export function enterCluster(c: Coordinator, entering: Entering): Entered {
   homes.loadCandidates();
   homes.loadLost();
   const home = openHome(c, { ...entering, homes, roster, identity, member });
+  if (member !== undefined) forgetStrangers(c, homes);
   forgetForeign(c, homes);
   homes.beginCounting();
   for (const ino of homes.candidates) home.moving.resume(ino);
@@ -134,15 +139,37 @@ function openHome(
   c: Coordinator,
   { homes, member, facts, wentOn, cleanup, ...entering }: Opening,
 ): ClusterHome {
+  const mark = new LentMark(c);
   const home = new ClusterHome(c, homes, {
     ...entering,
+    room: roomOf(c, entering),
     security: (entering.cluster as ClusterOptions).security,
     own: member?.own,
     facts: () => facts,
-    mayHaveLent: wentOn && hasLent(c.data),
+    mark,
+    mayHaveLent: (wentOn || c.writeBack !== undefined) && mark.wasSet,
   });
   cleanup.push(() => void home.close());
   return home;
+}
+
+/** Without a store everything that a node keeps is in memory. */
+function roomOf(c: Coordinator, { memory, joining }: Pick<Entering, 'memory' | 'joining'>): Room {
+  const capacityBytes = c.writeBack === undefined ? memory : (joining?.capacity ?? c.segment.dataSize);
+  return { memoryBytes: memory, capacityBytes };
+}
+
+/** What the files of a node leave of its memory is for copies of others' blocks. */
+function cacheBudget(c: Coordinator, homes: Homes, memory: number): CacheBudget {
+  const memoryPages = Math.floor(memory / pageSize);
+  const sharePages = Math.floor(memoryPages * cacheShare);
+  const budget: CacheBudget = new CacheBudget(() => {
+    if (c.evictor === undefined) return memoryPages - homes.ownPages + budget.keptPages;
+    const ownPages = c.evictor.residentPages - budget.usedPages - budget.keptPages;
+    // As with its own pages, a sixteenth stays free for what comes next.
+    return Math.max(sharePages, Math.floor(memoryPages * (15 / 16)) - ownPages);
+  }, sharePages);
+  return budget;
 }
 
 function coordinatorIdentity(c: Coordinator, { name = hostname(), security }: ClusterOptions): PeerIdentity {
@@ -177,11 +204,24 @@ function unreachable(number: number, roster: Roster): FsError {
  */
 export function newcomer(
   { name = hostname(), security }: ClusterOptions,
-  keptIn: string | undefined,
+  { keptIn, store }: { readonly keptIn: string | undefined; readonly store: string | undefined },
 ): PeerIdentity {
   const clusterId = certifiedCluster(security) ?? new Uint8Array(16);
-  const nodeId = keptIn === undefined ? randomInt(2, 2 ** 47) : nodeIdFor(keptIn);
+  const inMemory = keptIn === undefined ? randomInt(2, 2 ** 47) : nodeIdFor(keptIn);
+  const nodeId = store === undefined ? inMemory : nodeIdIn(store);
   return { clusterId, nodeId, name, incarnation: Date.now() };
+}
+
+/** A store may go to another host, and its files stay those of the same node. */
+function nodeIdIn(store: string): number {
+  const file = `${store}/node-id`;
+  if (!existsSync(file)) {
+    writeFileSync(`${file}.new`, `${randomInt(2, 2 ** 47)}\n`, { mode: 0o600, flush: true });
+    renameSync(`${file}.new`, file);
+  }
+  const nodeId = Number(readFileSync(file, 'utf8'));
+  if (Number.isSafeInteger(nodeId) && nodeId >= 2 && nodeId < 2 ** 47) return nodeId;
+  throw new FsError('EIO', 'join', { path: file, why: 'that is not the number of a node' });
 }
 
 /** The same for a directory of a host, and no other's. */

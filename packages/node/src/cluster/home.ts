@@ -18,6 +18,7 @@ import {
   type PeerIdentity,
   type PeerLink,
   type PeerListener,
+  type PeerReply,
   type PeerRequest,
   type PeerSecurity,
   type PeerUse,
@@ -29,16 +30,19 @@ import type { Coordinator } from '../coordinator/coordinator.ts';
 import type { ClusterReport, NodeReport } from '../coordinator/elsewhere.ts';
 import type { EventKind } from '../coordinator/event-hub.ts';
 import type { NodeFacts } from '../coordinator/report.ts';
+import { Durability } from './durability.ts';
 import { ChangeFeed, Follower } from './feed.ts';
 import { applyContent } from './foreign-content.ts';
 import { Guests } from './guests.ts';
 import { coordinatorId, coordinatorNumber, type Homes } from './homes.ts';
 import { Lent } from './lent.ts';
+import type { LentMark } from './lent-mark.ts';
 import { Migration } from './migration.ts';
 import { Moving } from './moving.ts';
 import type { OwnContent } from './own-content.ts';
+import { makeHomesDurable } from './own-store.ts';
 import { Placement } from './placement.ts';
-import { type Roster, reachableAt } from './roster.ts';
+import { type Room, type Roster, reachableAt } from './roster.ts';
 import { netOf } from './rows.ts';
 import { sumOf } from './sum-of.ts';
 
@@ -68,11 +72,11 @@ export interface HomeOptions {
   readonly spinner: Spinner;
   /** Whether a node of before may have lent blocks whose leases are not over. */
   readonly mayHaveLent: boolean;
+  readonly mark: LentMark;
   /** Undefined at the coordinator: how what was done here gets there. */
   readonly own: OwnContent | undefined;
   readonly roster: Roster;
-  /** Bytes of files in memory. */
-  readonly memory: number;
+  readonly room: Room;
 }
 
 export class ClusterHome {
@@ -88,6 +92,7 @@ export class ClusterHome {
   readonly placement: Placement | undefined;
   readonly #peers = new Map<string, Peer>();
   readonly #listeners: PeerListener[] = [];
+  readonly #durability: Durability;
   readonly #timer: NodeJS.Timeout;
   #closed = false;
 
@@ -106,7 +111,7 @@ export class ClusterHome {
         for (const peer of this.#peers.values()) if (peer.link === link) this.#cutOff(peer, reason);
       },
     };
-    const { own, roster, identity } = options;
+    const { own, roster, room, identity } = options;
     this.#lent = new Lent(c, listeners, {
       ...options,
       isOwn: (ino) => homes.isOwn(ino),
@@ -121,16 +126,17 @@ export class ClusterHome {
       sessionOf: (number) => this.#sessionOf(number),
     });
     homes.moving = this.moving;
+    this.#durability = new Durability(c, homes);
+    c.stores = this.#durability;
     this.#timer = setInterval(() => this.#cutOffStuck(), stuckPollMs);
     this.#timer.unref();
     if (own !== undefined) return;
     const feed = new ChangeFeed(c.journal.published, () => c.writer.inodeLimit);
     this.#feed = feed;
     const { name } = identity;
-    const { memory } = options;
-    const migration = new Migration({ c, homes, roster, moving: this.moving, name, memory });
+    const migration = new Migration({ c, homes, roster, moving: this.moving, name, room });
     const uses = () => this.#uses();
-    const placement = new Placement({ c, homes, roster, migration, name, memory, uses });
+    const placement = new Placement({ c, homes, roster, migration, name, room, uses });
     this.migration = migration;
     this.placement = placement;
     c.placing = {
@@ -140,6 +146,7 @@ export class ClusterHome {
     };
     c.journal.replicate = (changes) => {
       const net = netOf(changes);
+      if (migration.isCommitting) makeHomesDurable(c);
       return net === undefined ? undefined : feed.committed(net);
     };
     c.hub.relay = (kind, path, detail) => {
@@ -305,10 +312,9 @@ export class ClusterHome {
 
   #answer(peer: Peer, link: PeerLink, request: AnyPeerRequest): Promise<void> | void {
     const { guests, follower } = peer;
-    const { segment } = this.#c;
     switch (request.name) {
       case 'describe':
-        return request.reply({ dataBytes: segment.dataSize, inodeCount: segment.inodeCount });
+        return request.reply(this.#description);
       case 'follow':
         if (this.#feed === undefined || follower === undefined) throw notTheCoordinator();
         request.reply(this.#feed.follow(follower, link, request.fields));
@@ -358,6 +364,9 @@ export class ClusterHome {
           const { files } = (await this.placement?.empty(number, { signal })) ?? { files: 0 };
           request.reply({ moved: files, left: this.#homes.keptBytes.get(number) === undefined ? 0 : 1 });
         });
+      case 'flush':
+        if (request.fields.what !== 'names') assertCoordinator(peer);
+        return this.#whenOpen(async () => request.reply(await this.#durability.answer(request.fields)));
       case 'uses':
         assertCoordinator(peer);
         return request.reply({ files: this.#uses() });
@@ -394,14 +403,18 @@ export class ClusterHome {
   }
 
   /** A node keeps files from here on. */
-  #keep({ identity }: Peer, link: PeerLink, { url, memoryBytes }: PeerRequest<'keep'>): number {
+  #keep({ identity }: Peer, link: PeerLink, fields: PeerRequest<'keep'>): number {
     if (this.#feed === undefined) throw notTheCoordinator();
-    const { number } = this.#options.roster.keep(this.#c.store, identity, {
-      url: reachableAt(url, link.url),
-      memoryBytes,
-    });
+    const reached = { ...fields, url: reachableAt(fields.url, link.url) };
+    const { number } = this.#options.roster.keep(this.#c.store, identity, reached);
     this.#tellKeepers();
     return number;
+  }
+
+  get #description(): PeerReply<'describe'> {
+    const { segment, writeBack } = this.#c;
+    const { dataSize: dataBytes, inodeCount, id } = segment;
+    return { dataBytes, inodeCount, segmentId: Buffer.from(id, 'hex'), isStored: writeBack !== undefined };
   }
 
   #tellKeepers(): void {

@@ -141,6 +141,17 @@ export class Homes implements Blocks {
     return this.homeOf(ino) === this.self && !this.isLost(ino);
   }
 
+  stores(ino: number): boolean {
+    return this.isOwn(ino) || this.isCandidate(ino) || this.moving?.isTaking(ino) === true;
+  }
+
+  giveWay(pages: number): number {
+    let given = 0;
+    for (const { borrowed } of this.neighbours)
+      if (given < pages) given += borrowed.resident.giveWay(pages - given);
+    return given;
+  }
+
   /** Whether this node kept the file, and has lost it. */
   isLost(ino: number): boolean {
     const generation = this.#lost.get(ino);

@@ -5,7 +5,6 @@
  * A block that only processes here use is in state E and in no table. What another node may store into is
  * absent here, and the home's copy of it is in `shadow`.
  */
-import { existsSync, writeFileSync } from 'node:fs';
 import { FsError, type Spinner } from '@cluster-fs/transport';
 import type { AnyPeerEvent, PeerLink, PeerRequest } from '@cluster-fs/transport/peer';
 import {
@@ -24,12 +23,12 @@ import type { Coordinator } from '../coordinator/coordinator.ts';
 import { type Access, type FileBlocks, type FileId, moved } from '../coordinator/elsewhere.ts';
 import type { Session, View } from '../coordinator/session.ts';
 import { fillForWriters } from '../coordinator/views.ts';
-import type { DataFile } from '../data-file.ts';
 import { type Range, wholeFile } from '../store/stored.ts';
 import { BlockMemory, extentsIn, extentsOf } from './block-memory.ts';
 import { blockAt, blockOf, indexOf, inoOf, rangeOf } from './blocks.ts';
 import { HandingOver } from './handing-over.ts';
 import { HomeBytes } from './home-bytes.ts';
+import type { LentMark } from './lent-mark.ts';
 import { Shadow } from './shadow.ts';
 import { SharedBlocks } from './shared-blocks.ts';
 import { type Tag, Tags } from './tags.ts';
@@ -45,6 +44,7 @@ interface Listeners {
 
 interface LentOptions {
   readonly mayHaveLent: boolean;
+  readonly mark: LentMark;
   readonly spinner: Spinner;
   /** Whether this node keeps the file. */
   readonly isOwn: (ino: number) => boolean;
@@ -55,10 +55,6 @@ interface LentOptions {
 const asksFor: ReadonlySet<ToDirectory> = new Set(['getShared', 'getExclusive', 'upgrade']);
 const tickMs = 100;
 const readable: ReadonlySet<CacheState> = new Set(['S', 'SE', 'E']);
-
-/** Whether a node of before has lent anything from there. */
-export const hasLent = (data: DataFile): boolean => existsSync(markIn(data));
-const markIn = ({ directory }: DataFile): string => `${directory}/lent`;
 
 export class Lent implements FileBlocks {
   readonly #c: Coordinator;
@@ -80,9 +76,6 @@ export class Lent implements FileBlocks {
   readonly uses = new Uses();
   readonly #timer: NodeJS.Timeout;
   opening: Promise<void> | undefined;
-  /** Says to the node that comes after this one that leases may last. */
-  readonly #mark: string;
-  #isMarked = false;
   /** A block that processes here give up, and whose bytes are being read. */
   #reading: number | undefined;
   #nextLink = 1;
@@ -141,7 +134,6 @@ export class Lent implements FileBlocks {
       },
       { times: defaultLease, firstSession: c.epoch * 2 ** 20 + 1, mayHaveGranted: mayHaveLent },
     );
-    this.#mark = markIn(c.data);
     if (mayHaveLent)
       this.opening = new Promise((resolve) => {
         this.#opened = resolve;
@@ -165,6 +157,8 @@ export class Lent implements FileBlocks {
 
   close(): void {
     clearInterval(this.#timer);
+    // The next node need not wait for leases of who has nothing.
+    if (this.#shared.count === 0) this.#options.mark.forget();
     this.#memory.close();
     this.#shadow.close();
   }
@@ -205,8 +199,7 @@ export class Lent implements FileBlocks {
   }
 
   #newTag(ino: number, mode: Tag['mode'], session: number): Tag {
-    if (!this.#isMarked) writeFileSync(this.#mark, '');
-    this.#isMarked = true;
+    this.#options.mark.set();
     this.#c.refer(ino);
     return this.#tags.give(ino, mode, session);
   }

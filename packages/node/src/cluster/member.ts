@@ -10,22 +10,22 @@ import { isFile } from 'cluster-fs/segment';
 import type { Coordinator } from '../coordinator/coordinator.ts';
 import type { ClusterReport } from '../coordinator/elsewhere.ts';
 import type { EventKind } from '../coordinator/event-hub.ts';
+import { keeperKey } from '../metadata/store.ts';
 import { coordinatorNumber, type Homes } from './homes.ts';
 import type { Connect } from './line.ts';
 import { Neighbour, type NeighbourOptions } from './neighbour.ts';
 import { OwnContent } from './own-content.ts';
+import { assertSameCluster } from './own-store.ts';
 import { Replica } from './replica.ts';
-import type { Roster } from './roster.ts';
+import type { Room, Roster } from './roster.ts';
 
 /** How often files without a name are looked for that nobody refers to. */
 const sweepMs = 100;
-const numberKey = 'keeper';
 
 interface MemberOptions extends NeighbourOptions {
   /** Of this node in the cluster. */
   readonly name: string;
-  /** Bytes of files in memory. */
-  readonly memory: number;
+  readonly room: Room;
   readonly roster: Roster;
 }
 
@@ -38,7 +38,7 @@ export class Member {
   #feed: Uint8Array | undefined;
   readonly #roster: Roster;
   readonly #name: string;
-  readonly #memory: number;
+  readonly #room: Room;
   /** What this node does to files that it keeps. */
   readonly own: OwnContent;
   readonly #timer: NodeJS.Timeout;
@@ -61,7 +61,7 @@ export class Member {
     homes.know(coordinatorNumber, this.#coordinator);
     this.#roster = options.roster;
     this.#name = options.name;
-    this.#memory = options.memory;
+    this.#room = options.room;
     this.#replica = new Replica(c, homes);
     this.own = new OwnContent(c, homes, () => this.#coordinator.line.current);
     this.ready = new Promise((resolve, reject) => {
@@ -74,7 +74,7 @@ export class Member {
   /** From here on this node keeps files: what it does to them, the coordinator is told. */
   keepFiles(): void {
     const c = this.#c;
-    const number = c.store.superblock(numberKey);
+    const number = c.store.superblock(keeperKey);
     if (number !== undefined) this.#homes.self = Number(number);
     this.#homes.own = this.own;
     this.#homes.told = () => this.#current;
@@ -105,10 +105,11 @@ export class Member {
 
   async #announce(link: PeerLink): Promise<void> {
     if (this.#reachedAt === undefined) return;
-    const { reply } = await link.request('keep', { url: this.#reachedAt, memoryBytes: this.#memory });
+    const isStored = this.#c.writeBack !== undefined;
+    const { reply } = await link.request('keep', { url: this.#reachedAt, ...this.#room, isStored });
     if (this.#homes.self === reply.number) return;
     this.#homes.become(reply.number);
-    this.#c.store.setSuperblock({ [numberKey]: String(reply.number) });
+    this.#c.store.setSuperblock({ [keeperKey]: String(reply.number) });
   }
 
   #sweep(): void {
@@ -168,8 +169,9 @@ export class Member {
   #up(link: PeerLink): void {
     this.#url = link.url;
     this.#follow(link).catch((error: unknown) => {
-      // It is no coordinator: another attempt makes it none.
-      if (error instanceof FsError && error.code === 'ENOTSUP') this.#ready?.reject(error);
+      // It is no coordinator, or not ours: another attempt makes it none.
+      if (error instanceof FsError && (error.code === 'ENOTSUP' || error.code === 'EINVAL'))
+        this.#ready?.reject(error);
       if (link.closed === undefined) this.#c.hub.report(error);
       link.close();
     });
@@ -177,6 +179,10 @@ export class Member {
   }
 
   async #follow(link: PeerLink): Promise<void> {
+    // Another coordinator may be there by now: what is stored here must not be taken for removed.
+    const { store, writeBack } = this.#c;
+    if (writeBack !== undefined)
+      assertSameCluster(store, writeBack.report.path, (await link.request('describe', {})).reply);
     await this.#announce(link);
     // Who follows has applied what it does not ask for.
     await this.#homes.openings.done;

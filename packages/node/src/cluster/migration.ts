@@ -16,7 +16,8 @@ import { assertMayChange } from '../coordinator/open.ts';
 import type { Session } from '../coordinator/session.ts';
 import { coordinatorNumber, type Homes } from './homes.ts';
 import type { Moving } from './moving.ts';
-import type { Roster } from './roster.ts';
+import { beginStoring, endStoring } from './own-store.ts';
+import type { Room, Roster } from './roster.ts';
 
 /** So little may be missing when the file stands still: a few milliseconds' worth. */
 const fewBlocks = 32;
@@ -28,9 +29,9 @@ export interface MigrationParts {
   readonly homes: Homes;
   readonly roster: Roster;
   readonly moving: Moving;
-  /** What the coordinator itself is called, and how much it can keep, in bytes. */
+  /** What the coordinator itself is called, and how much it can keep. */
   readonly name: string;
-  readonly memory: number;
+  readonly room: Room;
 }
 
 interface File {
@@ -41,9 +42,15 @@ interface File {
 export class Migration {
   readonly #parts: MigrationParts;
   readonly #files = new Set<number>();
+  #isCommitting = false;
 
   constructor(parts: MigrationParts) {
     this.#parts = parts;
+  }
+
+  /** Whether what is being committed just now says that a file has another home. */
+  get isCommitting(): boolean {
+    return this.#isCommitting;
   }
 
   /** Whether a file is being moved. */
@@ -113,16 +120,19 @@ export class Migration {
   }
 
   #assertRoom(to: number, bytes: number): void {
-    const { c, homes, roster, memory } = this.#parts;
-    if (to !== coordinatorNumber && c.writeBack !== undefined)
+    const { c, homes, roster, room } = this.#parts;
+    const next = to === coordinatorNumber ? { ...room, isStored: c.writeBack !== undefined } : roster.of(to);
+    if (next === undefined) throw new FsError('ENONET', 'move', { why: 'the next home has left' });
+    if (c.writeBack !== undefined && !next.isStored)
       throw new FsError('ENOTSUP', 'move', {
-        why: 'files of a cluster with a store stay where the store is: other nodes have none',
+        why: 'the files of this cluster are stored, and that node has no store: start it with --store DIR',
       });
-    const all = to === coordinatorNumber ? memory : (roster.of(to)?.memoryBytes ?? 0);
-    const free = all - (homes.keptBytes.get(to) ?? 0);
-    if (bytes <= free) return;
-    const why = `the file has ${bytes} bytes, and the node room for ${Math.max(0, free)}`;
-    throw new FsError('ENOSPC', 'move', { why });
+    const free = next.capacityBytes - (homes.keptBytes.get(to) ?? 0);
+    const refuse = (why: string): never => {
+      throw new FsError('ENOSPC', 'move', { why: `the file has ${bytes} bytes, and the node ${why}` });
+    };
+    if (bytes > free) refuse(`room for ${Math.max(0, free)}`);
+    if (bytes > next.memoryBytes) refuse(`memory for ${next.memoryBytes}: a file moves through that`);
   }
 
   async #fetch(
@@ -169,10 +179,14 @@ export class Migration {
       if (inode.nlink === 0) throw new FsError('ENOENT', 'move', { why: 'it was removed meanwhile' });
       if (from === coordinatorNumber) homes.countForeign(inode.pages);
       else if (to === coordinatorNumber) homes.countForeign(-inode.pages);
+      if (from === coordinatorNumber) endStoring(c, ino);
       c.writer.touchInode(ino).home = to;
+      if (to === coordinatorNumber) beginStoring(c, ino);
       c.journal.afterCommit(() => homes.changed(ino, { from, to }));
     });
+    this.#isCommitting = true;
     c.journal.flush();
+    this.#isCommitting = false;
     return everywhere;
   }
 

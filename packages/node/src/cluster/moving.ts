@@ -20,6 +20,7 @@ import { blockOf, indexOf } from './blocks.ts';
 import { layOutForeign } from './foreign-content.ts';
 import { coordinatorNumber, type Homes } from './homes.ts';
 import type { Lent } from './lent.ts';
+import { forgetTaken, makeRoomFor, storeTaken } from './own-store.ts';
 import { pagesOf } from './rows.ts';
 
 /** How long one `take` fetches before it says how far it is. */
@@ -81,14 +82,18 @@ export class Moving {
   }
 
   async take({ ino, generation, from }: PeerRequest<'take'>): Promise<{ present: number; total: number }> {
-    const { homes } = this.#parts;
+    const { c, homes } = this.#parts;
     this.#assertIs(ino, generation, from);
     assertMovable(this.#parts.c, ino);
     clearTimeout(this.#taking.get(ino)?.timer);
     const taking: Taking = { from, timer: undefined };
     this.#taking.set(ino, taking);
     try {
-      return await homes.neighbour(from).borrowed.bring(ino, performance.now() + takeMs);
+      const { borrowed } = homes.neighbour(from);
+      await makeRoomFor(c, ino);
+      const progress = await borrowed.bring(ino, performance.now() + takeMs);
+      await storeTaken(c, ino, borrowed.taken.takeNews(ino));
+      return progress;
     } finally {
       if (this.#taking.get(ino) === taking) {
         taking.timer = setTimeout(() => this.#forget(ino), abandonedMs);
@@ -127,8 +132,11 @@ export class Moving {
     );
     // From here on its pages are kept over a crash, until it is known whose they are.
     homes.setCandidate(ino, generation);
-    if (isWritten) lent.handing.inherit(ino);
     this.#poll(ino);
+    await storeTaken(c, ino, borrowed.taken.takeNews(ino));
+    if (this.#taking.get(ino) !== taking)
+      throw new FsError('ESTALE', 'move', { why: 'it was given up meanwhile' });
+    if (isWritten) lent.handing.inherit(ino);
     reply({ stag: lent.give(ino, mode, session) });
     // The reply leaves first: the home until now has as much to note as this node. What it says then is heard
     // after this turn of the event loop.
@@ -242,6 +250,7 @@ export class Moving {
     if (taking === undefined) {
       if (homes.isCandidate(ino)) this.#forgetPages(ino);
       homes.setCandidate(ino, undefined);
+      this.#forgetStored(ino);
       return;
     }
     this.#taking.delete(ino);
@@ -249,6 +258,12 @@ export class Moving {
     homes.neighbour(taking.from).borrowed.taken.release(ino);
     lent.handing.settle(ino, false);
     homes.setCandidate(ino, undefined);
+    this.#forgetStored(ino);
+  }
+
+  #forgetStored(ino: number): void {
+    const { c, homes } = this.#parts;
+    forgetTaken(c, homes, ino).catch((error: unknown) => c.hub.report(error));
   }
 
   /** What a node of before had of it was kept, and is of no use: it is another node's still. */

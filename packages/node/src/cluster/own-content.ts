@@ -70,6 +70,12 @@ export class OwnContent {
     return this.#known(ino, this.#changes);
   }
 
+  /** The same of all files. */
+  async allSettled(): Promise<void> {
+    const change = this.#changes;
+    for (const ino of [...this.#unsent.keys()]) await this.#known(ino, change);
+  }
+
   #mark(ino: number, change: number): void {
     const unsent = this.#unsent.get(ino);
     if (unsent === undefined) this.#unsent.set(ino, { last: change, known: 0, refused: undefined });

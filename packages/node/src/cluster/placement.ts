@@ -18,13 +18,13 @@ import type { Coordinator } from '../coordinator/coordinator.ts';
 import type { MoveOptions } from '../coordinator/move.ts';
 import { coordinatorNumber, type Homes } from './homes.ts';
 import type { Migration } from './migration.ts';
-import type { Roster } from './roster.ts';
+import type { Room, Roster } from './roster.ts';
 
 /** Who asked for fewer blocks of a file than this has just looked at it. */
 const fewBlocks = 16;
 /** The part of all uses that makes a node the one that uses a file. */
 const mostUses = 2 / 3;
-/** Nodes that differ by less of their memory are even. */
+/** Nodes that differ by less of what they can keep are even. */
 const evenShare = 0.1;
 const maxTold = 1000;
 
@@ -34,7 +34,7 @@ export interface PlacementParts {
   readonly roster: Roster;
   readonly migration: Migration;
   /** Of the coordinator. */
-  readonly memory: number;
+  readonly room: Room;
   readonly name: string;
   /** Which nodes use the files that the coordinator keeps. */
   readonly uses: () => PeerUse[];
@@ -48,10 +48,9 @@ interface File {
   readonly home: number;
 }
 
-interface Node {
+interface Node extends Room {
   readonly number: number;
   readonly name: string;
-  readonly memory: number;
   kept: number;
 }
 
@@ -177,21 +176,21 @@ export class Placement {
     return number === coordinatorNumber ? name : (roster.of(number)?.name ?? `${number}`);
   }
 
-  /** Those that can be reached. */
+  /** Those that can be reached, and may keep files: in a cluster with a store, each has one. */
   #nodes(): Node[] {
-    const { homes, roster, memory, name } = this.#parts;
+    const { c, homes, roster, room, name } = this.#parts;
     const kept = homes.keptBytes;
-    const own = { number: coordinatorNumber, name, memory, kept: kept.get(coordinatorNumber) ?? 0 };
-    const keepers = roster.keepers.filter(({ url }) => url !== undefined);
-    return [
-      own,
-      ...keepers.map(({ number, name: each, memoryBytes }) => ({
-        number,
-        name: each,
-        memory: memoryBytes,
-        kept: kept.get(number) ?? 0,
-      })),
-    ];
+    const own = { number: coordinatorNumber, name, ...room };
+    const keepers = roster.keepers.filter(
+      ({ url, isStored }) => url !== undefined && (isStored || c.writeBack === undefined),
+    );
+    return [own, ...keepers].map(({ number, name: each, capacityBytes, memoryBytes }) => ({
+      number,
+      name: each,
+      capacityBytes,
+      memoryBytes,
+      kept: kept.get(number) ?? 0,
+    }));
   }
 
   #files(): File[] {
@@ -207,10 +206,14 @@ export class Placement {
   }
 }
 
-/** The one with the most room, if the file fits there. */
+const fits = (bytes: number, { capacityBytes, memoryBytes, kept }: Node): boolean =>
+  bytes <= capacityBytes - kept && bytes <= memoryBytes;
+
+/** The one with the most room, of those where the file fits. */
 function roomiest(nodes: readonly Node[], bytes: number): Node | undefined {
-  const [best] = [...nodes].sort((a, b) => b.memory - b.kept - (a.memory - a.kept));
-  return best !== undefined && best.memory - best.kept >= bytes ? best : undefined;
+  const free = ({ capacityBytes, kept }: Node): number => capacityBytes - kept;
+  const [best] = nodes.filter((node) => fits(bytes, node)).sort((a, b) => free(b) - free(a));
+  return best;
 }
 
 function movesByUse(files: readonly File[], nodes: readonly Node[], uses: readonly PeerUse[]): Move[] {
@@ -221,7 +224,7 @@ function movesByUse(files: readonly File[], nodes: readonly Node[], uses: readon
     const all = of.reduce((sum, { blocks }) => sum + blocks, 0);
     const most = of.find(({ blocks }) => blocks >= fewBlocks && blocks >= all * mostUses);
     const to = nodes.find(({ number }) => number === most?.number);
-    if (to === undefined || to.number === file.home || to.memory - to.kept < file.bytes) return [];
+    if (to === undefined || to.number === file.home || !fits(file.bytes, to)) return [];
     return [planned(nodes, { file, to, why: 'use' })];
   });
 }
@@ -235,9 +238,10 @@ function movesBySpace(files: readonly File[], nodes: readonly Node[]): Move[] {
     const gap = shareOf(fullest) - shareOf(emptiest);
     if (gap <= evenShare) return moves;
     // No more than makes them even.
-    const bytes = (gap / 2) * Math.min(fullest.memory, emptiest.memory);
+    const bytes = (gap / 2) * Math.min(fullest.capacityBytes, emptiest.capacityBytes);
     const file = [...left].find(
-      (each) => each.home === fullest.number && each.bytes > 0 && each.bytes <= bytes,
+      (each) =>
+        each.home === fullest.number && each.bytes > 0 && each.bytes <= bytes && fits(each.bytes, emptiest),
     );
     if (file === undefined) return moves;
     left.delete(file);
@@ -245,7 +249,7 @@ function movesBySpace(files: readonly File[], nodes: readonly Node[]): Move[] {
   }
 }
 
-const shareOf = ({ kept, memory }: Node): number => kept / memory;
+const shareOf = ({ kept, capacityBytes }: Node): number => kept / capacityBytes;
 
 function extremes(nodes: readonly Node[]): [Node | undefined, Node | undefined] {
   const sorted = [...nodes].sort((a, b) => shareOf(a) - shareOf(b));

@@ -32,6 +32,7 @@ import {
 import type { Coordinator } from '../coordinator/coordinator.ts';
 import { layOutForeign } from './foreign-content.ts';
 import type { Homes } from './homes.ts';
+import { beginStoring, endStoring } from './own-store.ts';
 import { Joiner } from './parts.ts';
 import { keyOf, type NetChanges } from './rows.ts';
 
@@ -132,6 +133,7 @@ export class Replica {
       return;
     }
     if (isFile(inode.mode)) layOutForeign(c, this.#homes, { ino, pages: [], size: 0 });
+    if (this.#homes.stores(ino)) endStoring(c, ino);
     freeChain(c.writer, ino);
     c.slots.forget(ino);
     c.writer.freeInode(ino);
@@ -158,6 +160,8 @@ export class Replica {
       const stays = this.#homes.keepsPages(ino, { from: before, to: home });
       // What is here of it is not what its new home has.
       if (!stays) layOutForeign(c, this.#homes, { ino, pages: [], size });
+      if (before === self) endStoring(c, ino);
+      else if (home === self && stays) beginStoring(c, ino);
       c.journal.afterCommit(() => this.#homes.changed(ino, { from: before, to: home }));
     }
     if (isNew && home === this.#homes.self) this.#homes.setLost(ino, generation);

@@ -36,7 +36,19 @@ export class Resident {
 
   #shrink(): void {
     this.#isShrinking = false;
-    for (const block of [...this.#surplus()]) this.#parts.evict(block);
+    this.#evict(this.#parts.budget.surplusPages);
+  }
+
+  /** So many pages go, or as many as may; how many. */
+  giveWay(pages: number): number {
+    return this.#evict(Math.min(pages, this.#parts.budget.sparePages));
+  }
+
+  #evict(pages: number): number {
+    const going = [...this.#oldest(pages)];
+    const count = going.reduce((sum, block) => sum + (this.#pagesOf.get(block) ?? 0), 0);
+    for (const block of going) this.#parts.evict(block);
+    return count;
   }
 
   forget(block: number): void {
@@ -51,9 +63,9 @@ export class Resident {
     this.#parts.budget.usedPages += pages;
   }
 
-  /** What should go, of the blocks that may; who waits for the newest has not had it yet. */
-  *#surplus(): Generator<number> {
-    let left = this.#parts.budget.surplusPages;
+  /** So many pages of the blocks that may go; who waits for the newest has not had it yet. */
+  *#oldest(wanted: number): Generator<number> {
+    let left = wanted;
     for (const [block, pages] of this.#pagesOf) {
       if (left <= 0) return;
       if (block === this.#newest || !this.#parts.mayGo(block)) continue;

@@ -7,8 +7,11 @@ import { FsError } from '@cluster-fs/transport';
 import { formatPeerUrl, type Keeper, type PeerIdentity, parsePeerUrl } from '@cluster-fs/transport/peer';
 import type { MetadataStore } from '../metadata/store.ts';
 
-/** Where a node is reached, and how much it can keep. */
-type Reached = Pick<Keeper, 'memoryBytes'> & { readonly url: string };
+/** How much a node can keep: all its files together, and one of them while it moves there. */
+export type Room = Pick<Keeper, 'capacityBytes' | 'memoryBytes'>;
+
+/** Where a node is reached, and what it is. */
+type Reached = Room & Pick<Keeper, 'isStored'> & { readonly url: string };
 
 const keyOf = (number: number): string => `keeper-${number}`;
 
@@ -40,7 +43,8 @@ export class Roster {
       const text = store.superblock(keyOf(number));
       if (text === undefined) return;
       const [, nodeId = '', name = ''] = /^(\d+) (.*)$/s.exec(text) ?? [];
-      this.#keepers.set(number, { number, nodeId: Number(nodeId), name, url: undefined, memoryBytes: 0 });
+      const unknown = { url: undefined, memoryBytes: 0, capacityBytes: 0, isStored: false };
+      this.#keepers.set(number, { number, nodeId: Number(nodeId), name, ...unknown });
     }
   }
 

@@ -46,7 +46,8 @@ interface Prepared {
 
 export class Taken {
   readonly #parts: TakenParts;
-  readonly #files = new Set<number>();
+  /** And what has come of them since it was asked for the last time. */
+  readonly #files = new Map<number, Set<number>>();
   readonly #standing = new Set<number>();
   readonly #prepared = new Map<number, Prepared>();
 
@@ -74,7 +75,23 @@ export class Taken {
   }
 
   begin(ino: number): void {
-    this.#files.add(ino);
+    if (this.#files.has(ino)) return;
+    const { blocksOf, withAbsent } = this.#parts;
+    const absent = withAbsent(ino);
+    this.#files.set(ino, new Set(blocksOf(ino).filter((block) => !absent.has(block))));
+  }
+
+  /** A block has come. */
+  arrived(block: number): void {
+    this.#files.get(inoOf(block))?.add(block);
+  }
+
+  /** Blocks that have come since the last time, or that processes here may have stored into. */
+  takeNews(ino: number): Iterable<number> {
+    const news = this.#files.get(ino) ?? new Set();
+    this.#files.set(ino, new Set());
+    for (const [block, state] of this.#prepared.get(ino)?.copies ?? []) if (state === 'E') news.add(block);
+    return news;
   }
 
   /** Fetches blocks to read for as long as `untilMs`; how many are here then. Some may be taken back. */

@@ -60,8 +60,9 @@ const description =
   'of the directory, sockets and pipes are left out. What clients change there stays until the disk ' +
   'changes too.\n\n' +
   'Other nodes join where it listens on tcp:, with --join; they have its files, from memory of their ' +
-  'own (docs/cluster.md). One that also listens on tcp: can keep files itself: clusterfs move --to. All ' +
-  'have one token, or certificates; without, they are on one machine.\n\n' +
+  'own (docs/cluster.md). One that also listens on tcp: can keep files itself: clusterfs move --to. ' +
+  'Where this one has a --store, those that keep files have one each. All have one token, or ' +
+  'certificates; without, they are on one machine.\n\n' +
   'Only you and root may connect. --allow-uid and --allow-gid let others in, by number or name; with ' +
   ':r behind it they may read and not change. The socket must lie where they can reach it.';
 
@@ -204,7 +205,8 @@ async function startAs(
   if (join === undefined && forNodes.length === 0) return startAlone(common);
   const { joinNode, startNode } = await import('../cluster/start.ts');
   if (join === undefined) return startNode({ ...common, cluster: clusterOptions(options) });
-  if (options.store !== undefined) refuse('the files are stored where their home is: --store goes there');
+  if (options.store !== undefined && forNodes.length === 0)
+    refuse('a node with a store keeps files, and others must reach it: give --listen tcp://HOST:PORT, too');
   if (options.publish !== undefined) refuse('publish where the home of the files is');
   if (options.inodes !== undefined) refuse('the home says how many inodes there are');
   const keeps = forNodes.length > 0;
@@ -239,7 +241,8 @@ function announce(
   out.say(`clusterfs: ready on ${listening.join(', ')} (${segment}, pid ${process.pid})`);
   const where = coordinator.writeBack?.report.path;
   if (member !== undefined) {
-    out.say(`clusterfs: the files are those of ${member.report.home?.url}`);
+    const kept = where === undefined ? '' : `; those that this node keeps are stored in ${where}`;
+    out.say(`clusterfs: the files are those of ${member.report.home?.url}${kept}`);
     return;
   }
   out.say(

@@ -15,9 +15,9 @@ import { assertMayChange, createFile, openTarget } from './open.ts';
 import { assertNoPinnedWriter } from './pinned.ts';
 import type { Asker } from './recall.ts';
 import { changeExtents } from './remap.ts';
-import { consume, giveBack, takePages } from './reserve.ts';
+import { consume, giveBack, reservedRuns, takePages } from './reserve.ts';
 import { makeRoom } from './room.ts';
-import { clip, coalesce, layOut, merge, pageCountOf, splice } from './runs.ts';
+import { clip, coalesce, layOut, merge, pageCountOf, splice, subtract } from './runs.ts';
 import type { Grant, Handle, Session } from './session.ts';
 import { changeLayout } from './settled.ts';
 
@@ -37,9 +37,13 @@ export async function reserve(
   });
 }
 
+/** Who does not know whether its pages were used, since a node is gone, gives them back: the others are. */
 export function unreserve(c: Coordinator, session: Session, { runs }: Event<'unreserve'>): void {
   c.journal
-    .mutate(() => giveBack(c, runs, session.reservations))
+    .mutate(() => {
+      const used = subtract(runs, reservedRuns(session));
+      giveBack(c, used.length === 0 ? runs : subtract(runs, used), session.reservations);
+    })
     .catch((error: unknown) => c.hub.report(error));
 }
 

@@ -23,7 +23,7 @@ import type { Evictor } from '../store/evictor.ts';
 import type { Pager } from '../store/pager.ts';
 import { type Range, wholeFile } from '../store/stored.ts';
 import type { WriteBack } from '../store/write-back.ts';
-import { type Access, type Blocks, moved, type Placing, type Routes } from './elsewhere.ts';
+import { type Access, type Blocks, moved, type Placing, type Routes, type Stores } from './elsewhere.ts';
 import type { EventHub } from './event-hub.ts';
 import type { LayoutGate } from './gate.ts';
 import type { Journal } from './journal.ts';
@@ -76,6 +76,8 @@ export class Coordinator {
   evictor: Evictor | undefined;
   /** Gives files other homes; at the coordinator of a cluster. */
   placing: Placing | undefined;
+  /** What other nodes store; undefined on a node alone. */
+  stores: Stores | undefined;
   /** Which node answers what; undefined on a node alone. */
   routes: Routes | undefined;
   /** The blocks of files that other nodes have, or that are theirs; undefined on a node alone. */
@@ -152,6 +154,7 @@ export class Coordinator {
 
   /** The content of file pages changes, or may from now on. Requires: inside mutate. */
   contentChanges(ino: number, range: Range | 'all'): void {
+    if (this.blocks?.stores(ino) === false) return;
     this.writeBack?.mark(this, ino, range);
     if (range !== 'all') this.evictor?.touched(ino, range);
   }

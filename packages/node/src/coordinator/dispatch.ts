@@ -8,7 +8,7 @@ import { setAttributes } from './attributes.ts';
 import { attachPages, put, reserve, unreserve, writeBegin, writeEnd } from './content.ts';
 import type { Coordinator } from './coordinator.ts';
 import { defrag } from './defrag.ts';
-import type { AnyReply, Blocks, Placing } from './elsewhere.ts';
+import type { AnyReply, Placing } from './elsewhere.ts';
 import { fallocate } from './fallocate.ts';
 import { type MoveOptions, moveFile } from './move.ts';
 import { link, mkdir, remove, rename, rmdir, symlink, unlink } from './namespace.ts';
@@ -18,6 +18,7 @@ import { check, holders, type NodeFacts, status } from './report.ts';
 import type { Session } from './session.ts';
 import { revokeSession } from './sessions.ts';
 import { write } from './short-write.ts';
+import { sync } from './sync.ts';
 import { acknowledge, advance, lease, mapped, present, release } from './views.ts';
 
 export interface DispatchContext {
@@ -192,22 +193,6 @@ async function pin(
     await c.pager?.fetch(ino, wholeFile);
   } else c.evictor?.unpin(session, ino);
   return {};
-}
-
-/** Without a store nothing is durable, and nobody is kept waiting for it. */
-async function sync(c: Coordinator, ino: number | undefined): Promise<Reply<'sync'>> {
-  if (c.blocks !== undefined) await gather(c, c.blocks, ino);
-  if (c.writeBack === undefined) return { durable: false, pages: 0 };
-  const { pages } = await c.writeBack.sync(ino === undefined ? undefined : [ino]);
-  return { durable: true, pages };
-}
-
-/** What other nodes have stored of a file, or of any, and not sent is here from now on, and outlives them. */
-async function gather(c: Coordinator, blocks: Blocks, ino: number | undefined): Promise<void> {
-  const shared = [...blocks.sharedFiles()].filter((each) => ino === undefined || each === ino);
-  await Promise.all(
-    shared.map((each) => c.keeping(each, async () => c.holding(each, 'read', () => undefined))),
-  );
 }
 
 /** What a client says without waiting for an answer. */

@@ -33,6 +33,16 @@ export interface Placing {
   rebalance(request: Request<'rebalance'>, options: MoveOptions): Promise<Reply<'rebalance'>>;
 }
 
+/** What stores of other nodes have to do for a sync at this one. */
+export interface Stores {
+  /** At the home of a file: what was answered of its size and names survives a loss of power. */
+  names(ino: number): Promise<void>;
+  /** At the coordinator: so does the content of a file of another home. */
+  file(ino: number): Promise<void>;
+  /** At the coordinator: the content of all such files; how many pages were stored. */
+  all(): Promise<number>;
+}
+
 /** What a node says of its cluster. */
 export interface ClusterReport {
   /** `home`: the coordinator, where the cluster began. */
@@ -132,6 +142,10 @@ export interface Blocks extends FileBlocks {
   readonly copies: ViewCopies | undefined;
   /** Asks the home of a file, and the next one when it has moved meanwhile: EAGAIN says so. */
   following<T>(ino: number, ask: (home: number) => T | Promise<T>): Promise<T>;
+  /** Whether what is here of a file goes to the store: this node is its home, or about to be. */
+  stores(ino: number): boolean;
+  /** Copies of other nodes' blocks leave memory, as far as they have more than their share; how many did. */
+  giveWay(pages: number): number;
   /** How many pages more of its files this node has memory for. */
   readonly freePages: number;
   /** Files of other homes get so many pages here; fewer, when negative. Requires: inside mutate. */

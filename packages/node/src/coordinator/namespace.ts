@@ -231,8 +231,10 @@ export async function rename(
   }
 }
 
-const hasNewerContent = ({ writeBack }: Coordinator, ino: number): boolean =>
-  writeBack !== undefined && (writeBack.dirty.has(ino) || writeBack.isUnderWay(ino));
+/** Of a file of another home, that alone knows. */
+const hasNewerContent = ({ writeBack, blocks }: Coordinator, ino: number): boolean =>
+  writeBack !== undefined &&
+  (writeBack.dirty.has(ino) || writeBack.isUnderWay(ino) || blocks?.isOwn(ino) === false);
 
 /**
  * What takes the name of another file is in the store before it does, as with `auto_da_alloc` of ext4(5):
@@ -245,7 +247,8 @@ async function commitContent(
   names: { readonly path: string; readonly dest: string },
 ): Promise<void> {
   try {
-    await c.writeBack?.commit([ino]);
+    if (c.blocks?.isOwn(ino) === false) await c.stores?.file(ino);
+    else await c.writeBack?.commit([ino]);
   } catch (error) {
     const { code, why } = error instanceof FsError ? error : { code: 'EIO' as const, why: undefined };
     throw new FsError(code, 'rename', { ...names, why, cause: error });

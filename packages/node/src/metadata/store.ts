@@ -23,6 +23,11 @@
 import type { Extent, Run } from '@cluster-fs/transport';
 import type { StoredExtent } from '../store/stored.ts';
 
+/** Keys of the superblock at a node that joined a cluster to keep files. Its number in that: */
+export const keeperKey = 'keeper';
+/** The UUID of the coordinator's segment; of a node that has a store. */
+export const memberOfKey = 'memberOf';
+
 export interface InodeRow {
   readonly ino: number;
   readonly generation: number;

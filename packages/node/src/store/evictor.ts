@@ -46,6 +46,8 @@ const inoOf = (key: number): number => Math.floor(key / chunksOfFile);
 /** How long who needs room waits for others to make progress. */
 const patienceMs = 2000;
 const lookAgainMs = 10;
+/** How long copies of other nodes' blocks may take to leave: what was stored into them goes home first. */
+const giveWayMs = 100;
 
 export interface EvictorReport {
   readonly memoryLimitBytes: number;
@@ -102,6 +104,7 @@ export class Evictor {
     const inode = new InodeCopy();
     for (let ino = 1; ino < this.#c.writer.inodeLimit; ino++) {
       if (!readInode(this.#c.segment, ino, inode) || !isFile(inode.mode)) continue;
+      if (this.#c.blocks?.isOwn(ino) === false) continue;
       for (const { filePage, count } of this.#c.extents(ino)) this.touched(ino, { from: filePage, count });
     }
   }
@@ -197,7 +200,10 @@ export class Evictor {
 
   /** Evicts until there is room to write `pages`, or everything was looked at once. */
   async #shrink(pages: number): Promise<void> {
-    const isEnough = (): boolean => this.residentPages + pages <= this.#writeLimitPages;
+    const missing = (): number => this.residentPages + pages - this.#writeLimitPages;
+    const isEnough = (): boolean => missing() <= 0;
+    if (isEnough()) return;
+    await this.#giveWay(missing());
     if (isEnough()) return;
     // What cannot be written stays; the rest can still go.
     await this.#writeBack.sync().catch((error: unknown) => this.#c.hub.report(error));
@@ -214,12 +220,25 @@ export class Evictor {
     }
   }
 
+  /** Copies of other nodes' blocks leave before pages that the disk would have to give again. */
+  async #giveWay(pages: number): Promise<void> {
+    const leaving = this.#c.blocks?.giveWay(pages) ?? 0;
+    const before = this.residentPages;
+    const endMs = performance.now() + giveWayMs;
+    while (this.residentPages > before - leaving && performance.now() < endMs)
+      await this.#c.answers.next(lookAgainMs);
+  }
+
   #isInUse(ino: number): boolean {
     return this.#c.references.has(ino);
   }
 
   /** How many pages went. */
   #evict(ino: number, range: Range): Promise<number> {
+    if (this.#c.blocks?.isOwn(ino) === false) {
+      this.#line.gone(keyOf(ino, Math.floor(range.from / chunkPages)));
+      return Promise.resolve(0);
+    }
     // What other nodes have of it goes first: of what is absent here, the store has the bytes.
     return this.#c.exclusive(ino, () =>
       this.#c.holding(ino, 'write', () => this.#evictHeld(ino, range), range),
@@ -228,7 +247,8 @@ export class Evictor {
 
   async #evictHeld(ino: number, range: Range): Promise<number> {
     const inode = new InodeCopy();
-    const isThere = readInode(this.#c.segment, ino, inode) && isFile(inode.mode);
+    const isThere =
+      readInode(this.#c.segment, ino, inode) && isFile(inode.mode) && this.#c.blocks?.isOwn(ino) !== false;
     const extents = isThere ? clip(this.#c.extents(ino), range.from, range.count) : [];
     const present = this.#pager.presentOf(extents);
     const key = keyOf(ino, Math.floor(range.from / chunkPages));

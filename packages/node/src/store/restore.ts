@@ -10,7 +10,7 @@ import { type Extent, FsError, native, type Run } from '@cluster-fs/transport';
 import { pageSize, setExtents } from 'cluster-fs/segment';
 import type { Coordinator } from '../coordinator/coordinator.ts';
 import { layOut } from '../coordinator/runs.ts';
-import type { Change, MetadataStore } from '../metadata/store.ts';
+import { type Change, keeperKey, type MetadataStore } from '../metadata/store.ts';
 import type { Pager } from './pager.ts';
 import type { StoredExtent } from './stored.ts';
 
@@ -27,6 +27,8 @@ export function rollBack(store: MetadataStore): Lost {
   const changes: Change[] = [];
   const removed = new Set<number>();
   let rolledBack = 0;
+  // Of other nodes' files nothing was stored but what was about to be this one's.
+  const self = Number(store.superblock(keeperKey) ?? 0);
   for (const ino of store.dirty()) {
     const row = store.inode(ino);
     if (row === undefined) continue;
@@ -36,7 +38,8 @@ export function rollBack(store: MetadataStore): Lost {
       const { size, mtimeMs } = durable;
       // Where its content lies in the segment is decided anew: what the row names may be of a newer state.
       changes.push({ type: 'putInode', row: { ...row, size, mtimeMs, extents: [] } });
-    } else if (row.size > 0) removed.add(ino);
+    } else if (row.home !== self) changes.push({ type: 'putInode', row: { ...row, extents: [] } });
+    else if (row.size > 0) removed.add(ino);
     else changes.push({ type: 'putInode', row: { ...row, extents: [] } });
   }
   for (const { parent, name, ino } of removed.size === 0 ? [] : store.dirents()) {

@@ -79,9 +79,11 @@ export async function takeSnapshot(
   try {
     for (let times = 0; ; times++) {
       const mayHold = times > patience;
-      const part = await c.gate.exclusive(ino, () =>
-        c.holding(ino, 'read', () => readPart(c, writeBack, { ino, mayHold })),
-      );
+      const part = await c.gate.exclusive(ino, () => {
+        const read = () => readPart(c, writeBack, { ino, mayHold });
+        // Of a file that is about to be this node's, what is here is read, and read again when it comes anew.
+        return c.blocks?.isOwn(ino) === false ? read() : c.holding(ino, 'read', read);
+      });
       if (part === undefined) {
         file.release(placesOf(written));
         return undefined;

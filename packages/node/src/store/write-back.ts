@@ -198,6 +198,8 @@ export class WriteBack {
   /** Stores through a view tell nobody; nor do those of a client that has not come back since a crash. */
   readonly isMappedToWrite = (ino: number): boolean => {
     if (this.#closing) return false;
+    // What is stored into blocks of another home is known when it has this file.
+    if (this.#coordinator?.blocks?.isOwn(ino) === false) return false;
     if ((this.#coordinator?.unresolved.size ?? 0) > 0) return true;
     for (const view of this.#coordinator?.viewsOf(ino) ?? []) if (view.mode === 'rw') return true;
     return false;
@@ -359,8 +361,9 @@ export class WriteBack {
     const retired: Run[] = [];
     const copy = new InodeCopy();
     for (const { ino, generation, size, mtimeMs, extents, ranges, written } of taken) {
-      const alive = readInode(c.segment, ino, copy) && copy.generation === generation;
-      if (!alive) {
+      const isHere = readInode(c.segment, ino, copy) && copy.generation === generation;
+      // Gone, or another node's by now.
+      if (!isHere || c.blocks?.stores(ino) === false) {
         retired.push(...placesOf(written));
         continue;
       }

@@ -24,7 +24,7 @@ import {
 } from '../codec.ts';
 import { hole, maxPathLength, run } from '../records.ts';
 
-export const peerProtocolVersion = 4;
+export const peerProtocolVersion = 5;
 
 type Shape = Readonly<Record<string, Codec<unknown>>>;
 interface Entry {
@@ -77,13 +77,18 @@ export type PeerInode = RecordOf<typeof inode>;
 const name = { parent: u32, name: text(255), ino: u32 };
 export type PeerName = RecordOf<typeof name>;
 
-/** A node that keeps files: its number in the cluster is its own for ever. `url` while it can be reached. */
+/**
+ * A node that keeps files: its number in the cluster is its own for ever. `url` while it can be reached.
+ * Bytes that all its files may have, and that one may have while it moves there; whether it has a store.
+ */
 const keeper = {
   number: u32,
   nodeId: u53,
   name: text(256),
   url: optional(text(1024)),
   memoryBytes: u53,
+  capacityBytes: u53,
+  isStored: bool,
 };
 export type Keeper = RecordOf<typeof keeper>;
 
@@ -137,9 +142,9 @@ export const peerRequests = {
   },
   describe: {
     id: 18,
-    doc: 'What a node must know before it makes a segment of its own.',
+    doc: 'What a node must know before it makes a segment of its own, or goes on with one.',
     fields: {},
-    reply: { dataBytes: u53, inodeCount: u32 },
+    reply: { dataBytes: u53, inodeCount: u32, segmentId: bytes(16), isStored: bool },
   },
   follow: {
     id: 19,
@@ -202,7 +207,7 @@ export const peerRequests = {
   keep: {
     id: 26,
     doc: 'A node that joined keeps files from here on, and is reached there. The number is its own for good.',
-    fields: { url: text(1024), memoryBytes: u53 },
+    fields: { url: text(1024), memoryBytes: u53, capacityBytes: u53, isStored: bool },
     reply: { number: u32 },
   },
   content: {
@@ -252,6 +257,12 @@ export const peerRequests = {
     doc: 'Whether the coordinator still moves a file. When not, what the asking node heard before is so.',
     fields: { ino: u32 },
     reply: { isMoving: bool },
+  },
+  flush: {
+    id: 34,
+    doc: 'Makes durable what was answered: names at the coordinator; a file, or all of them, at their home.',
+    fields: { what: oneOf('names', 'file', 'all'), ino: optional(u32) },
+    reply: { pages: u53 },
   },
 } as const satisfies Record<string, RequestEntry>;
 

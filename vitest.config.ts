@@ -9,8 +9,9 @@ const waiting = [
   'test/durability/{cut,cut-canary,kill-points,races,redo}.test.ts',
   'test/hostile/{access,bad-peers,limits,session}.test.ts',
   'test/leases/*.test.ts',
-  'test/limits/{errors,events}.test.ts',
+  'test/limits/{errors,events,sparse,tables}.test.ts',
   'test/model/*.test.ts',
+  'test/setups/*.test.ts',
 ];
 
 export default defineConfig({

@@ -116,7 +116,7 @@ function looks(tester: Tester, path: string): Record<string, () => unknown> {
 const patience = 100_000;
 
 function together(tester: Tester): void {
-  const it = stories(tester, { timeoutMs: 20_000 });
+  const it = stories(tester);
 
   it('100 appends at once are all there, none torn', async (dir) => {
     const line = (i: number) => `${String(i).padStart(3, '0')}:${'x'.repeat(i)}\n`;

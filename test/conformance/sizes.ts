@@ -63,7 +63,7 @@ function eachSize(tester: Tester): void {
 }
 
 function growth(tester: Tester): void {
-  const it = stories(tester, { timeoutMs: 30_000 });
+  const it = stories(tester);
 
   it('two files that grow in turns do not mix', async (dir) => {
     await using one = await tester.fs.open(`${dir}/one`, 'a');

@@ -91,7 +91,7 @@ export interface Conditions {
 }
 
 /** Returns `it` for the suites: a vitest test that brings its own directory. */
-export function stories(tester: Tester, { needs, lacks, timeoutMs = 10_000 }: Conditions = {}): Tell {
+export function stories(tester: Tester, { needs, lacks, timeoutMs = 30_000 }: Conditions = {}): Tell {
   const possible = (needs === undefined || tester.can[needs]) && (lacks === undefined || !tester.can[lacks]);
   return (title, story) => {
     test.skipIf(!possible)(title, { timeout: timeoutMs }, async ({ task }) => {

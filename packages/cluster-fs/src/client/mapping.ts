@@ -30,25 +30,34 @@ export function reserveMapping(options: Omit<Mapping, 'address'>): Mapping {
 
 export const mappedLength = ({ pages }: Mapping): number => Math.max(1, pages) * pageSize;
 
+interface Under {
+  readonly dataFd: number;
+  readonly userfault: number | undefined;
+  /** Whether whoever touches the pages waits until the mapping is resumed. */
+  readonly isPaused?: boolean;
+}
+
 /**
  * Maps file pages `from` .. `from + count` to `extents`, over whatever was there: other threads see the old
  * page or the new one. Then wakes whoever waits for a page of the range.
  */
 export function applyExtents(
   mapping: Mapping,
-  { dataFd, userfault }: { dataFd: number; userfault: number | undefined },
+  { dataFd, userfault, isPaused = false }: Under,
   { from, count, extents }: { from: number; count: number; extents: readonly Extent[] },
 ): void {
+  const protection = isPaused ? 'none' : protectionOf(mapping);
+
   const first = Math.max(from, mapping.from);
   const end = Math.min(from + count, mapping.from + mapping.pages);
   let next = first;
   for (const e of extents) {
     if (e.filePage < next || e.filePage + e.count > end) continue;
-    if (e.filePage > next) mapZeros(mapping, next, e.filePage - next);
-    mapPages(mapping, dataFd, e);
+    if (e.filePage > next) mapZeros(mapping, { filePage: next, count: e.filePage - next, protection });
+    mapPages(mapping, { fd: dataFd, ...e, protection });
     next = e.filePage + e.count;
   }
-  if (next < end) mapZeros(mapping, next, end - next);
+  if (next < end) mapZeros(mapping, { filePage: next, count: end - next, protection });
   if (userfault !== undefined && end > first) {
     native.wakeUserfault(userfault, addressOf(mapping, first), (end - first) * pageSize);
   }
@@ -73,26 +82,29 @@ export const pauseMapping = (mapping: Mapping): boolean =>
 
 /** Touches go on. */
 export const resumeMapping = (mapping: Mapping): void =>
-  native.resumeGuarded(mapping.address, mappedLength(mapping), protection(mapping));
+  native.resumeGuarded(mapping.address, mappedLength(mapping), protectionOf(mapping));
 
 const addressOf = ({ address, from }: Mapping, filePage: number): number =>
   address + (filePage - from) * pageSize;
-const protection = ({ mode }: Mapping) => (mode === 'rw' ? 'read-write' : 'read');
+const protectionOf = ({ mode }: Mapping) => (mode === 'rw' ? 'read-write' : 'read');
 
-function mapPages(mapping: Mapping, fd: number, { filePage, page, count }: Extent): void {
-  const address = addressOf(mapping, filePage);
-  native.mapFile({
-    fd,
-    offset: page * pageSize,
-    length: count * pageSize,
-    protection: protection(mapping),
-    address,
-  });
+interface Placed {
+  readonly filePage: number;
+  readonly count: number;
+  readonly protection: native.Protection;
 }
 
-function mapZeros(mapping: Mapping, filePage: number, count: number): void {
+function mapPages(
+  mapping: Mapping,
+  { fd, filePage, page, count, protection }: Placed & Extent & { readonly fd: number },
+): void {
   const address = addressOf(mapping, filePage);
-  native.mapAnonymous({ address, length: count * pageSize, protection: protection(mapping) });
+  native.mapFile({ fd, offset: page * pageSize, length: count * pageSize, protection, address });
+}
+
+function mapZeros(mapping: Mapping, { filePage, count, protection }: Placed): void {
+  const address = addressOf(mapping, filePage);
+  native.mapAnonymous({ address, length: count * pageSize, protection });
 }
 
 /** Puts zeros under the whole stretch: for arrays that cannot be taken back (SharedArrayBuffer). */

@@ -6,7 +6,7 @@
  * the file has left again.
  */
 import type { Connection, Event, Extent } from '@cluster-fs/transport';
-import { applyExtents, type Mapping, replaceExtents } from './mapping.ts';
+import { applyExtents, type Mapping, pauseMapping, replaceExtents } from './mapping.ts';
 import { type MapOptions, type ToMain, viewState } from './worker-protocol.ts';
 
 /** An open view, as this thread knows it. */
@@ -137,9 +137,17 @@ export class OpenViews {
   show(
     { mapping }: OpenView,
     range: { from: number; count: number; extents: readonly Extent[] },
-    dataFd = this.#options.dataFd(),
+    { dataFd = this.#options.dataFd(), isPaused = false } = {},
   ): void {
-    applyExtents(mapping, { dataFd, userfault: this.#options.userfault }, range);
+    applyExtents(mapping, { dataFd, userfault: this.#options.userfault, isPaused }, range);
+  }
+
+  /** Puts all pages under a view; true when whoever touches them waits until it is resumed. */
+  showAll(view: OpenView, { dataFd, mayPause }: { dataFd: number; mayPause: boolean }): boolean {
+    const { mapping, extents } = view;
+    const isPaused = mayPause && pauseMapping(mapping);
+    this.show(view, { from: mapping.from, count: mapping.pages, extents }, { dataFd, isPaused });
+    return isPaused;
   }
 
   /** Does all that the node has asked: remaps, of which for each page only the last counts, and recalls. */

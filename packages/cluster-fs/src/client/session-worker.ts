@@ -31,6 +31,7 @@ import {
   mappedLength,
   rearm,
   reserveMapping,
+  resumeMapping,
   samePlaces,
   unmapMapping,
 } from './mapping.ts';
@@ -63,6 +64,8 @@ let revoked: Connection | undefined;
 let facts: SessionFacts | undefined;
 /** Sessions that the node has not been told to be done with: it keeps pages back for them. */
 let unresumed: readonly number[] = [];
+/** Views that the node which came back has not armed yet. */
+const unarmed = new WeakSet<OpenView>();
 let reconnecting = false;
 /** Who waits for the node to be back, or for the session to be given up. */
 const waitingForNode: (() => void)[] = [];
@@ -258,17 +261,30 @@ async function presentAll(now: SessionFacts): Promise<number[]> {
     });
     if (ended) throw new FsError('ECANCELED', 'map');
     views.renumber(view, reply.view);
-    const range = { from: mapping.from, count: mapping.pages, extents: reply.extents };
-    // Mapped anew, nobody would wait for pages that are absent.
-    if (now.paged && userfault !== undefined && samePlaces(view.extents, reply.extents))
-      rearm(mapping, userfault.fd, view.extents);
-    else views.show(view, range, now.dataFd);
+    const isWhereItWas = samePlaces(view.extents, reply.extents) && !unarmed.has(view);
     view.extents = reply.extents;
     setState(view, reply);
     view.isStale = reply.stale;
+    // Mapped anew, nobody would wait for pages that are absent.
+    if (now.paged && userfault !== undefined && isWhereItWas) rearm(mapping, userfault.fd, view.extents);
+    else await showAnew(view, now);
     if (reply.stale) stale.push(view.key);
   }
   return stale;
+}
+
+/**
+ * Puts pages under a view that the node could not arm before they were there: who touches it waits until the
+ * node has. Else a store, say, would go into a block of which others have copies, without a word.
+ */
+async function showAnew(view: OpenView, { dataFd, paged }: SessionFacts): Promise<void> {
+  const mayPause = !view.isStale && paged && userfault !== undefined;
+  if (!views.showAll(view, { dataFd, mayPause })) return;
+  unarmed.add(view);
+  // As long as that fails, it stays paused.
+  await tellWhere(view);
+  unarmed.delete(view);
+  resumeMapping(view.mapping);
 }
 
 function control(): Connection {
@@ -319,12 +335,14 @@ async function askForLease(request: MapOptions, guessed: Guessed | undefined): P
   return lease;
 }
 
-async function sayMapped({ key, id, mapping }: OpenView): Promise<void> {
-  const { address } = mapping;
+const tellWhere = ({ id, mapping }: OpenView): Promise<unknown> =>
+  control().request('mapped', { view: id, address: mapping.address, length: mappedLength(mapping) });
+
+async function sayMapped(view: OpenView): Promise<void> {
   try {
-    await control().request('mapped', { view: id, address, length: mappedLength(mapping) });
+    await tellWhere(view);
   } catch (error) {
-    unmap(key, false);
+    unmap(view.key, false);
     throw error;
   }
 }

@@ -1,0 +1,37 @@
+/** Views of another home's file whose own node is killed and started again: coherent as before. */
+import { expect, test } from 'vitest';
+import { mountForTest, startNodeProcess } from '../chaos/node-process.ts';
+import { freePort } from './line.ts';
+
+const timeout = 120_000;
+const restarts = 3;
+const stores = 5;
+
+test('a view whose node was started again stores nothing that others do not see', { timeout }, async () => {
+  const joinPort = await freePort();
+  const a = await startNodeProcess({ peerPort: joinPort, name: 'a', capacity: 256 * 2 ** 20 });
+  const b = await startNodeProcess({ joinPort, peerPort: await freePort(), name: 'b' });
+  const [atA, atB] = [await mountForTest(a), await mountForTest(b)];
+  await atA.promises.writeFile('/f', Buffer.alloc(4 * 65_536));
+  const [there, here] = [await atA.map('/f', { mode: 'rw' }), await atB.map('/f', { mode: 'rw' })];
+  const [counter, far] = [new Int32Array(there.buffer), new Int32Array(here.buffer)];
+  let count = 0;
+  const countOn = (): void => {
+    for (let i = 0; i < stores; i++) {
+      // Both have a copy to read, before either stores.
+      for (const each of [counter, far]) expect(Atomics.load(each, 0)).toBe(count);
+      for (const each of [far, counter]) Atomics.add(each, 0, 1);
+      count += 2;
+    }
+  };
+  countOn();
+  for (let restart = 0; restart < restarts; restart++) {
+    await here.sync();
+    await b.kill();
+    await b.start();
+    await expect.poll(async () => (await atB.status()).unresolvedSessions).toEqual([]);
+    countOn();
+  }
+  for (const fs of [atA, atB]) expect(await fs.check()).toEqual([]);
+  expect([a.errors, b.errors]).toEqual([[], []]);
+});

@@ -4,7 +4,7 @@ import { configDefaults, defineConfig } from 'vitest/config';
 const waiting = [
   'packages/*/test/**/*.test.ts',
   'test/chaos/{client-death,node-death,recall,stopped-client}.test.ts',
-  'test/cluster/{books,copies,failures,home-loss,migration,migration-faults,restarted}.test.ts',
+  'test/cluster/{books,failures,home-loss,migration,migration-faults,restarted}.test.ts',
   'test/cluster/stored-{keepers,storm}.test.ts',
   'test/coherence/*.test.ts',
   'test/durability/{cut,cut-canary,holes,kill-points,power-cases,power-loss,races,redo}.test.ts',

@@ -295,7 +295,8 @@ test('a file is moved to no node where it is mapped so, and from its home under 
   writer.bytes.fill(3);
   await expect.poll(() => isAll(live.bytes, 3)).toBe(true);
   for (const view of [...views, writer]) view.close();
-  await fs.migrate(path, 'b');
+  // The node hears of that by another way than of the move.
+  await expect.poll(() => fs.migrate(path, 'b').then(() => 'moved'), patience).toBe('moved');
   const scene = { home: a, node: b, fs, far: manual };
   await expectGone(scene);
   expect(c.errors).toEqual([]);

@@ -303,7 +303,7 @@ function assemble(options: NodeOptions, { limits, admission, cleanup, entrance }
     for (const server of servers) server.close(nodeStopped());
     if (writeBack === undefined && member?.keepsSome === true)
       await emptyOut(member, data.directory, onNotice);
-    if (home !== undefined) await takeHome(coordinator);
+    if (home !== undefined && writeBack !== undefined) await takeHome(coordinator);
     await writeBack?.close();
     await home?.close();
     await member?.leave();

@@ -223,6 +223,8 @@ export class Copies implements ViewCopies {
   async #refresh(copy: Copy): Promise<void> {
     let nextMs = refreshMs;
     try {
+      // One that is under way may be past what is new: a view that came late, another size.
+      await copy.coming?.catch(() => undefined);
       await this.#pass(copy);
     } catch (error) {
       if (!(error instanceof FsError)) throw error;

@@ -3,11 +3,12 @@ import { type ClusterFs, mount } from 'cluster-fs';
 import { expect, onTestFinished, test } from 'vitest';
 import { startNodeProcess } from '../chaos/node-process.ts';
 
-async function namesOf(fs: ClusterFs, first: () => void): Promise<string[]> {
+async function namesOf(fs: ClusterFs, created: () => void): Promise<string[]> {
   const names: string[] = [];
   for await (const { kind } of fs.events()) {
     names.push(kind);
-    if (names.length === 1) first();
+    // The first that is heard may be of what was removed.
+    if (kind === 'create') created();
   }
   return names;
 }

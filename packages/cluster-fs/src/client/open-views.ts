@@ -6,7 +6,7 @@
  * the file has left again.
  */
 import type { Connection, Event, Extent } from '@cluster-fs/transport';
-import { applyExtents, type Mapping, pauseMapping, replaceExtents } from './mapping.ts';
+import { applyExtents, type Mapping, pauseMapping, replaceExtents, resumeMapping } from './mapping.ts';
 import { type MapOptions, type ToMain, viewState } from './worker-protocol.ts';
 
 /** An open view, as this thread knows it. */
@@ -128,6 +128,8 @@ export class OpenViews {
     for (const view of this.#byKey.values()) {
       const { from, pages } = view.mapping;
       this.show(view, { from, count: pages, extents: [] });
+      // One that the node had not armed yet is paused still.
+      resumeMapping(view.mapping);
       view.isStale = true;
       setState(view, { size: 0, layoutVersion: view.state[viewState.layoutVersion] as number });
     }

@@ -84,7 +84,7 @@ export class Moving {
   async take({ ino, generation, from }: PeerRequest<'take'>): Promise<{ present: number; total: number }> {
     const { c, homes } = this.#parts;
     this.#assertIs(ino, generation, from);
-    assertMovable(this.#parts.c, ino);
+    assertMovable(c, ino);
     clearTimeout(this.#taking.get(ino)?.timer);
     const taking: Taking = { from, timer: undefined };
     this.#taking.set(ino, taking);

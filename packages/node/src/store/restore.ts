@@ -38,8 +38,7 @@ export function rollBack(store: MetadataStore): Lost {
       const { size, mtimeMs } = durable;
       // Where its content lies in the segment is decided anew: what the row names may be of a newer state.
       changes.push({ type: 'putInode', row: { ...row, size, mtimeMs, extents: [] } });
-    } else if (row.home !== self) changes.push({ type: 'putInode', row: { ...row, extents: [] } });
-    else if (row.size > 0) removed.add(ino);
+    } else if (row.size > 0 && row.home === self) removed.add(ino);
     else changes.push({ type: 'putInode', row: { ...row, extents: [] } });
   }
   for (const { parent, name, ino } of removed.size === 0 ? [] : store.dirents()) {

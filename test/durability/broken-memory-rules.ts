@@ -62,8 +62,8 @@ export const brokenMemoryRules: readonly BrokenRule[] = [
   {
     rule: 'a file that was never synced stays, without its content',
     module: 'store/restore.js',
-    from: 'else if (row.size > 0)',
-    to: 'else if (row.size < 0)',
+    from: 'else if (row.size > 0 && ',
+    to: 'else if (row.size < 0 && ',
     noticedBy: 'durability/cut.test.ts',
     named: 'contents',
   },

@@ -1,7 +1,7 @@
 /** `clusterfs dump` and `clusterfs load`: what is loaded is what was dumped, or an error and no half file. */
 import { execFileSync, spawnSync } from 'node:child_process';
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { join, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { type ClusterFs, mount } from 'cluster-fs';
 import fc from 'fast-check';
@@ -33,7 +33,9 @@ async function empty(fs: ClusterFs): Promise<void> {
 /** Everything that a dump keeps, in a form to compare; inodes by the first name that they have. */
 function pictureOf(fs: ClusterFs, root = '/') {
   const first = new Map<number, string>();
-  const names = ['', ...(fs.readdirSync(root, { recursive: true }) as string[])].sort();
+  // With types, no symlink is entered: a dump has none of what lies behind one.
+  const entries = fs.readdirSync(root, { recursive: true, withFileTypes: true });
+  const names = ['', ...entries.map((entry) => relative(root, join(entry.parentPath, entry.name)))].sort();
   return names.map((name) => {
     const path = join(root, name);
     const stats = fs.lstatSync(path);
@@ -96,8 +98,8 @@ test('random trees come back as they were, and tar lists as many names', async (
     const files: string[] = [];
     for (const item of items) {
       await make(source, item, files).catch((error: NodeJS.ErrnoException) => {
-        // A name that is taken, or a link with nothing to link to.
-        expect(['EEXIST', 'ENOENT', 'ENOTDIR', 'EISDIR']).toContain(error.code);
+        // A name that is taken, a link with nothing to link to, or a way through a symlink to nowhere.
+        expect(['EEXIST', 'ENOENT', 'ENOTDIR', 'EISDIR', 'ENAMETOOLONG', 'ELOOP']).toContain(error.code);
       });
     }
     const file = join(from.home, `${count++}.tar`);
@@ -109,7 +111,7 @@ test('random trees come back as they were, and tar lists as many names', async (
     const listed = execFileSync('tar', ['--quoting-style=escape', '-tf', file], { encoding: 'utf8' });
     expect(listed.trimEnd().split('\n')).toHaveLength(picture.length);
   });
-  await fc.assert(property, { numRuns: 6 });
+  await fc.assert(property, { numRuns: 6, endOnFailure: true });
 }, 60_000);
 
 test('times keep every bit', () => {

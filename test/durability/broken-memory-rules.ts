@@ -189,4 +189,28 @@ export const brokenMemoryRules: readonly BrokenRule[] = [
     named: 'before its node died',
     isQuick: true,
   },
+  {
+    rule: 'what the disk has refused of the log is not relied on',
+    module: 'metadata/change-log.js',
+    from: 'return this.#hasFailed',
+    to: 'return false',
+    noticedBy: 'durability/refused-flush.test.ts',
+    named: 'of the log that is refused',
+  },
+  {
+    rule: 'what the disk has refused of the data file is written there again',
+    module: 'store/write-back.js',
+    from: 'this.#isDataDoubted = true;',
+    to: ';',
+    noticedBy: 'durability/refused-flush.test.ts',
+    named: 'of the data file that is refused',
+  },
+  {
+    rule: "what the disk has refused of SQLite's log is in its database after a start",
+    module: 'metadata/sqlite.js',
+    from: "db.pragma('wal_checkpoint(TRUNCATE)');",
+    to: ';',
+    noticedBy: 'durability/refused-flush.test.ts',
+    named: 'no sync is answered any more',
+  },
 ];

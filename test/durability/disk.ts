@@ -5,7 +5,7 @@
  * What was written before a flush of its file began is there after the flush. Of the rest each page may have
  * none, all, or the first few of the changes that were made to it, whatever became of the other pages; so may
  * the length of a file, and the names of a directory. That is what POSIX promises, and less than file systems
- * do.
+ * do. What a flush that was refused was to bring to the disk never comes there.
  */
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
@@ -59,7 +59,7 @@ class Content {
 interface Flushed<T> {
   readonly id: number;
   readonly durable: T;
-  /** How many changes are durable. */
+  /** How many changes are durable, or lost for ever. */
   applied: number;
   pending: Change<T>[];
 }
@@ -98,7 +98,8 @@ export class Disk {
     if (kind === 'create') this.#create(ino, path);
     else if (kind === 'unlink') this.#name(path, undefined);
     else if (kind === 'flushBegin') this.#flushes.set(thread, seq);
-    else if (kind === 'flushEnd') this.#flush(path, ino, this.#flushes.get(thread) ?? 0);
+    else if (kind === 'flushEnd') applyBefore(this.#flushed(path, ino), this.#flushes.get(thread) ?? 0);
+    else if (kind === 'flushRefused') loseBefore(this.#flushed(path, ino), this.#flushes.get(thread) ?? 0);
     else {
       const file = this.#file(ino, path);
       if (kind === 'truncate')
@@ -154,9 +155,8 @@ export class Disk {
     this.#names.pending.push({ seq: this.#seq, key: path, apply });
   }
 
-  #flush(path: string, ino: number, begun: number): void {
-    const of = path === this.#directory ? this.#names : this.#file(ino, path);
-    applyBefore(of as Flushed<unknown>, begun);
+  #flushed(path: string, ino: number): Flushed<unknown> {
+    return (path === this.#directory ? this.#names : this.#file(ino, path)) as Flushed<unknown>;
   }
 }
 
@@ -165,6 +165,12 @@ function applyBefore<T>(of: Flushed<T>, seq: number): void {
   for (const change of done) change.apply(of.durable);
   of.applied += done.length;
   of.pending = of.pending.filter((change) => change.seq >= seq);
+}
+
+function loseBefore<T>(of: Flushed<T>, seq: number): void {
+  const left = of.pending.filter((change) => change.seq >= seq);
+  of.applied += of.pending.length - left.length;
+  of.pending = left;
 }
 
 const writeOf = (seq: number, part: Part, { offset, data }: Call): Change<Content> => ({

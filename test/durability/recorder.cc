@@ -4,7 +4,8 @@
  * reads it.
  *
  * A call and its record are one step, so the order of the log is the order of the calls, over all threads. A
- * flush has two records: what was written before the first is on the disk after the second.
+ * flush has two records: what was written before the first is on the disk after the second. A flush can be
+ * refused, as a disk with a fault does: then what was written before the first never comes there.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -35,6 +36,7 @@ enum Kind : uint32_t {
   kRename,
   kUnlink,
   kUnknown,
+  kFlushRefused,
 };
 
 struct Record {
@@ -202,6 +204,18 @@ int changed(int fd, Kind kind, uint64_t offset, uint64_t length, Call call) {
   return result;
 }
 
+/* Whether the next flush of the file is to be refused: a file says how its path begins, and goes first. */
+bool is_refused(const char* path) {
+  const char* order = getenv("CLUSTERFS_RECORD_REFUSE");
+  const int fd = order == nullptr ? -1 : static_cast<int>(syscall(SYS_openat, AT_FDCWD, order, O_RDONLY));
+  if (fd < 0) return false;
+  char begin[PATH_MAX];
+  const long length = syscall(SYS_read, fd, begin, sizeof begin);
+  syscall(SYS_close, fd);
+  if (length <= 0 || strncmp(path, begin, length) != 0) return false;
+  return syscall(SYS_unlinkat, AT_FDCWD, order, 0) == 0;
+}
+
 /* Not under the lock: others go on writing while a disk flushes. */
 int flushed(int fd, long call) {
   char path[PATH_MAX];
@@ -210,6 +224,11 @@ int flushed(int fd, long call) {
   {
     Lock lock;
     append(kFlushBegin, ino, 0, 0, path);
+    if (is_refused(path)) {
+      append(kFlushRefused, ino, 0, 0, path);
+      errno = EIO;
+      return -1;
+    }
   }
   const int result = static_cast<int>(syscall(call, fd));
   if (result == 0) {

@@ -21,6 +21,7 @@ const kinds = [
   'rename',
   'unlink',
   'unknown',
+  'flushRefused',
 ] as const;
 export type Kind = (typeof kinds)[number];
 
@@ -55,6 +56,10 @@ export interface Recorder {
   calls(): Call[];
   /** Lets the process die right behind a call: 0 is the next. */
   killBehind(calls: number): void;
+  /** The next flush of a file whose name begins with this is EIO, and what it was to flush is lost. */
+  refuse(name: string): void;
+  /** Whether no flush is still to be refused. */
+  hasRefused(): boolean;
   /** Whether the process lives on; then nobody dies any more. */
   spared(): boolean;
   close(): void;
@@ -66,6 +71,7 @@ export function startRecorder(directory: string): Recorder {
   const library = join(home, 'recorder.so');
   const log = join(home, 'log');
   const countdown = join(home, 'countdown');
+  const order = join(home, 'refuse');
   const source = fileURLToPath(new URL('recorder.cc', import.meta.url));
   const flags = ['-std=c++17', '-D_GNU_SOURCE', '-O1', '-shared', '-fPIC'];
   execFileSync(process.env.CXX ?? 'g++', [...flags, '-o', library, source]);
@@ -75,6 +81,7 @@ export function startRecorder(directory: string): Recorder {
       CLUSTERFS_RECORD_DIRECTORY: directory,
       CLUSTERFS_RECORD_LOG: log,
       CLUSTERFS_RECORD_COUNTDOWN: countdown,
+      CLUSTERFS_RECORD_REFUSE: order,
     },
     position: () => statSync(log).size,
     calls: () => readCalls(readFileSync(log)),
@@ -82,6 +89,11 @@ export function startRecorder(directory: string): Recorder {
       writeFileSync(`${countdown}.new`, Uint32Array.of(calls));
       renameSync(`${countdown}.new`, countdown);
     },
+    refuse(name) {
+      writeFileSync(`${order}.new`, join(directory, name));
+      renameSync(`${order}.new`, order);
+    },
+    hasRefused: () => !existsSync(order),
     spared() {
       const isThere = existsSync(countdown);
       rmSync(countdown, { force: true });

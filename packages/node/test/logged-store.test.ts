@@ -6,8 +6,8 @@ import Database from 'better-sqlite3';
 import fc from 'fast-check';
 import { expect, onTestFinished, test } from 'vitest';
 import { encodeChanges } from '../src/metadata/change-codec.ts';
-import { logRecord } from '../src/metadata/change-log.ts';
-import { limits, openLoggedStore } from '../src/metadata/logged-store.ts';
+import { ChangeLog, logRecord, readRecords } from '../src/metadata/change-log.ts';
+import { LoggedStore, limits, openLoggedStore } from '../src/metadata/logged-store.ts';
 import { openSqliteStore, schemaVersion } from '../src/metadata/sqlite.ts';
 import type { Change, MetadataStore } from '../src/metadata/store.ts';
 
@@ -166,6 +166,39 @@ test('writes its files over and over, and is not longer than it must be', async 
     );
   }
   expect(Math.max(...lengths)).toBeLessThan(2 * (limits.logBytes + 300 * 4400));
+});
+
+test('a file whose records SQLite does not have on the disk yet is not written over', async () => {
+  const directory = temporaryDirectory();
+  const sqlite = openSqliteStore(join(directory, 'metadata.db'), { besideData: false });
+  sqlite.commit([], { logTerm: '1', logSequence: '0' });
+  let answer: () => void = () => undefined;
+  const slow: MetadataStore = {
+    ...sqlite,
+    flush: () =>
+      new Promise<void>((resolve) => {
+        answer = resolve;
+      }).then(() => sqlite.flush()),
+  };
+  const store = new LoggedStore(slow, new ChangeLog(directory, { term: 1, sequence: 0 }));
+  onTestFinished(() => store.close());
+  let count = 0;
+  const commit = (): void => store.commit([put(1, ++count)]);
+  const length = (name: string): number => statSync(join(directory, name)).size;
+  /** How far a start would come after a loss of power that leaves SQLite as it was made. */
+  const reached = (): number => readRecords(directory, 1, 0).length;
+  while (length('log-b') === 0) commit();
+  // Without a flush the second file is as long as it gets.
+  while (length('log-b') < 1.5 * limits.logBytes) commit();
+  const flushing = store.flush();
+  for (let i = 0; i < 10; i++) commit();
+  expect(reached()).toBe(count);
+  answer();
+  await flushing;
+  // Now it is, and what is gone SQLite has.
+  for (let i = 0; i < 2; i++) commit();
+  expect(reached()).toBe(0);
+  expect(afterDeath(directory).durable(1)?.size).toBe(count);
 });
 
 test('goes on without a flush, and with pages that nobody flushes', () => {

@@ -6,9 +6,9 @@
  * Records follow each other by their numbers. Reading ends at the first that is not whole, is not the next,
  * or is of another term: what a node of before had written behind the end of what survived.
  */
-import { closeSync, constants, fdatasyncSync, fsyncSync, openSync, readFileSync } from 'node:fs';
+import { closeSync, constants, fsyncSync, openSync, readFileSync } from 'node:fs';
 import { type ErrorCode, FsError, struct, u32, u53, u64 } from '@cluster-fs/transport';
-import { dataSync, writeAllNow } from '../store/file-calls.ts';
+import { dataSync, dataSyncNow, writeAllNow } from '../store/file-calls.ts';
 import { sumOf } from '../store/sum.ts';
 
 export const logRecord = struct('log record', 32, {
@@ -76,6 +76,7 @@ export class ChangeLog {
   #end = 0;
   #sequence: number;
   #flushed: number;
+  #hasFailed = false;
   /** Grows with the longest record, and is used again for each; the cursor is on the header at its begin. */
   #buffer = Buffer.allocUnsafeSlow(64 * 1024);
   #header = headerOf(this.#buffer);
@@ -104,6 +105,15 @@ export class ChangeLog {
   /** Bytes of the file that is written. */
   get length(): number {
     return this.#end;
+  }
+
+  /**
+   * The disk has refused a part of the file that is written. The kernel may take that part for written from
+   * then on, and the next flush would succeed without it (fsync(2), NOTES): nothing of the file may be
+   * relied on.
+   */
+  get hasFailed(): boolean {
+    return this.#hasFailed;
   }
 
   /** Survives the death of this process when it returns; when it throws nothing was written. */
@@ -139,20 +149,35 @@ export class ChangeLog {
     this.#active = this.#active === 0 ? 1 : 0;
     this.#end = 0;
     this.#flushed = this.#sequence;
+    this.#hasFailed = false;
   }
 
-  /** All records in the file that is written now are on the disk when it resolves. */
+  /** All records in the file that is written are on the disk when it resolves. Requires: not `hasFailed`. */
   async flush(): Promise<void> {
     const { fd, path } = this.#file;
     const active = this.#active;
     const sequence = this.#sequence;
     if (sequence === this.#flushed) return;
-    await dataSync(fd, path);
+    try {
+      await dataSync(fd, path);
+    } catch (error) {
+      // What has failed of a file that is written no more, SQLite has.
+      if (active === this.#active) this.#hasFailed = true;
+      throw error;
+    }
     if (active === this.#active) this.#flushed = sequence;
   }
 
+  /** As `flush`, at once. */
   flushNow(): void {
-    if (this.#sequence !== this.#flushed) fdatasyncSync(this.#file.fd);
+    if (this.#sequence === this.#flushed) return;
+    const { fd, path } = this.#file;
+    try {
+      dataSyncNow(fd, path);
+    } catch (error) {
+      this.#hasFailed = true;
+      throw error;
+    }
     this.#flushed = this.#sequence;
   }
 

@@ -10,6 +10,11 @@
  * INVARIANT: SQLite never names pages whose bytes are neither on the data file's disk nor in its own `redo`:
  * both go there in one transaction.
  * Order: a record is written over when SQLite's transaction with it is on the disk.
+ *
+ * What a disk has refused once it may leave out of every later flush without a word (fsync(2), NOTES). When
+ * it refuses a part of the log, SQLite gets everything, and the other file is written. When it refuses a part
+ * of SQLite's own log nothing is promised any more: the next start has the last state that was flushed, and
+ * the records behind it.
  */
 import { randomInt } from 'node:crypto';
 import { FsError } from '@cluster-fs/transport';
@@ -102,8 +107,16 @@ export class LoggedStore implements MetadataStore {
   /** Places with bytes among them. */
   readonly #pendingRedo = new Set<string>();
   readonly #lists = new StoredLists();
-  /** The next flush is of SQLite's log too: it has what is not in the log, or what is in the other file. */
-  #isSqliteNeeded = false;
+  /** Transactions that SQLite has had from here. */
+  #transactions = 0;
+  /** How many of them are on the disk, as far as is known. */
+  #durable = 0;
+  /** How many a flush must see there: they have what is not in the log, or what the other file has. */
+  #needed = 0;
+  /** How many the other file has the records of: it is free when they are on the disk. */
+  #swappedAt = 0;
+  /** Why SQLite's log is not on the disk, and never will be. */
+  #refused: FsError | undefined;
   /** Why SQLite did not take what is pending, and how much that was. */
   #stuck: { readonly error: unknown; readonly rows: number } | undefined;
 
@@ -119,7 +132,7 @@ export class LoggedStore implements MetadataStore {
   /** With everything that was committed before, in one transaction. */
   setSuperblock(values: Readonly<Record<string, string>>): void {
     this.#settle(values);
-    this.#isSqliteNeeded = true;
+    this.#needed = this.#transactions;
   }
 
   commit(changes: readonly Change[]): void {
@@ -181,26 +194,53 @@ export class LoggedStore implements MetadataStore {
     return this.#settled().redo();
   }
 
+  /** EIO from then on when the disk refuses SQLite's log. */
   async flush(): Promise<void> {
-    if (this.#isSqliteNeeded) await this.#flushSqlite();
+    do {
+      if (this.#log.hasFailed) this.#settle();
+      const transactions = this.#transactions;
+      if (this.#isSqliteNeeded()) await this.#sqliteFlushed(this.#sqlite.flush(), transactions);
+      // Again when the other file was not free before.
+    } while (this.#log.hasFailed);
     await this.#log.flush();
   }
 
-  async #flushSqlite(): Promise<void> {
-    // What is set while this waits needs a flush of its own.
-    this.#isSqliteNeeded = false;
+  async #sqliteFlushed(flush: Promise<void>, transactions: number): Promise<void> {
     try {
-      await this.#sqlite.flush();
-    } catch (error) {
-      this.#isSqliteNeeded = true;
-      throw error;
+      await flush;
+    } catch (cause) {
+      throw this.#refuse(cause);
     }
+    this.#durable = Math.max(this.#durable, transactions);
   }
 
   flushNow(): void {
-    if (this.#isSqliteNeeded) this.#sqlite.flushNow();
-    this.#isSqliteNeeded = false;
+    do {
+      if (this.#log.hasFailed) this.#settle();
+      if (this.#isSqliteNeeded()) this.#flushSqliteNow();
+    } while (this.#log.hasFailed);
     this.#log.flushNow();
+  }
+
+  #flushSqliteNow(): void {
+    try {
+      this.#sqlite.flushNow();
+    } catch (cause) {
+      throw this.#refuse(cause);
+    }
+    this.#durable = this.#transactions;
+  }
+
+  #refuse(cause: unknown): FsError {
+    const why = 'the disk has refused metadata; start the node again';
+    this.#refused ??= new FsError('EIO', 'fdatasync', { why, cause });
+    return this.#refused;
+  }
+
+  /** Whether a flush is one of SQLite's log too. Throws when that will never be on the disk. */
+  #isSqliteNeeded(): boolean {
+    if (this.#refused !== undefined) throw this.#refused;
+    return this.#durable < this.#needed;
   }
 
   /** SQLite has all of it then, or the log has what SQLite does not take. */
@@ -230,7 +270,7 @@ export class LoggedStore implements MetadataStore {
     const { length } = this.#log;
     if (this.#stuck !== undefined && rows < this.#stuck.rows + limits.pendingRows) return false;
     if (rows >= limits.pendingRows || length >= limits.longLogBytes) return true;
-    return length >= limits.logBytes && this.#pendingRedo.size === 0 && !this.#isSqliteNeeded;
+    return length >= limits.logBytes && this.#pendingRedo.size === 0 && this.#isOtherFree;
   }
 
   /** The commit is made, whatever becomes of this: it is tried again with one of those that follow. */
@@ -248,14 +288,23 @@ export class LoggedStore implements MetadataStore {
     if (this.#pending.size > 0 || superblock !== undefined) {
       const logSequence = String(this.#log.sequence);
       this.#sqlite.commit([...this.#pending.values()], { ...superblock, logSequence });
+      this.#transactions++;
       this.#pending.clear();
       this.#pendingStored.clear();
       this.#pendingRedo.clear();
     }
     this.#stuck = undefined;
-    if (this.#log.length < limits.logBytes || this.#isSqliteNeeded) return;
+    if (this.#log.length < limits.logBytes && !this.#log.hasFailed) return;
+    // SQLite alone will have what is in the file that is left.
+    this.#needed = this.#transactions;
+    if (!this.#isOtherFree) return;
     this.#log.swap();
-    this.#isSqliteNeeded = true;
+    this.#swappedAt = this.#transactions;
+  }
+
+  /** Nothing in the file that is not written is needed any more, on the disk too. */
+  get #isOtherFree(): boolean {
+    return this.#durable >= this.#swappedAt;
   }
 
   #settled(): MetadataStore {

@@ -98,6 +98,8 @@ export function openSqliteStore(path: string, { besideData }: SqliteOptions): Me
     db.pragma('journal_mode = WAL');
     db.pragma('synchronous = NORMAL');
     db.pragma(`wal_autocheckpoint = ${checkpointPages}`);
+    // What the disk has refused of its log the kernel still shows: now it is in the database, or this fails.
+    if (!besideData) db.pragma('wal_checkpoint(TRUNCATE)');
   } catch (error) {
     throw sqliteError(error, path);
   }

@@ -1,5 +1,5 @@
 /** Calls on files of a disk, in libuv's pool unless they are short, with our errors. */
-import { fdatasync, read, readSync, write, writeSync } from 'node:fs';
+import { fdatasync, fdatasyncSync, read, readSync, write, writeSync } from 'node:fs';
 import { type ErrorCode, FsError } from '@cluster-fs/transport';
 
 type Done = (error: NodeJS.ErrnoException | null, count: number) => void;
@@ -45,4 +45,13 @@ export function writeAllNow(fd: number, bytes: Uint8Array, offset: number, path:
 
 export async function dataSync(fd: number, path: string): Promise<void> {
   await call('fdatasync', path, (end) => fdatasync(fd, (error) => end(error, 0)));
+}
+
+export function dataSyncNow(fd: number, path: string): void {
+  try {
+    fdatasyncSync(fd);
+  } catch (cause) {
+    const { code = 'EIO' } = cause as NodeJS.ErrnoException;
+    throw new FsError(code as ErrorCode, 'fdatasync', { path, cause });
+  }
 }

@@ -4,7 +4,6 @@
 import {
   closeSync,
   constants,
-  fdatasyncSync,
   fstatSync,
   fsyncSync,
   ftruncateSync,
@@ -97,7 +96,7 @@ export class StoreFile {
     else await files.writeAll(this.#fd, pages, place * pageSize, this.path);
   }
 
-  /** Writes what the redo log has, and flushes it. Requires: before anything is read. */
+  /** Writes what the redo log has, and flushes it. Requires: nobody writes. */
   redo(pieces: Iterable<{ readonly place: number; readonly bytes: Uint8Array }>): void {
     let count = 0;
     for (const { place, bytes } of pieces) {
@@ -105,7 +104,7 @@ export class StoreFile {
       this.#length = Math.max(this.#length, place * pageSize + bytes.length);
       count++;
     }
-    if (count > 0) fdatasyncSync(this.#fd);
+    if (count > 0) files.dataSyncNow(this.#fd, this.path);
   }
 
   async flush(): Promise<void> {

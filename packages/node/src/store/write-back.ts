@@ -86,6 +86,8 @@ export class WriteBack {
   #closing = false;
   /** In the redo log. */
   #redoPages = 0;
+  /** The disk has refused a part of the data file: what the redo log has may never come there by itself. */
+  #isDataDoubted = false;
   #failure: string | null = null;
   #releasesSeen = 0;
 
@@ -281,6 +283,8 @@ export class WriteBack {
     const taken: Snapshot[] = [];
     let isCommitted = false;
     try {
+      // Before a place of it is written for another page.
+      if (this.#isDataDoubted) this.#redoAgain();
       for (const ino of inos) {
         const snapshot = await takeSnapshot(c, this, ino);
         if (snapshot !== undefined) taken.push(snapshot);
@@ -288,7 +292,7 @@ export class WriteBack {
       const places = taken.flatMap(({ written }) => placesOf(written));
       const pages = places.reduce((sum, { count }) => sum + count, 0);
       const redo = this.#redoFor(taken, pages);
-      if (redo === undefined && pages > 0) await this.file.flush();
+      if (redo === undefined && pages > 0) await this.#flushData();
       // The commit may have happened, and mutate fail: others could not be told of it.
       const committed = (retired: readonly Run[]): void => {
         isCommitted = true;
@@ -336,6 +340,24 @@ export class WriteBack {
         redo.push(piece);
       }
     return redo;
+  }
+
+  /**
+   * What was written since the last flush may never come to the disk when this fails, and the next one
+   * succeeds without it (fsync(2), NOTES).
+   */
+  async #flushData(): Promise<void> {
+    try {
+      await this.file.flush();
+    } catch (error) {
+      this.#isDataDoubted = true;
+      throw error;
+    }
+  }
+
+  #redoAgain(): void {
+    this.file.redo(this.#store.redo());
+    this.#isDataDoubted = false;
   }
 
   async #flushLog(commits: number, released: Run[]): Promise<void> {

@@ -43,6 +43,25 @@ test(`${versions} versions of a document, replaced and moved, are each seen whol
   await expectTidy(node, fs);
 }, 60_000);
 
+test('a view that follows by hand keeps a page of before while the rest of its file moves', async () => {
+  const { node, fs } = await start();
+  await fs.promises.writeFile('/file', Buffer.alloc(4 * 4096, 'old'));
+  const view = await fs.map('/file', { follow: 'manual' });
+  const old = Buffer.from(view.bytes);
+  await fs.promises.punchHole('/file', 0, 4096);
+  await fs.move('/file');
+  // Whatever is free is somebody else's now.
+  const fill = async (): Promise<void> => {
+    for (let i = 0; ; i++) await fs.promises.writeFile(`/other-${i}`, Buffer.alloc(MiB, 'other'));
+  };
+  await expect(fill()).rejects.toMatchObject({ code: 'ENOSPC' });
+  expect(Buffer.from(view.bytes).equals(old)).toBe(true);
+  await view.advance();
+  expect(view.bytes.subarray(0, 4096).every((byte) => byte === 0)).toBe(true);
+  view.close();
+  await expectTidy(node, fs);
+}, 60_000);
+
 test('stores in place, appends and cuts go on while the file moves, and none is lost', async () => {
   const { node, fs } = await start();
   const other = await mountForTest(node);

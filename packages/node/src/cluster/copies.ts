@@ -21,10 +21,10 @@ import type { Coordinator } from '../coordinator/coordinator.ts';
 import { moved, type ViewCopies } from '../coordinator/elsewhere.ts';
 import { fill } from '../coordinator/holes.ts';
 import { hasSamePages } from '../coordinator/only-moved.ts';
-import type { Party } from '../coordinator/quarantine.ts';
+import { mayMap, type Party } from '../coordinator/quarantine.ts';
 import { showCopy, tellBehind } from '../coordinator/remap.ts';
 import { consume, noSpace, record } from '../coordinator/reserve.ts';
-import { clip, merge, overlap, pageCountOf, pagesLeft, subtract, without } from '../coordinator/runs.ts';
+import { clip, merge, pageCountOf, pagesLeft, subtract, without } from '../coordinator/runs.ts';
 import type { Session, View } from '../coordinator/session.ts';
 import type { Range } from '../store/stored.ts';
 import { blockPages, blocksIn, inoOf, rangeOf } from './blocks.ts';
@@ -367,9 +367,7 @@ export class Copies implements ViewCopies {
     const { from } = rangeOf(blocks[0] as number);
     const range = { from, count: rangeOf(blocks.at(-1) as number).from + blockPages - from };
     const views = this.#viewsOf(copy);
-    const parties: Party[] = views
-      .filter((view) => overlap(view.extents, left))
-      .map((view) => ({ view, serial: view.sentSerial + 1 }));
+    const parties: Party[] = views.filter((view) => mayMap(view, left)).map((view) => ({ view }));
     consume(c, left, c.ownReservations);
     c.confine({ runs: left, ino, path: views[0]?.path ?? '', parties });
     for (const view of views) {

@@ -402,7 +402,7 @@ export function endGrant(c: Coordinator, grant: Grant): void {
   grant.session.grants.delete(grant.id);
   c.brokenGrants.delete(grant);
   if (grant.hold !== undefined) c.gate.release(grant.hold);
-  c.quarantine.grantLetGo(grant);
+  c.quarantine.grantEnded(grant);
   if (c.blocks !== undefined) c.answers.notify();
 }
 

@@ -256,7 +256,7 @@ export class Coordinator {
     }
     this.journal.afterCommit(() => {
       // Who let go, or died, while the commit was on its way does not do it again.
-      for (const party of confined.parties) if (hasLetGo(party)) confined.parties.delete(party);
+      for (const party of confined.parties) if (hasLetGo(party, own)) confined.parties.delete(party);
       this.quarantine.add(confined);
     });
   }
@@ -281,11 +281,11 @@ export class Coordinator {
   }
 
   /**
-   * What was kept back for whoever may come is kept for a view that has come, until its next remap. Requires:
-   * inside mutate; `isHeldBack`.
+   * What was kept back for whoever may come is kept for a view that has come and maps it. Requires: inside
+   * mutate; `isHeldBack`.
    */
   keepFor(view: View, runs: readonly Run[]): void {
-    const party: Party = { view, serial: view.sentSerial + 1 };
+    const party: Party = { view };
     for (const { runs: confined, parties } of this.quarantine.all)
       if (overlap(confined, runs)) parties.add(party);
     // It has rows of its own from here on: those of before go with the rest.

@@ -1,23 +1,34 @@
 /**
  * Pages that no file has any more, and that a client may still map or store into. They are given to nobody
- * until each of those has let go: acknowledged the remap, closed the view, finished the write, or died.
+ * until each of those has let go: maps others and says so, closed the view, finished the write, or died.
  *
  *   freed ──nobody maps it──▶ free
  *     └──held (journalled)──all let go──▶ punched ──▶ free
  *
  * INVARIANT: a page in quarantine is set in the bitmap, is in no extent, and has a row in `held`.
+ * INVARIANT: a view lets go of pages when it may map none of them, and not by the number of an answer: one
+ * commit may change a file more than once, and a view that keeps old pages takes part in moves of others.
  */
 import type { Run } from '@cluster-fs/transport';
-import { pageCountOf } from './runs.ts';
+import { overlap, pageCountOf } from './runs.ts';
 import type { Grant, View } from './session.ts';
 
-/** Whoever may still touch the pages: a view, until it acknowledged `serial`; or a write in place. */
-export type Party = { readonly view: View; readonly serial: number } | { readonly grant: Grant };
+/** Whoever may still touch the pages: a view, or a write in place. */
+export type Party = { readonly view: View } | { readonly grant: Grant };
 
-/** Whether the party can no longer touch the pages, whatever it was told meanwhile. */
-export const hasLetGo = (party: Party): boolean =>
+/**
+ * Whether a view may map one of these pages: by what it was told last, by what that replaces as long as it
+ * has not answered, or by what it is told with the commit that is being made.
+ */
+export const mayMap = ({ extents, unanswered, planned }: View, runs: readonly Run[]): boolean =>
+  overlap(extents, runs) ||
+  unanswered.some(({ before }) => overlap(before, runs)) ||
+  planned.some((next) => overlap(next, runs));
+
+/** Whether the party can no longer touch these pages, whatever it was told meanwhile. */
+export const hasLetGo = (party: Party, runs: readonly Run[]): boolean =>
   'view' in party
-    ? party.view.session.views.get(party.view.id) !== party.view || party.view.ackedSerial >= party.serial
+    ? party.view.session.views.get(party.view.id) !== party.view || !mayMap(party.view, runs)
     : party.grant.session.grants.get(party.grant.id) !== party.grant;
 
 export interface Confined {
@@ -50,13 +61,14 @@ export class Quarantine {
     this.#freeIfEmpty(confined);
   }
 
-  /** The view has remap `serial` in place, or is gone (Infinity). */
-  viewLetGo(view: View, serial: number): void {
-    this.#remove((party) => 'view' in party && party.view === view && party.serial <= serial);
+  /** The view has a remap in place, or is gone. */
+  viewAnswered(view: View): void {
+    this.#look((party) => 'view' in party && party.view === view);
   }
 
-  grantLetGo(grant: Grant): void {
-    this.#remove((party) => 'grant' in party && party.grant === grant);
+  /** The write has ended. */
+  grantEnded(grant: Grant): void {
+    this.#look((party) => 'grant' in party && party.grant === grant);
   }
 
   /** How many pages were set apart after `sinceMs`: their holders may not have had the time to let go yet. */
@@ -83,9 +95,10 @@ export class Quarantine {
     });
   }
 
-  #remove(leaves: (party: Party) => boolean): void {
+  #look(isOne: (party: Party) => boolean): void {
     for (const confined of this.#confined) {
-      for (const party of confined.parties) if (leaves(party)) confined.parties.delete(party);
+      const { parties, runs } = confined;
+      for (const party of parties) if (isOne(party) && hasLetGo(party, runs)) parties.delete(party);
       this.#freeIfEmpty(confined);
     }
   }

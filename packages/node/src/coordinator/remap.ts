@@ -9,14 +9,17 @@
  *   3 remap events: each session worker maps the new pages over the old, wakes who waits, acknowledges
  * A view that keeps the old pages (it follows by hand, or its client is pinned) forbids the punch; it is
  * told, and the pages wait for it.
+ *
+ * One commit may change a file more than once: a file of another home loses several ranges, say. Each change
+ * is a remap of its own, so until the commit is made a view also counts as mapping what it will be told.
  */
 import { type Event, type Extent, FsError, native, type Run } from '@cluster-fs/transport';
 import { pageSize, setExtents } from 'cluster-fs/segment';
 import type { Range } from '../store/stored.ts';
 import type { Coordinator } from './coordinator.ts';
-import type { Party } from './quarantine.ts';
+import { mayMap, type Party } from './quarantine.ts';
 import { clip, type Moved, overlap, pagesLeft, substitute } from './runs.ts';
-import type { View } from './session.ts';
+import type { Unanswered, View } from './session.ts';
 import { release } from './views.ts';
 
 export type Cause = Event<'remap'>['cause'];
@@ -57,7 +60,7 @@ export function changeExtents(c: Coordinator, ino: number, extents: readonly Ext
   }
   const size = change.size ?? c.inode(ino).size;
   for (const view of keepers) tellChanged(c, view, change, { version, size });
-  const remains = keepers.some((view) => overlap(view.extents, left)) || swaps.some(isPinned);
+  const remains = keepers.some((view) => mayMap(view, left)) || swaps.some(isPinned);
   c.journal.afterCommit(() => {
     for (const { view } of swaps) armForSwap(c, view, change, { remains });
   });
@@ -76,8 +79,9 @@ export function movePages(c: Coordinator, ino: number, moved: readonly Moved[], 
   const swaps: Swap[] = [];
   const keepers: View[] = [];
   for (const view of c.viewsOf(ino)) {
-    if (view.session.ended) keepers.push(view);
-    else if (overlap(view.extents, left)) swaps.push({ view, next: substitute(view.extents, moved) });
+    const shown = view.planned.at(-1) ?? view.extents;
+    if (view.session.ended || !overlap(shown, left)) keepers.push(view);
+    else swaps.push({ view, next: substitute(shown, moved) });
   }
   finish(c, {
     ino,
@@ -114,17 +118,29 @@ function finish(c: Coordinator, { ino, left, swaps, keepers, change, version, si
   const parties: Party[] = [...c.brokenGrants]
     .filter((grant) => grant.ino === ino)
     .map((grant) => ({ grant }));
-  const kept = keepers.filter((view) => overlap(view.extents, left));
-  // A view that stays behind lets go with whatever remap it acknowledges next.
-  for (const view of kept) parties.push({ view, serial: view.sentSerial + 1 });
-  for (const { view } of swaps)
-    if (overlap(view.extents, left)) parties.push({ view, serial: view.sentSerial + 1 });
+  const kept = keepers.filter((view) => mayMap(view, left));
+  for (const view of kept) parties.push({ view });
+  for (const { view } of swaps) if (mayMap(view, left)) parties.push({ view });
   const pinned = swaps.some(isPinned);
+  for (const swap of swaps) plan(c, swap);
   c.confine({ runs: left, ino, path, parties });
   c.journal.afterCommit(() => {
     if (kept.length === 0 && !pinned && swaps.length > 0) c.data.punch(left);
-    for (const swap of swaps) sendRemap(c, swap, { change, version, size });
+    for (const swap of swaps) {
+      unplan(swap);
+      sendRemap(c, swap, { change, version, size });
+    }
   });
+}
+
+/** From here on the view may map what it will be told: a later change of the same commit takes it away. */
+function plan(c: Coordinator, swap: Swap): void {
+  swap.view.planned = [...swap.view.planned, swap.next];
+  c.writer.onRollback(() => unplan(swap));
+}
+
+function unplan({ view, next }: Swap): void {
+  view.planned = view.planned.filter((each) => each !== next);
 }
 
 /** Whether a view stays where it is when the content changes; one of a revoked session hears nothing more. */
@@ -208,13 +224,14 @@ function sendRemap(
   const count = Math.max(0, Math.min(change.from + change.count, view.from + view.pages) - from);
   // What is mapped over a live array is not registered yet: it must be there.
   c.pager?.fetchNow(view.ino, { from, count });
+  const before = view.extents;
   view.extents = next;
   if (!view.behind) {
     view.layoutVersion = version;
     view.size = size;
   }
   view.sentSerial += 1;
-  expectAnswer(c, view, { from, count });
+  expectAnswer(c, view, { before, from, count });
   view.session.control.event('remap', {
     view: view.id,
     serial: view.sentSerial,
@@ -283,9 +300,9 @@ const pathOf = (c: Coordinator, ino: number): string => {
 export function expectAnswer(
   c: Coordinator,
   view: View,
-  { from, count }: { from: number; count: number },
+  told: Pick<Unanswered, 'before' | 'from' | 'count'>,
 ): void {
-  view.unanswered = [...view.unanswered, { serial: view.sentSerial, from, count, sentMs: c.now() }];
+  view.unanswered = [...view.unanswered, { ...told, serial: view.sentSerial, sentMs: c.now() }];
 }
 
 /**

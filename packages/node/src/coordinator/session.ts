@@ -35,6 +35,8 @@ export interface View {
   address: number | undefined;
   /** What it maps, as far as it was told: file pages in the segment. */
   extents: readonly Extent[];
+  /** What it is told to map with the commit that is being made, in order. */
+  planned: readonly (readonly Extent[])[];
   layoutVersion: number;
   size: number;
   /** Follows by hand, and the file has newer content. */
@@ -49,6 +51,8 @@ export interface View {
 /** A remap on its way to a view: until its `ack`, the view may map these file pages to where they were. */
 export interface Unanswered {
   readonly serial: number;
+  /** What the view mapped before. */
+  readonly before: readonly Extent[];
   readonly from: number;
   readonly count: number;
   readonly sentMs: number;

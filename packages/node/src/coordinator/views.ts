@@ -144,6 +144,7 @@ function grant(
     sentSerial: 0,
     ackedSerial: 0,
     unanswered: [],
+    planned: [],
   };
   addView(c, view);
   c.writer.onRollback(() => removeView(c, view));
@@ -226,7 +227,7 @@ export function acknowledge(c: Coordinator, session: Session, { view: id, serial
   if (view === undefined || serial <= view.ackedSerial || serial > view.sentSerial) return;
   view.ackedSerial = serial;
   view.unanswered = view.unanswered.filter((remap) => remap.serial > serial);
-  c.quarantine.viewLetGo(view, serial);
+  c.quarantine.viewAnswered(view);
   c.answers.notify();
 }
 
@@ -236,7 +237,7 @@ export function release(c: Coordinator, view: View): void {
     c.journal.mutate(() => c.contentChanges(view.ino, 'all')).catch((error: unknown) => c.hub.report(error));
   }
   removeView(c, view);
-  c.quarantine.viewLetGo(view, Number.POSITIVE_INFINITY);
+  c.quarantine.viewAnswered(view);
   if (view.isCopy) c.blocks?.copies?.released(view);
   c.answers.notify();
 }
@@ -270,10 +271,11 @@ const goForward = (
     const view = viewOf(session, id, 'advance');
     const { ino } = view;
     const { size, layoutVersion } = c.inode(ino);
+    const before = view.extents;
     view.extents = clip(copies?.extentsOf(ino) ?? c.extents(ino), view.from, view.pages);
     Object.assign(view, { behind: false, size, layoutVersion });
     view.sentSerial += 1;
-    expectAnswer(c, view, { from: view.from, count: view.pages });
+    expectAnswer(c, view, { before, from: view.from, count: view.pages });
     return { serial: view.sentSerial, size, layoutVersion, extents: view.extents };
   });
 
@@ -369,6 +371,7 @@ function goOn(
     sentSerial: 0,
     ackedSerial: 0,
     unanswered: [],
+    planned: [],
   };
   // A stale view maps nothing that is ours any more: nobody needs to know it.
   if (alive) addView(c, view);

@@ -2,6 +2,7 @@
  * Metadata in parts that messages between nodes have room for: a commit may be of any size, and so may what
  * there is of one file be.
  */
+import { FsError } from '@cluster-fs/transport';
 import { mostPageRuns, type PeerInode, type PeerName, peerLimits } from '@cluster-fs/transport/peer';
 import type { NetChanges } from './rows.ts';
 
@@ -70,6 +71,39 @@ function batches<T>(rows: readonly T[], bytesIn: (row: T) => number): T[][] {
   if (batch.length > 0) all.push(batch);
   return all;
 }
+
+/**
+ * Sees to it that commits come as they were made: each once, in order, and its parts one after the other.
+ * What is left out or comes twice would make another tree of it, and nobody would notice.
+ */
+export class Succession {
+  /** The last commit that has come; undefined when any may be the first. */
+  #last: number | undefined;
+  /** The one whose parts are coming. */
+  #coming: number | undefined;
+
+  constructor(last: number | undefined) {
+    this.#last = last;
+  }
+
+  /** EPROTO when something else is next. */
+  take({ sequence, isLast }: { readonly sequence: number; readonly isLast: boolean }): void {
+    const next = this.#coming ?? (this.#last === undefined ? sequence : this.#last + 1);
+    if (sequence !== next) throw outOfOrder(`commit ${sequence} came, and ${next} is the next`);
+    this.#coming = isLast ? undefined : sequence;
+    if (isLast) this.#last = sequence;
+  }
+
+  /** Everything is as it is after that commit. EPROTO when others have come, or a part of one. */
+  end(sequence: number): void {
+    if (this.#coming !== undefined) throw outOfOrder(`commit ${this.#coming} has not come to its end`);
+    if ((this.#last ?? sequence) !== sequence)
+      throw outOfOrder(`everything is said to be as after commit ${sequence}, and ${this.#last} has come`);
+    this.#last = sequence;
+  }
+}
+
+const outOfOrder = (why: string): FsError => new FsError('EPROTO', 'changes', { why });
 
 /** Puts parts together as they come. */
 export class Joiner {

@@ -5,6 +5,9 @@
  *   empty ──everything──▶ current ──commit──▶ current
  *                            └──link breaks──▶ as before ──the rest, or everything──▶ current
  *
+ * A commit that is not the next one breaks the protocol: the link is closed, and over the next one is asked
+ * for what comes behind the last that is here.
+ *
  * Numbers of inodes and their generations are the home's. Where pages lie is decided here: file pages that
  * are no hole at the home have pages of this segment, absent until a block of them comes.
  */
@@ -33,7 +36,7 @@ import type { Coordinator } from '../coordinator/coordinator.ts';
 import { layOutForeign } from './foreign-content.ts';
 import type { Homes } from './homes.ts';
 import { beginStoring, endStoring } from './own-store.ts';
-import { Joiner } from './parts.ts';
+import { Joiner, Succession } from './parts.ts';
 import { keyOf, type NetChanges } from './rows.ts';
 
 export class Replica {
@@ -42,6 +45,7 @@ export class Replica {
   /** Everything, as far as it has come. */
   #whole: Whole | undefined;
   #joiner = new Joiner();
+  #succession = new Succession(0);
   #sequence = 0;
   #isApplying = false;
 
@@ -63,11 +67,17 @@ export class Replica {
   linkDown(): void {
     this.#whole = undefined;
     this.#joiner = new Joiner();
+    this.#succession = new Succession(this.#sequence);
   }
 
-  /** True when the segment is now as the home was at `sequence`. */
+  /** True when the segment is now as the home was at `sequence`. EPROTO when something else is the next. */
   take(event: PeerEvent<'changes'>): boolean {
-    if (event.isWhole) this.#whole ??= new Whole();
+    if (event.isWhole && this.#whole === undefined) {
+      this.#whole = new Whole();
+      this.#succession = new Succession(undefined);
+    }
+    if (!event.isWhole) this.#succession.take(event);
+    else if (event.isLast) this.#succession.end(event.sequence);
     if (this.#whole === undefined) {
       const commit = this.#joiner.commit(event, event);
       if (commit === undefined) return false;

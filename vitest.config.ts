@@ -8,7 +8,7 @@ const waiting = [
   'test/cluster/stored-{keepers,storm}.test.ts',
   'test/coherence/*.test.ts',
   'test/durability/{cut,cut-canary,holes,kill-points,power-cases,power-loss,races,redo}.test.ts',
-  'test/durability/store-damage.test.ts',
+  'test/durability/{refused-flush,store-damage,sync-habit}.test.ts',
   'test/hostile/{access,bad-peers,limits,session}.test.ts',
   'test/leases/*.test.ts',
   'test/limits/{errors,events,sparse,tables}.test.ts',

@@ -230,6 +230,8 @@ int flushed(int fd, long call) {
       return -1;
     }
   }
+  const char* slow_ms = getenv("CLUSTERFS_RECORD_FLUSH_MS");
+  if (slow_ms != nullptr) usleep(1000 * atoi(slow_ms));
   const int result = static_cast<int>(syscall(call, fd));
   if (result == 0) {
     Lock lock;

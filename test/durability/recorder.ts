@@ -65,8 +65,8 @@ export interface Recorder {
   close(): void;
 }
 
-/** Builds the recorder for one directory. */
-export function startRecorder(directory: string): Recorder {
+/** Builds the recorder for one directory. `flushMs`: how much longer each flush takes. */
+export function startRecorder(directory: string, { flushMs = 0 }: { flushMs?: number } = {}): Recorder {
   const home = mkdtempSync(join(tmpdir(), 'clusterfs-recorder-'));
   const library = join(home, 'recorder.so');
   const log = join(home, 'log');
@@ -82,6 +82,7 @@ export function startRecorder(directory: string): Recorder {
       CLUSTERFS_RECORD_LOG: log,
       CLUSTERFS_RECORD_COUNTDOWN: countdown,
       CLUSTERFS_RECORD_REFUSE: order,
+      CLUSTERFS_RECORD_FLUSH_MS: String(flushMs),
     },
     position: () => statSync(log).size,
     calls: () => readCalls(readFileSync(log)),

@@ -3,59 +3,14 @@
  * has not taken, though the kernel says so no second time (fsync(2), NOTES).
  */
 import { randomBytes } from 'node:crypto';
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import type { ClusterFs } from 'cluster-fs';
-import { expect, onTestFinished, test } from 'vitest';
-import { mountForTest, type NodeProcess, startNodeProcess } from '../chaos/node-process.ts';
-import { Disk, writeImage } from './disk.ts';
-import { never } from './power.ts';
-import { type Recorder, startRecorder } from './recorder.ts';
-import { reopen } from './reopen.ts';
+import { expect, test } from 'vitest';
+import type { Found } from './durable-model.ts';
+import { startRecorded } from './recorded-node.ts';
 
 const page = 4096;
 /** More than the redo log stands in for: the data file is flushed. */
 const large = 20 * page;
-
-interface Setup {
-  readonly fs: ClusterFs;
-  readonly node: NodeProcess;
-  readonly recorder: Recorder;
-  /** What a loss of power leaves at least: only what was flushed. */
-  lost(): Promise<ReadonlyMap<string, Buffer>>;
-}
-
-async function setup(): Promise<Setup> {
-  const store = mkdtempSync(join(tmpdir(), 'clusterfs-store-'));
-  const recorder = startRecorder(store);
-  onTestFinished(() => {
-    recorder.close();
-    rmSync(store, { recursive: true, force: true });
-  });
-  const node = await startNodeProcess({
-    ...{ store, writeBackMs: never, memory: 2 ** 22, inodeCount: 64 },
-    env: recorder.env,
-  });
-  const fs = await mountForTest(node);
-  const lost = async () => {
-    const disk = new Disk(store);
-    for (const call of recorder.calls()) disk.apply(call);
-    const home = mkdtempSync('/dev/shm/clusterfs-refused-');
-    try {
-      writeImage(
-        join(home, 'store'),
-        disk.image((groups) => groups.map(() => 0)),
-      );
-      const { found, findings } = await reopen(join(home, 'store'));
-      expect(findings).toEqual([]);
-      return new Map([...found].map(([path, { bytes }]) => [path, bytes]));
-    } finally {
-      rmSync(home, { recursive: true, force: true });
-    }
-  };
-  return { fs, node, recorder, lost };
-}
 
 /** Writes a file, or its first bytes anew, and syncs it. */
 async function store(fs: ClusterFs, path: string, content: Buffer): Promise<void> {
@@ -68,10 +23,12 @@ async function store(fs: ClusterFs, path: string, content: Buffer): Promise<void
   }
 }
 
+const contentsOf = (found: Found) => new Map([...found].map(([path, { bytes }]) => [path, bytes]));
+
 const refusal = { code: 'EIO', syscall: 'fdatasync' };
 
 test('a flush of the log that is refused is EIO once, and what was in it is stored elsewhere', async () => {
-  const { fs, node, recorder, lost } = await setup();
+  const { fs, node, recorder, lost } = await startRecorded();
   const contents = [randomBytes(page), randomBytes(page), randomBytes(page)] as const;
   await store(fs, '/before', contents[0]);
   recorder.refuse('log-');
@@ -81,13 +38,13 @@ test('a flush of the log that is refused is EIO once, and what was in it is stor
   await store(fs, '/after', contents[2]);
   await fs.unmount();
   await node.kill();
-  const found = await lost();
+  const found = contentsOf(await lost());
   for (const [i, path] of ['/before', '/refused', '/after'].entries())
     expect(found.get(path)?.equals(contents[i] as Buffer), path).toBe(true);
 });
 
 test('a log that is refused again and again is as many errors, and nothing synced is lost', async () => {
-  const { fs, node, recorder, lost } = await setup();
+  const { fs, node, recorder, lost } = await startRecorded();
   const synced = new Map<string, Buffer>();
   for (let i = 0; i < 12; i++) {
     const path = `/${i % 5}`;
@@ -101,12 +58,12 @@ test('a log that is refused again and again is as many errors, and nothing synce
   }
   await fs.unmount();
   await node.kill();
-  const found = await lost();
+  const found = contentsOf(await lost());
   for (const [path, content] of synced) expect(found.get(path)?.equals(content), path).toBe(true);
 });
 
 test('a flush of the data file that is refused loses no small sync of before', async () => {
-  const { fs, node, recorder, lost } = await setup();
+  const { fs, node, recorder, lost } = await startRecorded();
   const [small, refused, last] = [randomBytes(page), randomBytes(large), randomBytes(large)];
   await store(fs, '/small', small);
   recorder.refuse('data');
@@ -116,14 +73,14 @@ test('a flush of the data file that is refused loses no small sync of before', a
   await fs.sync();
   await fs.unmount();
   await node.kill();
-  const found = await lost();
+  const found = contentsOf(await lost());
   expect(found.get('/small')?.equals(small)).toBe(true);
   expect(found.get('/refused')?.equals(refused)).toBe(true);
   expect(found.get('/last')?.equals(last)).toBe(true);
 });
 
 test("when SQLite's log is refused no sync is answered any more, until the next start", async () => {
-  const { fs, node, recorder, lost } = await setup();
+  const { fs, node, recorder, lost } = await startRecorded();
   const content = randomBytes(large);
   await store(fs, '/before', content);
   recorder.refuse('metadata.db-wal');
@@ -141,14 +98,18 @@ test("when SQLite's log is refused no sync is answered any more, until the next 
   await expect(fs.sync()).rejects.toThrow(/start the node again/);
   expect(((await fs.status()).store as { failure: string }).failure).toMatch(/start the node again/);
   expect((await fs.promises.readFile('/before')).equals(content)).toBe(true);
-  expect((await lost()).get('/before')?.equals(content)).toBe(true);
+  expect(
+    contentsOf(await lost())
+      .get('/before')
+      ?.equals(content),
+  ).toBe(true);
   await node.kill();
   await node.start();
   await fs.promises.writeFile('/after', content);
   await fs.sync();
   await fs.unmount();
   await node.kill();
-  const found = await lost();
+  const found = contentsOf(await lost());
   expect(found.get('/before')?.equals(content)).toBe(true);
   expect(found.get('/after')?.equals(content)).toBe(true);
 }, 60_000);

@@ -175,7 +175,10 @@ export function touchModified(c: Coordinator, ino: number, path: string): void {
   const record = c.writer.touchInode(ino);
   record.mtimeMs = now;
   record.ctimeMs = now;
-  c.journal.afterCommit(() => c.hub.emit('modify', path, {}));
+  c.journal.afterCommit(() => {
+    c.hub.emit('modify', path, {});
+    c.writeBack?.wrote(ino);
+  });
 }
 
 /**

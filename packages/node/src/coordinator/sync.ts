@@ -19,7 +19,7 @@ export async function sync(c: Coordinator, ino: number | undefined): Promise<Rep
 /** Stores a file of this node, or all of them; how many pages that were. */
 export async function syncHere(c: Coordinator, ino: number | undefined): Promise<number> {
   await bringHome(c, ino);
-  return (await c.writeBack?.sync(ino === undefined ? undefined : [ino]))?.pages ?? 0;
+  return (await (ino === undefined ? c.writeBack?.sync() : c.writeBack?.syncFile(ino)))?.pages ?? 0;
 }
 
 /** How long a node that stops waits for what others have; as long as the lease of one that is gone. */

@@ -5,8 +5,9 @@
  *                       ▲                             └── changed meanwhile, or failed ──┐
  *                       └────────────────────────────────────────────────────────────────┘
  *
- * One round at a time. Whoever asks while one runs is answered by the next: his change may be too late for
- * this.
+ * One round at a time. Whoever asks while one runs is answered by the next, as his change may be too late for
+ * this; unless all that he asks for is in it. What is likely to be synced next is stored before it is asked
+ * for (sync-habit.ts).
  * INVARIANT: an inode whose content may be newer than what is stored has a row in `dirty` before its change
  * is answered.
  */
@@ -18,6 +19,7 @@ import { Dirty } from './dirty.ts';
 import { placesOf, redoPages, type Snapshot, takeSnapshot, type WrittenPiece } from './snapshot.ts';
 import type { StoreFile } from './store-file.ts';
 import { changeStored, type Range, type StoredExtent } from './stored.ts';
+import { SyncHabits } from './sync-habit.ts';
 
 export interface WriteBackOptions {
   readonly file: StoreFile;
@@ -38,6 +40,15 @@ interface Waiter {
   readonly isFlushed: boolean;
   resolve(synced: Synced): void;
   reject(error: unknown): void;
+}
+
+/** The round that runs. */
+interface Round {
+  readonly waiters: Waiter[];
+  /** Whether it ends with a flush of the log. */
+  readonly isFlushed: boolean;
+  /** How many commits that flush brings to the disk; undefined until it begins. */
+  commits: number | undefined;
 }
 
 /** What the store says of itself. */
@@ -80,6 +91,8 @@ export class WriteBack {
   #coordinator: Coordinator | undefined;
   #waiting: Waiter[] = [];
   #running: Promise<void> | undefined;
+  #current: Round | undefined;
+  readonly #habits = new SyncHabits();
   /** Places that the last durable state may still name. */
   #retired: Run[] = [];
   #flushedCommits = 0;
@@ -155,6 +168,7 @@ export class WriteBack {
     c.writer.onRollback(() => this.#forgotten.delete(ino));
     c.journal.afterCommit(() => this.#forgotten.delete(ino));
     c.journal.change({ type: 'forgetStored', ino });
+    this.#habits.forget(ino);
     this.#setNamed(c, ino, false);
     c.journal.afterCommit(() => this.#retired.push(...runs));
   }
@@ -165,6 +179,32 @@ export class WriteBack {
    */
   sync(inos?: readonly number[]): Promise<Synced> {
     return this.#ask(inos, { isFlushed: true });
+  }
+
+  /** As `sync` of one file, which its user asked for. */
+  syncFile(ino: number): Promise<Synced> {
+    this.#habits.synced(ino);
+    const round = this.#current;
+    if (round === undefined || !this.#has(round, ino)) return this.sync([ino]);
+    return new Promise((resolve, reject) => {
+      round.waiters.push({ inos: [ino], isFlushed: true, resolve, reject });
+    });
+  }
+
+  /** Whether all that was answered of a file, and of names and attributes, is durable when the round ends. */
+  #has({ isFlushed, commits }: Round, ino: number): boolean {
+    if (!isFlushed || !this.#underWay.has(ino) || this.dirty.has(ino) || this.isMappedToWrite(ino))
+      return false;
+    return commits === undefined || commits === this.#coordinator?.journal.commits;
+  }
+
+  /** A request has changed what is in a file, and is being answered: a sync may follow. */
+  wrote(ino: number): void {
+    if (!this.#habits.wrote(ino)) return;
+    // When the answer is on its way. Should it fail, the sync has its own try, and says so.
+    setImmediate(() => {
+      if (!this.#closing) this.sync([ino]).catch(() => undefined);
+    });
   }
 
   /**
@@ -244,13 +284,16 @@ export class WriteBack {
       try {
         const inos = new Set(waiters.flatMap((waiter) => waiter.inos ?? this.dirty.inos()));
         const isFlushed = waiters.some((waiter) => waiter.isFlushed);
-        const synced = await this.#holding(inos, () => this.#round(inos, { isFlushed }));
+        const round: Round = { waiters, isFlushed, commits: undefined };
+        this.#current = round;
+        const synced = await this.#holding(inos, () => this.#round(inos, round));
         this.#failure = null;
         for (const { resolve } of waiters) resolve(synced);
       } catch (error) {
         this.#failure = error instanceof Error ? error.message : String(error);
         for (const { reject } of waiters) reject(error);
       }
+      this.#current = undefined;
     }
     this.#running = undefined;
   }
@@ -278,7 +321,7 @@ export class WriteBack {
     }
   }
 
-  async #round(inos: ReadonlySet<number>, { isFlushed }: { isFlushed: boolean }): Promise<Synced> {
+  async #round(inos: ReadonlySet<number>, round: Round): Promise<Synced> {
     const c = this.#coordinator as Coordinator;
     const taken: Snapshot[] = [];
     let isCommitted = false;
@@ -304,11 +347,12 @@ export class WriteBack {
           const retired = this.#record(c, taken, redo);
           c.journal.afterCommit(() => committed(retired));
         });
-      if (!isFlushed) return { pages };
+      if (!round.isFlushed) return { pages };
       // Also what was changed of names and attributes, in this turn too.
       const flushing = c.journal.nextFlush();
       if (flushing !== undefined) await flushing;
-      const commits = c.journal.commits;
+      const { commits } = c.journal;
+      round.commits = commits;
       const released = this.#retired.splice(0);
       await this.#flushLog(commits, released);
       return { pages };

@@ -1,21 +1,23 @@
 // Says which view a process died of: a store into a read-only mapping is SIGSEGV, and no exception of
 // JavaScript's. And lets touches of a view wait while it is paused: then its memory is PROT_NONE.
 //
-// The table is written by any thread and read by the signal handler, so it is a fixed array of slots that are
-// claimed with one compare-and-swap and published with one store. The handler only reads, formats numbers,
-// counts, and calls write(2) and nanosleep(2).
+// The table is written by any thread and read by the signal handler, so it is of slots that are claimed with
+// one compare-and-swap and published with one store, in arrays that never go: each leads to the next. The
+// handler only reads, formats numbers, counts, and calls write(2) and nanosleep(2).
 #include <errno.h>
 #include <signal.h>
 #include <time.h>
 
 #include <atomic>
+#include <new>
 
 #include "arguments.h"
 
 namespace cluster_fs {
 namespace {
 
-constexpr size_t kSlots = 4096;
+// In one array.
+constexpr size_t kSlots = 1024;
 constexpr size_t kLabel = 200;
 constexpr uintptr_t kFree = 0;
 constexpr uintptr_t kFilling = 1;
@@ -36,9 +38,34 @@ struct Slot {
   std::atomic<int> tries;
 };
 
-Slot slots[kSlots];
+struct Table {
+  Slot slots[kSlots];
+  std::atomic<Table*> next{nullptr};
+};
+
+Table first;
 struct sigaction before_segv, before_bus;
 std::atomic<bool> installed{false};
+
+// The array behind `table`, made when there is none; nullptr when there is no memory for it.
+Table* table_behind(Table* table) {
+  Table* next = table->next.load(std::memory_order_acquire);
+  if (next != nullptr) return next;
+  Table* made = new (std::nothrow) Table();
+  if (made == nullptr) return nullptr;
+  if (table->next.compare_exchange_strong(next, made, std::memory_order_acq_rel)) return made;
+  // Another thread was first.
+  delete made;
+  return next;
+}
+
+// The slot of the range that begins there; nullptr when it is not guarded.
+Slot* slot_at(uintptr_t start) {
+  for (Table* table = &first; table != nullptr; table = table->next.load(std::memory_order_acquire))
+    for (Slot& slot : table->slots)
+      if (slot.start.load(std::memory_order_acquire) == start) return &slot;
+  return nullptr;
+}
 
 // Writes `value` in decimal; snprintf is not safe in a signal handler.
 size_t decimal(uintptr_t value, char* into) {
@@ -72,11 +99,13 @@ void report(const Slot& slot, uintptr_t offset, int signal) {
 }
 
 Slot* slot_of(uintptr_t address, uintptr_t* offset) {
-  for (Slot& slot : slots) {
-    uintptr_t start = slot.start.load(std::memory_order_acquire);
-    if (start <= kFilling || address < start || address - start >= slot.length) continue;
-    *offset = address - start;
-    return &slot;
+  for (Table* table = &first; table != nullptr; table = table->next.load(std::memory_order_acquire)) {
+    for (Slot& slot : table->slots) {
+      uintptr_t start = slot.start.load(std::memory_order_acquire);
+      if (start <= kFilling || address < start || address - start >= slot.length) continue;
+      *offset = address - start;
+      return &slot;
+    }
   }
   return nullptr;
 }
@@ -141,8 +170,18 @@ void set_label(Slot* slot, const char* label) {
   slot->label[i] = 0;
 }
 
-// guardRange(address, length, label): 0, or -ENOSPC when the table is full, which costs the message and
-// nothing else
+// Claims a slot that is free, to be filled; nullptr when there is no memory for one more.
+Slot* claim_slot() {
+  for (Table* table = &first; table != nullptr; table = table_behind(table)) {
+    for (Slot& slot : table->slots) {
+      uintptr_t expected = kFree;
+      if (slot.start.compare_exchange_strong(expected, kFilling)) return &slot;
+    }
+  }
+  return nullptr;
+}
+
+// guardRange(address, length, label): 0, or -ENOMEM
 napi_value guard_range(napi_env env, napi_callback_info info) {
   Arguments a(env, info);
   uint64_t start = a.u53(0, "address"), length = a.u53(1, "length");
@@ -151,17 +190,14 @@ napi_value guard_range(napi_env env, napi_callback_info info) {
   if (a.ok && start <= kFilling) a.fail("address", "that of a mapping");
   if (!a.ok) return nullptr;
   install();
-  for (Slot& slot : slots) {
-    uintptr_t expected = kFree;
-    if (!slot.start.compare_exchange_strong(expected, kFilling)) continue;
-    slot.length = length;
-    slot.paused.store(false);
-    slot.tries.store(0);
-    set_label(&slot, label);
-    slot.start.store(start, std::memory_order_release);
-    return number(env, 0);
-  }
-  return number(env, -ENOSPC);
+  Slot* slot = claim_slot();
+  if (slot == nullptr) return number(env, -ENOMEM);
+  slot->length = length;
+  slot->paused.store(false);
+  slot->tries.store(0);
+  set_label(slot, label);
+  slot->start.store(start, std::memory_order_release);
+  return number(env, 0);
 }
 
 // unguardRange(address): 0, or -ENOENT
@@ -170,11 +206,10 @@ napi_value unguard_range(napi_env env, napi_callback_info info) {
   uint64_t start = a.u53(0, "address");
   if (a.ok && start <= kFilling) a.fail("address", "that of a mapping");
   if (!a.ok) return nullptr;
-  for (Slot& slot : slots) {
-    uintptr_t expected = start;
-    if (slot.start.compare_exchange_strong(expected, kFree)) return number(env, 0);
-  }
-  return number(env, -ENOENT);
+  Slot* slot = slot_at(start);
+  uintptr_t expected = start;
+  bool ended = slot != nullptr && slot->start.compare_exchange_strong(expected, kFree);
+  return number(env, ended ? 0 : -ENOENT);
 }
 
 // pauseGuarded(address, on): 0, or -ENOENT when it is not guarded. While it is on, a SIGSEGV there waits.
@@ -184,13 +219,11 @@ napi_value pause_guarded(napi_env env, napi_callback_info info) {
   bool on = a.boolean(1, "on");
   if (a.ok && start <= kFilling) a.fail("address", "that of a mapping");
   if (!a.ok) return nullptr;
-  for (Slot& slot : slots) {
-    if (slot.start.load(std::memory_order_acquire) != start) continue;
-    if (on) slot.tries.store(kTries);
-    slot.paused.store(on, std::memory_order_release);
-    return number(env, 0);
-  }
-  return number(env, -ENOENT);
+  Slot* slot = slot_at(start);
+  if (slot == nullptr) return number(env, -ENOENT);
+  if (on) slot->tries.store(kTries);
+  slot->paused.store(on, std::memory_order_release);
+  return number(env, 0);
 }
 
 }  // namespace

@@ -74,6 +74,25 @@ describe('a process that touches what it may not', () => {
     expect(stderr).not.toContain('cluster-fs');
   });
 
+  test('says which view it was, however many there are', async () => {
+    const ending = await dying(({ native }) => {
+      const views = 10_000;
+      const low = (view: number) => 4096 + view;
+      for (let view = 1; view <= views; view++) native.guardRange(low(view), 1, `${view}`);
+      const address = native.reserveAddressRange(native.pageSize);
+      native.guardRange(address, native.pageSize, 'the last');
+      for (let view = 1; view < views; view++) native.unguardRange(low(view));
+      if (!native.pauseGuarded(address, native.pageSize)) throw new Error('it cannot be paused');
+      native.resumeGuarded(address, native.pageSize, 'read');
+      new Uint8Array(native.arrayBufferAt(address, native.pageSize))[9] = 1;
+    });
+    expect(ending).toEqual({
+      code: null,
+      signal: 'SIGSEGV',
+      stderr: 'cluster-fs: store into read-only view of the last at offset 9 (SIGSEGV)\n',
+    });
+  });
+
   test.each(['SIGSEGV', 'SIGBUS'])('dies of a %s that somebody sends', async (signal) => {
     const child = inProcess(async ({ native, tell, told }) => {
       const whole = 2 ** 46;

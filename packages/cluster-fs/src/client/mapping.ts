@@ -24,7 +24,12 @@ export interface Mapping {
 export function reserveMapping(options: Omit<Mapping, 'address'>): Mapping {
   const pages = Math.max(1, options.pages);
   const address = native.reserveAddressRange(pages * pageSize);
-  native.guardRange(address, pages * pageSize, options.label);
+  try {
+    native.guardRange(address, pages * pageSize, options.label);
+  } catch (error) {
+    native.unmap(address, pages * pageSize);
+    throw error;
+  }
   return { ...options, address };
 }
 

@@ -8,7 +8,7 @@ import { closeSync, rmSync } from 'node:fs';
 import { assert, FsError, native, Spinner } from '@cluster-fs/transport';
 import type { PeerAddress } from '@cluster-fs/transport/peer';
 import { runDirectory } from 'cluster-fs/address';
-import { pageSize } from 'cluster-fs/segment';
+import { nodesHere, pageSize } from 'cluster-fs/segment';
 import { Admission, type AllowLists } from './admission.ts';
 import { lockDirectory, takeAddress } from './claim.ts';
 import type * as entrances from './cluster/enter.ts';
@@ -260,6 +260,8 @@ function assemble(options: NodeOptions, { limits, admission, cleanup, entrance }
   adopt(coordinator, recovered);
   const spinner = new Spinner();
   cleanup.push(() => spinner.close());
+  nodesHere.add(coordinator.segment.id);
+  cleanup.push(() => nodesHere.delete(coordinator.segment.id));
   if (writeBack !== undefined)
     beginWriteBack(coordinator, writeBack, opened, { memory: options.memory, spinner, onNotice });
   else if (options.cluster !== undefined)

@@ -23,7 +23,7 @@ import {
   Spinner,
 } from '@cluster-fs/transport';
 import type { Backend } from '../fs/backend.ts';
-import { type Credentials, openSegment, type Segment } from '../segment/index.ts';
+import { type Credentials, nodesHere, openSegment, type Segment } from '../segment/index.ts';
 import { awaitFetch, createAnswer } from './blocking-fetch.ts';
 import { answered, dial, type Endpoint } from './handshake.ts';
 import { PageStock } from './page-stock.ts';
@@ -203,6 +203,7 @@ export class Session implements Backend {
 
   fetchPagesNow(ino: number, { from, count }: { from: number; count: number }): void {
     this.assertUsable('read');
+    if (nodesHere.has(this.segment.id)) throw waitsForItself();
     const answer = createAnswer();
     this.#post({ type: 'fetchNow', ino, from, count, answer });
     awaitFetch(answer);
@@ -455,3 +456,9 @@ type DistributiveOmit<T, K extends string> = T extends unknown ? Omit<T, K> : ne
 
 const mapMeta = ({ metaFd, metaSize }: SessionFacts): number =>
   native.mapFile({ fd: metaFd, offset: 0, length: metaSize, protection: 'read' });
+
+/** As flock(2) and fcntl(2) say it of a lock that its holder would wait for. */
+const waitsForItself = (): FsError =>
+  new FsError('EDEADLK', 'read', {
+    why: 'this thread runs the node, which must bring pages in: read asynchronously, or in another thread',
+  });

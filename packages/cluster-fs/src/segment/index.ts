@@ -17,9 +17,10 @@ export {
   unchanged,
 } from './inode.ts';
 export * as layout from './layout.ts';
-export { type Geometry, geometryFor, maxNameBytes, pageSize, rootIno } from './layout.ts';
+export { type Geometry, geometryFor, maxHomes, maxNameBytes, pageSize, rootIno } from './layout.ts';
 export { forever, heldUntilNs, isHeldAt, setHeldUntil } from './leases.ts';
 export { encodeName } from './name.ts';
+export { nodesHere } from './nodes-here.ts';
 export { openSegment } from './open.ts';
 export { allows, type Credentials, mayAccess, type Walk, walk } from './path.ts';
 export {

@@ -10,9 +10,9 @@ import { makeHome } from './cli-process.ts';
 
 export const timeout = 60_000;
 const local = { host: '127.0.0.1', port: 0 };
-const common = (name: string) => ({
+const common = (name: string, memory: number) => ({
   socketPath: join(makeHome(), 'node.sock'),
-  memory: 2 ** 22,
+  memory,
   cluster: { name, security: { kind: 'none' } as const },
 });
 
@@ -23,12 +23,12 @@ async function mounted({ socketPath }: ClusterNode) {
 }
 
 /** A coordinator, and a node that keeps files: its way there can be cut, and the other one stays. */
-export async function startTwo() {
-  const a = startNode({ ...common('a'), inodeCount: 64 });
+export async function startTwo({ memory = 2 ** 22, inodeCount = 64 } = {}) {
+  const a = startNode({ ...common('a', memory), inodeCount });
   onTestFinished(() => a.stop());
   const { port } = parsePeerUrl(await a.listen(local));
   const line = await startLine(port, { limitMs: timeout });
-  const b = await joinNode({ ...common('b'), keeps: true, join: { ...local, port: line.port } });
+  const b = await joinNode({ ...common('b', memory), keeps: true, join: { ...local, port: line.port } });
   onTestFinished(() => b.stop());
   await b.listen(local);
   return { a, b, line, atA: await mounted(a), atB: await mounted(b) };

@@ -9,6 +9,7 @@
  * Before the commit nothing has happened: who dies, is cut off or interrupted leaves the file where it was.
  */
 import { FsError, type Reply, type Request } from '@cluster-fs/transport';
+import { mostPageRuns } from '@cluster-fs/transport/peer';
 import { InodeCopy, isFile, pageSize, readInode, walk } from 'cluster-fs/segment';
 import type { Coordinator } from '../coordinator/coordinator.ts';
 import type { MoveOptions } from '../coordinator/move.ts';
@@ -18,6 +19,7 @@ import { coordinatorNumber, type Homes } from './homes.ts';
 import type { Moving } from './moving.ts';
 import { beginStoring, endStoring } from './own-store.ts';
 import type { Room, Roster } from './roster.ts';
+import { pagesOf } from './rows.ts';
 
 /** So little may be missing when the file stands still: a few milliseconds' worth. */
 const fewBlocks = 32;
@@ -98,6 +100,7 @@ export class Migration {
     if (now !== generation) throw new FsError('ESTALE', 'move', { why: `inode ${ino} is gone` });
     const bytes = pages * pageSize;
     if (from === to) return { bytes: 0, elapsedMs: 0, pausedMs: 0 };
+    this.#assertCanBeTold(ino, to);
     this.#assertRoom(to, bytes);
     if (this.#files.has(ino)) throw new FsError('EALREADY', 'move', { why: 'it is being moved' });
     this.#files.add(ino);
@@ -117,6 +120,15 @@ export class Migration {
     } finally {
       this.#files.delete(ino);
     }
+  }
+
+  /** Another home tells the coordinator of each change what pages there are, in one message. */
+  #assertCanBeTold(ino: number, home: number): void {
+    const runs = pagesOf(this.#parts.c.extents(ino)).length;
+    if (home === coordinatorNumber || runs <= mostPageRuns) return;
+    throw new FsError('EFBIG', 'move', {
+      why: `it has ${runs} runs of pages between holes: with more than ${mostPageRuns} it cannot leave`,
+    });
   }
 
   #assertRoom(to: number, bytes: number): void {
@@ -177,6 +189,7 @@ export class Migration {
       if (!readInode(c.segment, ino, inode) || inode.generation !== generation)
         throw new FsError('ESTALE', 'move', { why: `inode ${ino} is gone` });
       if (inode.nlink === 0) throw new FsError('ENOENT', 'move', { why: 'it was removed meanwhile' });
+      this.#assertCanBeTold(ino, to);
       if (from === coordinatorNumber) homes.countForeign(inode.pages);
       else if (to === coordinatorNumber) homes.countForeign(-inode.pages);
       if (from === coordinatorNumber) endStoring(c, ino);

@@ -5,6 +5,7 @@
 import { isIP } from 'node:net';
 import { FsError } from '@cluster-fs/transport';
 import { formatPeerUrl, type Keeper, type PeerIdentity, parsePeerUrl } from '@cluster-fs/transport/peer';
+import { maxHomes } from 'cluster-fs/segment';
 import type { MetadataStore } from '../metadata/store.ts';
 
 /** How much a node can keep: all its files together, and one of them while it moves there. */
@@ -48,11 +49,16 @@ export class Roster {
     }
   }
 
-  /** A node can be reached there from here on. EEXIST when another one has its name. */
+  /**
+   * A node can be reached there from here on. EEXIST when another one has its name, ENOSPC when there is no
+   * number left for one that was never here.
+   */
   keep(store: MetadataStore, { nodeId, name }: PeerIdentity, reached: Reached): Keeper {
     this.#assertOnly({ nodeId, name });
     const known = this.named(nodeId);
-    const keeper = { number: known?.number ?? this.#keepers.size + 1, nodeId, name, ...reached };
+    const number = known?.number ?? this.#keepers.size + 1;
+    if (number >= maxHomes) throw noNumberLeft();
+    const keeper = { number, nodeId, name, ...reached };
     if (known?.name !== name) store.setSuperblock({ [keyOf(keeper.number)]: `${nodeId} ${name}` });
     this.#keepers.set(keeper.number, keeper);
     return keeper;
@@ -88,6 +94,15 @@ export class Roster {
     });
   }
 }
+
+/**
+ * Every host has a word for the lease on each home, by its number (`lease.heldUntilNs`): without one,
+ * processes of a node that stands still would go on with what it had.
+ */
+const noNumberLeft = (): FsError =>
+  new FsError('ENOSPC', 'join', {
+    why: `${maxHomes - 1} nodes have kept files here, and no number is left: join without --listen`,
+  });
 
 /** A node that listens on all addresses is reached at the one from which it came. */
 export function reachableAt(url: string, cameFrom: string): string {

@@ -302,6 +302,7 @@ function assemble(options: NodeOptions, { limits, admission, cleanup, entrance }
   /** Before everything else at the end: nobody changes anything any more, and what is dirty is stored. */
   const leave = async (): Promise<void> => {
     if (writeBack === undefined && options.cluster === undefined) return;
+    home?.moving.stop();
     for (const server of servers) server.close(nodeStopped());
     if (writeBack === undefined && member?.keepsSome === true)
       await emptyOut(member, data.directory, onNotice);

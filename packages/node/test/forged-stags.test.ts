@@ -30,9 +30,7 @@ function identify(path: string): { ino: number; generation: number } {
   return { ino, generation: inode.generation };
 }
 
-async function open(stranger: Stranger, mode: 'r' | 'rw'): Promise<Uint8Array> {
-  return (await stranger.link.request('tagOpen', { ...file, mode })).reply.stag;
-}
+const open = (stranger: Stranger, mode: 'r' | 'rw'): Promise<Uint8Array> => stranger.tag({ ...file, mode });
 
 async function isThrownOut(stranger: Stranger, reason: object): Promise<void> {
   await expect.poll(() => stranger.link.closed).toMatchObject(reason);

@@ -45,8 +45,7 @@ test('a file is handed over when those have their blocks who asked before it sto
   const heard: string[] = [];
   const url = await listen(() => heard.push(third.received > 0 ? 'after' : 'before'));
   await next.link.request('keep', { url, memoryBytes: 2 ** 20, capacityBytes: 2 ** 20, isStored: false });
-  const tagOf = async ({ link }: typeof next, mode: 'r' | 'rw') =>
-    (await link.request('tagOpen', { ino, generation, mode })).reply.stag;
+  const tagOf = (node: typeof next, mode: 'r' | 'rw') => node.tag({ ino, generation, mode });
   const stag = await tagOf(next, 'rw');
   next.say('getExclusive', stag);
   await expect.poll(() => next.received).toBeGreaterThan(0);

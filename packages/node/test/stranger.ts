@@ -5,6 +5,7 @@ import {
   type Keeper,
   type PeerEvent,
   type PeerLink,
+  type PeerRequest,
   parsePeerUrl,
 } from '@cluster-fs/transport/peer';
 import { type ClusterFs, mount } from 'cluster-fs';
@@ -15,6 +16,8 @@ import { startNode } from '../src/cluster/start.ts';
 import { makeHome } from './cli-process.ts';
 
 const security = { kind: 'none' } as const;
+
+type Asked = PeerRequest<'tagOpen'>;
 
 export interface Home {
   readonly fs: ClusterFs;
@@ -51,6 +54,7 @@ export class Stranger {
   keepers: readonly Keeper[] = [];
   readonly #said: string[] = [];
   #number = 0;
+  #asked = 0;
 
   constructor(link: PeerLink) {
     this.link = link;
@@ -78,6 +82,11 @@ export class Stranger {
     const number = ++this.#number;
     const message = typeof said === 'number' ? said : toDirectoryPlaces[said];
     this.link.event('toHome', { number, received: 0, stag, index, message, ...more });
+  }
+
+  /** Asks for an STag, under a number of its own if none is given. */
+  async tag(file: Pick<Asked, 'ino' | 'generation' | 'mode'>, asked = ++this.#asked): Promise<Uint8Array> {
+    return (await this.link.request('tagOpen', { ...file, asked })).reply.stag;
   }
 
   /** Asks for a longer lease. */

@@ -3,7 +3,7 @@
  * processes; STags; read-ahead; and what goes when memory is scarce.
  */
 import { FsError, type Request, type Spinner } from '@cluster-fs/transport';
-import type { AnyPeerEvent } from '@cluster-fs/transport/peer';
+import type { AnyPeerEvent, PeerRequest } from '@cluster-fs/transport/peer';
 import {
   type CacheState,
   carriesBytes,
@@ -296,6 +296,16 @@ export class Borrowed implements FileBlocks {
       if (performance.now() > endMs) throw this.#unreachable();
       await new Promise((goOn) => setTimeout(goOn, giveUpPollMs));
     }
+  }
+
+  /** The number of what is asked there next that an STag is given for. */
+  nextAsked(): number {
+    return this.#tags.nextAsked();
+  }
+
+  /** What was asked under that number is of no use, and may have been given: then it is given back. */
+  async disown(asked: PeerRequest<'tagOpen'>): Promise<void> {
+    await this.#tags.disown(asked);
   }
 
   /** That node is the home of a file of ours from now on, where we keep these blocks to read. */

@@ -1,26 +1,29 @@
 /**
  * Clients of another node, as the home knows them: sessions without memory of their own. What they ask is
  * forwarded by their node, which vouches for who they are.
+ *
+ * What is given to one is known by the number under which it was asked for: an answer may be lost with its
+ * link, and then it is taken back.
  */
 import {
   type AnyRequest,
   FsError,
   fromValues,
+  type Reply,
   type RequestName,
-  type Run,
   requestNameOf,
   requests,
   toValues,
 } from '@cluster-fs/transport';
-import type { PeerReply, PeerRequest } from '@cluster-fs/transport/peer';
+import type { PeerEvent, PeerReply, PeerRequest } from '@cluster-fs/transport/peer';
 import { pageSize } from 'cluster-fs/segment';
-import { unreserve } from '../coordinator/content.ts';
 import type { Coordinator } from '../coordinator/coordinator.ts';
 import { dispatch } from '../coordinator/dispatch.ts';
+import type { AnyReply } from '../coordinator/elsewhere.ts';
 import { close } from '../coordinator/open.ts';
 import type { NodeFacts } from '../coordinator/report.ts';
-import { reservedRuns } from '../coordinator/reserve.ts';
-import type { Session } from '../coordinator/session.ts';
+import { giveBack, reservedRuns } from '../coordinator/reserve.ts';
+import type { Handle, Reservation, Session } from '../coordinator/session.ts';
 import { endSession } from '../coordinator/sessions.ts';
 import { write } from '../coordinator/short-write.ts';
 import { exceeded } from '../limits.ts';
@@ -49,11 +52,19 @@ const forwarded: ReadonlySet<RequestName> = new Set([
   'sync',
 ] satisfies RequestName[]);
 
+interface Guest {
+  readonly session: Session;
+  /** What it has asked for and has no answer yet. */
+  readonly underWay: Set<Promise<AnyReply>>;
+}
+
 export class Guests {
   readonly #c: Coordinator;
   readonly #facts: () => NodeFacts;
   readonly #node: string;
-  readonly #sessions = new Map<number, Session>();
+  readonly #guests = new Map<number, Guest>();
+  /** Under which number it was given. */
+  readonly #asked = new WeakMap<Handle | Reservation, number>();
 
   /** `node`: the name of theirs. */
   constructor(c: Coordinator, node: string, facts: () => NodeFacts) {
@@ -63,8 +74,7 @@ export class Guests {
   }
 
   open({ guest, uid, gids, pid, label, access }: PeerRequest<'guestOpen'>): void {
-    if (this.#sessions.has(guest))
-      throw new FsError('EEXIST', 'guestOpen', { why: `guest ${guest} is there` });
+    if (this.#guests.has(guest)) throw new FsError('EEXIST', 'guestOpen', { why: `guest ${guest} is there` });
     const c = this.#c;
     const session: Session = {
       id: c.nextId(),
@@ -89,20 +99,61 @@ export class Guests {
       ended: false,
     };
     c.sessions.set(session.id, session);
-    this.#sessions.set(guest, session);
+    this.#guests.set(guest, { session, underWay: new Set() });
   }
 
-  async forward({ guest, type, values }: PeerRequest<'forward'>, signal: AbortSignal): Promise<unknown[]> {
+  async forward(
+    { guest: id, type, values, asked }: PeerRequest<'forward'>,
+    signal: AbortSignal,
+  ): Promise<unknown[]> {
     const name = requestNameOf(type);
     if (name === undefined || !forwarded.has(name))
       throw new FsError('EPROTO', 'forward', { why: `request ${type} is not for others` });
     const fields = fromValues(requests[name].fields, values, name);
     const request = { name, fields } as AnyRequest;
-    const reply = await dispatch(this.#c, this.#of(guest), request, {
-      facts: this.#facts(),
-      long: { signal },
-    });
-    return toValues(requests[name].reply, reply as never);
+    const guest = this.#guestOf(id);
+    const answer = async (): Promise<AnyReply> => {
+      const reply = await dispatch(this.#c, guest.session, request, {
+        facts: this.#facts(),
+        long: { signal },
+      });
+      const given = givenIn(guest.session, name, reply);
+      if (given === undefined) return reply;
+      this.#asked.set(given, asked);
+      // Its node has asked for it to be taken back already, when it was not there.
+      if (signal.aborted) this.#return(guest.session, asked);
+      return reply;
+    };
+    const underWay = answer();
+    guest.underWay.add(underWay);
+    try {
+      return toValues(requests[name].reply, (await underWay) as never);
+    } finally {
+      guest.underWay.delete(underWay);
+    }
+  }
+
+  /**
+   * When nothing is under way any more that may use it: pages that went back too early could be given to the
+   * same guest again, and an earlier request would take them for its own.
+   */
+  takeBack({ guest: id, asked }: PeerEvent<'takeBack'>): void {
+    const guest = this.#guests.get(id);
+    if (guest === undefined) return;
+    void Promise.allSettled(guest.underWay).then(() => this.#return(guest.session, asked));
+  }
+
+  #return(session: Session, asked: number): void {
+    if (session.ended) return;
+    const c = this.#c;
+    for (const handle of session.handles.values())
+      if (this.#asked.get(handle) === asked) close(c, session, handle.id);
+    for (const reservation of session.reservations) {
+      if (this.#asked.get(reservation) !== asked) continue;
+      c.journal
+        .mutate(() => giveBack(c, reservation.left, session.reservations))
+        .catch((error: unknown) => c.hub.report(error));
+    }
   }
 
   /** A file that a guest has open, as its node says: handles are the coordinator's to give. */
@@ -130,32 +181,39 @@ export class Guests {
     writeAllNow(fd, bytes, page * pageSize, path);
   }
 
-  unreserve(guest: number, runs: readonly Run[]): void {
-    const session = this.#sessions.get(guest);
-    if (session !== undefined) unreserve(this.#c, session, { runs });
-  }
-
   closeHandle(guest: number, handle: number): void {
-    const session = this.#sessions.get(guest);
+    const session = this.#guests.get(guest)?.session;
     if (session !== undefined) close(this.#c, session, handle);
   }
 
   close(guest: number): void {
-    const session = this.#sessions.get(guest);
-    this.#sessions.delete(guest);
+    const session = this.#guests.get(guest)?.session;
+    this.#guests.delete(guest);
     if (session !== undefined) endSession(this.#c, session, left(this.#node));
   }
 
   /** Their node is gone. */
   closeAll(): void {
-    for (const guest of [...this.#sessions.keys()]) this.close(guest);
+    for (const guest of [...this.#guests.keys()]) this.close(guest);
   }
 
   #of(guest: number): Session {
-    const session = this.#sessions.get(guest);
-    if (session === undefined) throw new FsError('ESTALE', 'forward', { why: `no guest ${guest}` });
-    return session;
+    return this.#guestOf(guest).session;
   }
+
+  #guestOf(id: number): Guest {
+    const guest = this.#guests.get(id);
+    if (guest === undefined) throw new FsError('ESTALE', 'forward', { why: `no guest ${id}` });
+    return guest;
+  }
+}
+
+/** What a guest has got by an answer, and keeps until it gives it back. */
+function givenIn(session: Session, name: RequestName, reply: AnyReply): Handle | Reservation | undefined {
+  if (name === 'open') return session.handles.get((reply as Reply<'open'>).handle);
+  if (name !== 'reserve') return undefined;
+  const [first] = (reply as Reply<'reserve'>).runs;
+  return [...session.reservations].find(({ left }) => left.some(({ page }) => page === first?.page));
 }
 
 const left = (node: string): FsError =>

@@ -3,8 +3,12 @@
  * lasts. One is given back when nothing of the file is here and nobody uses it.
  *
  *   asked for ──▶ held ──given back──▶ closing ──the home has answered──▶ gone
+ *
+ * What is asked for has a number. When the link ends before the answer, nobody knows here whether one was
+ * given: the same is asked over the next link, under the same number, and one is given in all.
  */
 import { FsError } from '@cluster-fs/transport';
+import type { PeerRequest } from '@cluster-fs/transport/peer';
 import { InodeCopy, readInode, type Segment } from 'cluster-fs/segment';
 import type { Line } from './line.ts';
 import { StagMap } from './stag-map.ts';
@@ -34,6 +38,7 @@ export class HeldTags {
   readonly #inoByTag = new StagMap<number>();
   /** Of which file each is. */
   readonly #closing = new StagMap<number>();
+  #asked = 0;
 
   constructor(segment: Segment, line: Line) {
     this.#segment = segment;
@@ -110,16 +115,41 @@ export class HeldTags {
   }
 
   async #given(ino: number, tags: FileTags, mode: TagMode): Promise<Uint8Array> {
-    const link = await this.#line.link();
     const { generation } = tags;
-    const { stag } = (await link.request('tagOpen', { ino, generation, mode })).reply;
+    const stag = await this.#answered({ ino, generation, mode, asked: this.nextAsked() });
     this.#inoByTag.set(stag, ino);
     tags.come.add(mode);
     if (mode !== 'r' || tags.stag === undefined) tags.stag = stag;
     return stag;
   }
 
-  /** One that the home has given unasked: it got the file from this node. */
+  async #answered(asked: PeerRequest<'tagOpen'>): Promise<Uint8Array> {
+    for (;;) {
+      const link = await this.#line.link();
+      try {
+        return (await link.request('tagOpen', asked)).reply.stag;
+      } catch (error) {
+        if (link.closed === undefined) throw error;
+      }
+    }
+  }
+
+  /** The number of what is asked next. */
+  nextAsked(): number {
+    return ++this.#asked;
+  }
+
+  /**
+   * Somebody else has asked for one under that number, and the link ended before the answer: if one was given
+   * it is given back.
+   */
+  async disown(asked: PeerRequest<'tagOpen'>): Promise<void> {
+    const stag = await this.#answered(asked);
+    this.#inoByTag.set(stag, asked.ino);
+    this.#close(stag, asked.ino);
+  }
+
+  /** One that the home has given with something else: it got the file from this node. */
   adopt(ino: number, mode: TagMode, stag: Uint8Array): void {
     const tags = this.#tagsOf(ino);
     tags.given[mode] = Promise.resolve(stag);
@@ -129,14 +159,15 @@ export class HeldTags {
   }
 
   giveBack(ino: number): void {
-    const link = this.#line.current;
-    if (link === undefined) return;
+    if (this.#line.current === undefined) return;
     this.#files.delete(ino);
-    for (const [stag, of] of this.#inoByTag) {
-      if (of !== ino || this.#closing.get(stag) !== undefined) continue;
-      this.#closing.set(stag, ino);
-      link.event('tagClose', { stag });
-    }
+    for (const [stag, of] of this.#inoByTag) if (of === ino) this.#close(stag, ino);
+  }
+
+  #close(stag: Uint8Array, ino: number): void {
+    if (this.#closing.get(stag) !== undefined) return;
+    this.#closing.set(stag, ino);
+    this.#line.current?.event('tagClose', { stag });
   }
 
   /** The session goes on over another link, which knows nothing of what was said over the one before. */

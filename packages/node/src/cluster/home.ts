@@ -383,7 +383,7 @@ export class ClusterHome {
         });
       case 'handOver':
         return this.#whenOpen(async () => {
-          const by = { number: this.#numberOf(peer), session: peer.session };
+          const by = { number: this.#numberOf(peer), session: peer.session, signal: request.signal };
           await this.moving.handOver(request.fields, by, (reply) => request.reply(reply));
         });
       default:
@@ -463,8 +463,8 @@ export class ClusterHome {
       case 'handleClose':
         guests.closeHandle(event.fields.guest, event.fields.handle);
         return;
-      case 'unreserve':
-        guests.unreserve(event.fields.guest, event.fields.runs);
+      case 'takeBack':
+        guests.takeBack(event.fields);
         return;
       default:
         this.#lent.receive(link, event);

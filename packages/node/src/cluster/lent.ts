@@ -170,11 +170,13 @@ export class Lent implements FileBlocks {
     this.#home.linkDown(id);
   }
 
-  /** Gives a node the right to a file. */
-  async tag(link: PeerLink, { ino, generation, mode }: PeerRequest<'tagOpen'>): Promise<Uint8Array> {
+  /** Gives a node the right to a file, once: when the answer was lost with its link it is asked again. */
+  async tag(link: PeerLink, { ino, generation, mode, asked }: PeerRequest<'tagOpen'>): Promise<Uint8Array> {
     const c = this.#c;
     const session = this.#sessionOf(link);
     if (session === undefined) throw new FsError('EPROTO', 'stag', { why: 'no session of blocks' });
+    const given = this.#tags.given(ino, session, asked);
+    if (given !== undefined) return this.#filled(given);
     const inode = new InodeCopy();
     if (!readInode(c.segment, ino, inode) || inode.generation !== generation || !isFile(inode.mode))
       throw new FsError('ESTALE', 'stag', { why: `inode ${ino} is gone` });
@@ -187,26 +189,31 @@ export class Lent implements FileBlocks {
       const why = `session ${id} (pid ${pid}) has it pinned at its home, mapped to ${what}`;
       throw new FsError('EBUSY', 'map', { path: view.path, why });
     }
-    const tag = this.#newTag(ino, mode, session);
+    return this.#filled(this.#newTag({ ino, mode, session, asked }));
+  }
+
+  /** Who may store anywhere must have pages everywhere. */
+  async #filled(tag: Tag): Promise<Uint8Array> {
     try {
-      // Who may store anywhere must have pages everywhere.
-      if (mode === 'rw') await fillForWriters(c, ino);
+      if (tag.mode === 'rw' && this.#options.isOwn(tag.ino)) await fillForWriters(this.#c, tag.ino);
     } catch (error) {
       this.#closeTag(tag);
       throw error;
     }
+    // It was asked for twice, and failed once.
+    if (!this.#tags.has(tag)) throw moved('stag');
     return tag.stag;
   }
 
-  #newTag(ino: number, mode: Tag['mode'], session: number): Tag {
+  #newTag(asked: Omit<Tag, 'stag' | 'isClosing'>): Tag {
     this.#options.mark.set();
-    this.#c.refer(ino);
-    return this.#tags.give(ino, mode, session);
+    this.#c.refer(asked.ino);
+    return this.#tags.give(asked);
   }
 
   /** A right to a file that becomes this node's, for the node that had it. */
-  give(ino: number, mode: Tag['mode'], session: number): Uint8Array {
-    return this.#newTag(ino, mode, session).stag;
+  give(asked: Omit<Tag, 'stag' | 'isClosing'>): Uint8Array {
+    return this.#newTag(asked).stag;
   }
 
   /**

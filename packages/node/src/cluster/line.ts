@@ -41,13 +41,17 @@ interface Told {
   readonly ready: Promise<unknown>;
 }
 
-/** A client, or an open file of one, that is gone. */
+/** A client that is gone, or an open file of one, or what it was given under a number and does not want. */
 interface Closing {
   readonly guest: number;
-  readonly handle: number | undefined;
+  readonly handle?: number;
+  readonly asked?: number;
   /** The link over which the other side was told last. */
   over: PeerLink | undefined;
 }
+
+/** What is answered with something that the other side keeps for a client. */
+const gives: ReadonlySet<RequestName> = new Set(['open', 'reserve'] satisfies RequestName[]);
 
 /** How long to wait before the next attempt, in turn; the last again and again. */
 const backoffMs = [50, 100, 200, 400, 800] as const;
@@ -66,6 +70,7 @@ export class Line {
    * to what was asked later, over the same link, shows that it has.
    */
   readonly #closings = new Set<Closing>();
+  #asked = 0;
   readonly #stop = new AbortController();
   readonly #changed = new Signal();
   #link: PeerLink | undefined;
@@ -170,7 +175,22 @@ export class Line {
   }
 
   /** Asks in the name of a client of ours. */
-  async ask<N extends RequestName>(session: Session, name: N, fields: Request<N>): Promise<Reply<N>> {
+  ask<N extends RequestName>(session: Session, name: N, fields: Request<N>): Promise<Reply<N>> {
+    return this.askAs(this.nextAsked(), session, name, fields);
+  }
+
+  /** The number of what is asked next. */
+  nextAsked(): number {
+    return ++this.#asked;
+  }
+
+  /** As `ask`, under a number by which `takeBack` takes back what was given. */
+  async askAs<N extends RequestName>(
+    asked: number,
+    session: Session,
+    name: N,
+    fields: Request<N>,
+  ): Promise<Reply<N>> {
     const link = await this.link();
     await this.#introduce(session, link);
     const handle = handleIn(session, fields);
@@ -178,9 +198,20 @@ export class Line {
     const { id: type, fields: shape, reply: replyShape } = requests[name];
     const values = toValues(shape, fields as never);
     const said = this.#saidOver(link);
-    const { reply } = await link.request('forward', { guest: session.id, type, values });
-    this.#heard(said);
-    return fromValues(replyShape, reply.values, name) as Reply<N>;
+    try {
+      const { reply } = await link.request('forward', { guest: session.id, type, values, asked });
+      this.#heard(said);
+      return fromValues(replyShape, reply.values, name) as Reply<N>;
+    } catch (error) {
+      // Nobody here knows what was given.
+      if (link.closed !== undefined && gives.has(name)) this.takeBack(session, asked);
+      throw error;
+    }
+  }
+
+  /** What that client was given under the number goes back: also when the link has ended meanwhile. */
+  takeBack(session: Session, asked: number): void {
+    this.#close({ guest: session.id, asked });
   }
 
   /** The link, with a client and its open file known on the other side. */
@@ -197,24 +228,25 @@ export class Line {
   }
 
   handleClosed(session: Session, handle: Handle): void {
-    if (this.#handles.delete(handle)) this.#close(session.id, handle.id);
+    if (this.#handles.delete(handle)) this.#close({ guest: session.id, handle: handle.id });
   }
 
   sessionEnded(session: Session): void {
-    if (this.#guests.delete(session)) this.#close(session.id, undefined);
+    if (this.#guests.delete(session)) this.#close({ guest: session.id });
   }
 
-  #close(guest: number, handle: number | undefined): void {
-    const closing: Closing = { guest, handle, over: undefined };
+  #close(gone: Omit<Closing, 'over'>): void {
+    const closing: Closing = { ...gone, over: undefined };
     this.#closings.add(closing);
     if (this.#link !== undefined) this.#sayClosing(closing, this.#link);
   }
 
   #sayClosing(closing: Closing, link: PeerLink): void {
-    const { guest, handle } = closing;
+    const { guest, handle, asked } = closing;
     closing.over = link;
-    if (handle === undefined) link.event('guestClose', { guest });
-    else link.event('handleClose', { guest, handle });
+    if (asked !== undefined) link.event('takeBack', { guest, asked });
+    else if (handle !== undefined) link.event('handleClose', { guest, handle });
+    else link.event('guestClose', { guest });
   }
 
   /** What an answer to the next request over a link shows to have been heard. */

@@ -13,13 +13,14 @@
  * it has heard what became of it.
  */
 import { FsError } from '@cluster-fs/transport';
-import type { PeerBlocks, PeerRequest } from '@cluster-fs/transport/peer';
+import { mostBlockRuns, type PeerBlocks, type PeerLink, type PeerRequest } from '@cluster-fs/transport/peer';
 import type { Coordinator } from '../coordinator/coordinator.ts';
 import type { Hold } from '../coordinator/gate.ts';
 import { blockOf, indexOf } from './blocks.ts';
 import { layOutForeign } from './foreign-content.ts';
 import { coordinatorNumber, type Homes } from './homes.ts';
 import type { Lent } from './lent.ts';
+import type { Neighbour } from './neighbour.ts';
 import { forgetTaken, makeRoomFor, storeTaken } from './own-store.ts';
 import { pagesOf } from './rows.ts';
 
@@ -46,6 +47,8 @@ export interface MovingParts {
 export interface Giver {
   readonly number: number;
   readonly session: number | undefined;
+  /** Aborted when it does not hear any more what it is answered. */
+  readonly signal: AbortSignal;
 }
 
 interface Given {
@@ -62,6 +65,7 @@ export class Moving {
   readonly #parts: MovingParts;
   readonly #given = new Map<number, Given>();
   readonly #taking = new Map<number, Taking>();
+  #isStopping = false;
 
   constructor(parts: MovingParts) {
     this.#parts = parts;
@@ -69,6 +73,15 @@ export class Moving {
 
   close(): void {
     for (const { timer } of this.#taking.values()) clearTimeout(timer);
+  }
+
+  /** This node stops: it becomes the home of nothing more, and gives away what it has. */
+  stop(): void {
+    this.#isStopping = true;
+  }
+
+  #assertStays(): void {
+    if (this.#isStopping) throw new FsError('ENONET', 'move', { why: 'the next home is stopping' });
   }
 
   /** Whether this node is about to be the home of the file. */
@@ -83,6 +96,7 @@ export class Moving {
 
   async take({ ino, generation, from }: PeerRequest<'take'>): Promise<{ present: number; total: number }> {
     const { c, homes } = this.#parts;
+    this.#assertStays();
     this.#assertIs(ino, generation, from);
     assertMovable(c, ino);
     clearTimeout(this.#taking.get(ino)?.timer);
@@ -114,7 +128,7 @@ export class Moving {
     by: Giver,
     reply: (reply: { stag: Uint8Array }) => void,
   ): Promise<void> {
-    const { ino, generation, session, mode, alone, isWritten } = asked;
+    const { ino, generation, session, mode, alone, isWritten, asked: number } = asked;
     const { c, homes, lent } = this.#parts;
     const taking = this.#taking.get(ino);
     if (by.number !== taking?.from)
@@ -136,8 +150,11 @@ export class Moving {
     await storeTaken(c, ino, borrowed.taken.takeNews(ino));
     if (this.#taking.get(ino) !== taking)
       throw new FsError('ESTALE', 'move', { why: 'it was given up meanwhile' });
+    this.#assertStays();
+    // It has asked what became of this, and was told that nothing was given.
+    by.signal.throwIfAborted();
     if (isWritten) lent.handing.inherit(ino);
-    reply({ stag: lent.give(ino, mode, session) });
+    reply({ stag: lent.give({ ino, mode, session, asked: number }) });
     // The reply leaves first: the home until now has as much to note as this node. What it says then is heard
     // after this turn of the event loop.
     await undefined;
@@ -160,18 +177,37 @@ export class Moving {
       await settled(ino);
       const link = await next.line.link();
       await lent.handing.quiet(ino, quietMs);
-      const alone = runsOf(lent.handing.elsewhere(ino, theirs));
+      const alone = blockRuns(lent.handing.elsewhere(ino, theirs));
       // Who may store anywhere must have pages everywhere, and so has a file that is mapped to store.
       const mode = [...c.viewsOf(ino)].some((view) => view.mode === 'rw') ? 'rw' : 'r';
       const isWritten = lent.isWritten(ino);
-      const asked = { ino, generation, session: ours, mode, alone, isWritten } as const;
-      const { reply } = await link.request('handOver', asked);
-      next.borrowed.adopt(ino, { ...reply, mode }, lent.handing.sharedWith(ino, theirs));
+      const asked = next.borrowed.nextAsked();
+      const said = { ino, generation, session: ours, mode, alone, isWritten, asked } as const;
+      const stag = await this.#handedOver(next, link, said);
+      next.borrowed.adopt(ino, { stag, mode }, lent.handing.sharedWith(ino, theirs));
       this.#given.set(ino, { hold, to });
       this.#poll(ino);
     } catch (error) {
       lent.handing.takeBack(ino);
       c.gate.release(hold);
+      throw error;
+    }
+  }
+
+  /** The STag that the next home gives. When that cannot be heard it is not wanted either. */
+  async #handedOver(
+    { borrowed }: Neighbour,
+    link: PeerLink,
+    asked: PeerRequest<'handOver'>,
+  ): Promise<Uint8Array> {
+    try {
+      return (await link.request('handOver', asked)).reply.stag;
+    } catch (error) {
+      if (link.closed !== undefined)
+        borrowed.disown(asked).catch((reason: unknown) => {
+          // None was given, or the session is over, and it with that.
+          if (!(reason instanceof FsError)) this.#parts.c.hub.report(reason);
+        });
       throw error;
     }
   }
@@ -316,13 +352,18 @@ function assertMovable(c: Coordinator, ino: number): void {
       });
 }
 
-function runsOf(blocks: readonly number[]): PeerBlocks[] {
+/** Blocks of a file as the next home is told of them. EBUSY when they are too scattered for a message. */
+export function blockRuns(blocks: readonly number[]): PeerBlocks[] {
   const runs: { from: number; count: number }[] = [];
   for (const index of blocks.map(indexOf).sort((a, b) => a - b)) {
     const last = runs.at(-1);
     if (last !== undefined && last.from + last.count === index) last.count++;
     else runs.push({ from: index, count: 1 });
   }
+  if (runs.length > mostBlockRuns)
+    throw new FsError('EBUSY', 'move', {
+      why: `other nodes use ${runs.length} separate parts of the file, more than ${mostBlockRuns}`,
+    });
   return runs;
 }
 

@@ -99,14 +99,14 @@ export class RemoteContent {
     own: readonly Run[],
     use: (runs: readonly Run[]) => Promise<T>,
   ): Promise<T> {
-    const { runs } = await line.ask(session, 'reserve', { pages: pageCountOf(own) });
+    const asked = line.nextAsked();
+    const { runs } = await line.askAs(asked, session, 'reserve', { pages: pageCountOf(own) });
     try {
       await this.#fill({ line, session }, own, runs);
       return await use(runs);
     } catch (error) {
-      // Who does not know whether they were used does not give them back: they go with the guest.
-      if (error instanceof FsError && error.code !== 'ECONNRESET')
-        (await line.link()).event('unreserve', { guest: line.guestOf(session), runs });
+      // Nobody here may know whether they were used: those that were stay where they are.
+      line.takeBack(session, asked);
       throw error;
     }
   }
@@ -233,10 +233,14 @@ export class RemoteContent {
   }
 }
 
+/** Fails when nothing is under way any more: what comes late would find pages that are others' by then. */
 async function inParallel<T>(items: readonly T[], work: (item: T) => Promise<void>): Promise<void> {
   let next = 0;
+  const failures: unknown[] = [];
   const worker = async (): Promise<void> => {
-    for (let i = next++; i < items.length; i = next++) await work(items[i] as T);
+    for (let i = next++; i < items.length && failures.length === 0; i = next++)
+      await work(items[i] as T).catch((error: unknown) => failures.push(error));
   };
   await Promise.all(Array.from({ length: Math.min(atOnce, items.length) }, worker));
+  if (failures.length > 0) throw failures[0];
 }

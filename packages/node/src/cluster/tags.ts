@@ -11,8 +11,9 @@ export interface Tag {
   readonly ino: number;
   /** `take`: of the next home. */
   readonly mode: 'r' | 'rw' | 'take';
-  /** The session of blocks that it was given to. */
+  /** The session of blocks that it was given to, and the number under which that has asked for it. */
   readonly session: number;
+  readonly asked: number;
   /** It is being given back. */
   isClosing: boolean;
 }
@@ -21,8 +22,8 @@ export class Tags {
   readonly #byTag = new StagMap<Tag>();
   readonly #byFile = new Map<number, Set<Tag>>();
 
-  give(ino: number, mode: Tag['mode'], session: number): Tag {
-    const tag: Tag = { stag: randomBytes(16), ino, mode, session, isClosing: false };
+  give({ ino, mode, session, asked }: Omit<Tag, 'stag' | 'isClosing'>): Tag {
+    const tag: Tag = { stag: randomBytes(16), ino, mode, session, asked, isClosing: false };
     this.#byTag.set(tag.stag, tag);
     this.#byFile.set(ino, (this.#byFile.get(ino) ?? new Set()).add(tag));
     return tag;
@@ -36,6 +37,16 @@ export class Tags {
         why: 'the STag was given to somebody else, or to nobody, or is over',
       });
     return tag;
+  }
+
+  /** What was given under that number, if the session still has it. */
+  given(ino: number, session: number, asked: number): Tag | undefined {
+    for (const tag of this.on(ino)) if (tag.session === session && tag.asked === asked) return tag;
+    return undefined;
+  }
+
+  has(tag: Tag): boolean {
+    return this.#byTag.get(tag.stag) === tag;
   }
 
   /** One by which that session knows the file. */
@@ -55,7 +66,7 @@ export class Tags {
 
   /** Whether it was there. */
   delete(tag: Tag): boolean {
-    if (this.#byTag.get(tag.stag) !== tag) return false;
+    if (!this.has(tag)) return false;
     this.#byTag.delete(tag.stag);
     const onFile = this.#byFile.get(tag.ino);
     onFile?.delete(tag);

@@ -22,9 +22,9 @@ import {
   u53,
   values,
 } from '../codec.ts';
-import { hole, maxPathLength, run } from '../records.ts';
+import { hole, maxPathLength } from '../records.ts';
 
-export const peerProtocolVersion = 5;
+export const peerProtocolVersion = 6;
 
 type Shape = Readonly<Record<string, Codec<unknown>>>;
 interface Entry {
@@ -114,13 +114,18 @@ const use = { ino: u32, generation: u32, number: u32, blocks: u53 };
 export type PeerUse = RecordOf<typeof use>;
 /** Blocks of a file, by their indices. */
 const blocks = { from: u32, count: u32 };
+/** The most that one message names. */
+export const mostBlockRuns = 65_536;
 export type PeerBlocks = RecordOf<typeof blocks>;
-
-const runs = list(record('run', run), 65_536);
 
 /** How far the peer has received, of the messages of a session of blocks. */
 const received = u53;
 const stag = bytes(16);
+/**
+ * Numbers what something is given for, since the answer may be lost with its link. An STag is asked for again
+ * under its number, and is the one that was given before; what a guest was given is taken back by it.
+ */
+const asked = u53;
 /** What travels in runs: the layout is in block-run.ts. */
 const blockMessage = { number: u53, received, stag, index: u32, message: u16 };
 
@@ -168,7 +173,7 @@ export const peerRequests = {
   forward: {
     id: 21,
     doc: 'A request of a guest, by its id in the table of clients, with its values; the reply likewise.',
-    fields: { guest: u53, type: u32, values },
+    fields: { guest: u53, type: u32, values, asked },
     reply: { values },
   },
   handleOpen: {
@@ -201,7 +206,7 @@ export const peerRequests = {
   tagOpen: {
     id: 24,
     doc: 'Asks for an STag, the right to blocks of a file; `take` to be its next home. ESTALE: it is gone.',
-    fields: { ...file, mode: oneOf('r', 'rw', 'take') },
+    fields: { ...file, mode: oneOf('r', 'rw', 'take'), asked },
     reply: { stag },
   },
   keep: {
@@ -235,8 +240,9 @@ export const peerRequests = {
       ...file,
       session: u53,
       mode: oneOf('r', 'rw'),
-      alone: list(record('blocks', blocks), 65_536),
+      alone: list(record('blocks', blocks), mostBlockRuns),
       isWritten: bool,
+      asked,
     },
     reply: { stag },
   },
@@ -305,7 +311,11 @@ export const peerEvents = {
   },
   guestClose: { id: 135, doc: 'The guest is gone, with all it had open.', fields: { guest: u53 } },
   handleClose: { id: 136, doc: 'A guest is done with a handle.', fields: { guest: u53, handle: u53 } },
-  unreserve: { id: 144, doc: 'A guest gives reserved pages back.', fields: { guest: u53, runs } },
+  takeBack: {
+    id: 152,
+    doc: 'What a guest was given under that number goes back: pages that are not used, or a handle.',
+    fields: { guest: u53, asked },
+  },
   leaving: {
     id: 148,
     doc: 'The node stops, and has given up all blocks: its lease need not be waited for.',

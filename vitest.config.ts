@@ -5,7 +5,7 @@ const waiting = [
   'packages/*/test/**/*.test.ts',
   'test/chaos/{client-death,node-death,recall,stopped-client}.test.ts',
   'test/cluster/{books,failures,home-loss,migration,migration-faults,restarted}.test.ts',
-  'test/cluster/stored-{keepers,storm}.test.ts',
+  'test/cluster/{stored-keepers,stored-storm,told-homes}.test.ts',
   'test/coherence/*.test.ts',
   'test/durability/{cut,cut-canary,eviction,holes,kill-points,kill-storm,power-cases}.test.ts',
   'test/durability/{power-loss,power-storm,races,redo,refused-flush,store-damage,sync-habit}.test.ts',

@@ -45,4 +45,12 @@ export const brokenClusterRules: readonly BrokenRule[] = [
     noticedBy,
     named: 'make room',
   },
+  {
+    rule: 'a move is on the disk of the coordinator before others hear of it',
+    module: 'cluster/home.js',
+    from: 'makeHomesDurable(c);',
+    to: ';',
+    noticedBy: 'cluster/told-homes.test.ts',
+    named: 'moved between two others',
+  },
 ];

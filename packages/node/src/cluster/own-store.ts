@@ -76,13 +76,19 @@ export function endStoring(c: Coordinator, ino: number): void {
   c.writeBack?.forget(c, ino);
 }
 
-/** Before nodes hear that a file has another home: whatever power is lost, it has. */
+/**
+ * Before nodes hear that a file has another home: whatever power is lost, it has. A log that the disk refuses
+ * is left for SQLite's by the second try.
+ */
 export function makeHomesDurable(c: Coordinator): void {
   if (c.writeBack === undefined) return;
-  try {
-    c.store.flushNow();
-  } catch (error) {
-    c.hub.report(error);
+  for (let attempt = 1; attempt <= 2; attempt++) {
+    try {
+      c.store.flushNow();
+      return;
+    } catch (error) {
+      c.hub.report(error);
+    }
   }
 }
 

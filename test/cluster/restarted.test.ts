@@ -35,3 +35,29 @@ test('a view whose node was started again stores nothing that others do not see'
   for (const fs of [atA, atB]) expect(await fs.check()).toEqual([]);
   expect([a.errors, b.errors]).toEqual([[], []]);
 });
+
+test('what is stored where a home has made a hole since it was started again is seen', {
+  timeout,
+}, async () => {
+  const joinPort = await freePort();
+  const a = await startNodeProcess({ peerPort: joinPort, name: 'a', capacity: 256 * 2 ** 20 });
+  const b = await startNodeProcess({ joinPort, peerPort: await freePort(), name: 'b' });
+  const [atA, atB] = [await mountForTest(a), await mountForTest(b)];
+  await atA.promises.writeFile('/f', Buffer.alloc(4 * 65_536, 1));
+  const here = await atB.map('/f', { mode: 'rw' });
+  expect(here.bytes[0]).toBe(1);
+  await here.sync();
+  await a.kill();
+  await a.start();
+  // Nobody has touched it since at b: the home does not know that it is mapped.
+  await atA.promises.punchHole('/f', 65_536, 2 * 65_536);
+  await expect.poll(() => atB.statSync('/f').ctimeMs).toBe(atA.statSync('/f').ctimeMs);
+  here.bytes[65_536 + 7] = 7;
+  here.bytes[2 * 65_536] = 8;
+  await here.sync();
+  const content = await atA.promises.readFile('/f');
+  expect([content[0], content[65_536], content[65_536 + 7], content[2 * 65_536]]).toEqual([1, 0, 7, 8]);
+  expect(content.equals(here.bytes)).toBe(true);
+  for (const fs of [atA, atB]) expect(await fs.check()).toEqual([]);
+  expect([a.errors, b.errors]).toEqual([[], []]);
+});

@@ -8,7 +8,7 @@ import { startTwo, timeout } from './two-keepers.ts';
 
 test('a file with more holes than another home may tell of', { timeout }, async () => {
   const runs = mostPageRuns + 1;
-  const { a, b, atA } = await startTwo({ memory: 4 * runs * pageSize, inodeCount: 8192 });
+  const { a, b, atA, atB } = await startTwo({ memory: 4 * runs * pageSize, inodeCount: 8192 });
   await atA.promises.writeFile('/file', 'content');
   const { coordinator: c } = a;
   const { ino } = atA.statSync('/file');
@@ -29,7 +29,10 @@ test('a file with more holes than another home may tell of', { timeout }, async 
   );
   await expect(atA.migrate('/file', 'b')).rejects.toMatchObject({ code: 'EFBIG', path: '/file' });
   expect(b.member?.keepsSome).toBe(false);
-  expect((await atA.promises.readFile('/file')).subarray(0, 7).toString()).toBe('content');
+  // It changes as others do, and nobody is held up by that for as long as a lease.
+  await atA.promises.truncate('/file', 7);
+  await atA.migrate('/file', 'b');
+  expect(await atB.promises.readFile('/file', 'utf8')).toBe('content');
 });
 
 test('a file whose blocks others use in more places than a message names', () => {

@@ -4,6 +4,7 @@ import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import {
   clip,
+  clipAll,
   coalesce,
   layOut,
   type Moved,
@@ -127,6 +128,15 @@ describe('extents', () => {
         const clipped = clip(list, from, count);
         expect(layoutOf(clipped)).toEqual(new Map(kept));
         expectInOrder(clipped);
+      }),
+    );
+  });
+
+  test('clipAll is clip of one range after the other', () => {
+    fc.assert(
+      fc.property(extents, extents, (list, ranges) => {
+        const clipped = ranges.flatMap(({ filePage, count }) => clip(list, filePage, count));
+        expect(clipAll(list, ranges)).toEqual(clipped);
       }),
     );
   });

@@ -2,13 +2,13 @@
  * Files of another home in this node's segment: which file pages there are, as their home says. Where they
  * lie is decided here; they are absent until a block of them comes.
  */
-import { type Extent, FsError, type Hole } from '@cluster-fs/transport';
+import { FsError, type Hole } from '@cluster-fs/transport';
 import type { PeerContent, PeerRefusal } from '@cluster-fs/transport/peer';
 import { InodeCopy, isFile, readInode, type Segment, setExtents } from 'cluster-fs/segment';
+import { pagesFor } from '../coordinator/content.ts';
 import type { Coordinator } from '../coordinator/coordinator.ts';
-import { gaps } from '../coordinator/holes.ts';
 import { noSpace } from '../coordinator/reserve.ts';
-import { clip, layOut, merge } from '../coordinator/runs.ts';
+import { clipAll, layOut, merge, subtract } from '../coordinator/runs.ts';
 import type { Homes } from './homes.ts';
 import { relay } from './relay.ts';
 
@@ -34,24 +34,37 @@ interface Layout {
  */
 export function layOutForeign(c: Coordinator, homes: Homes, { ino, pages, size }: Layout): boolean {
   const before = c.extents(ino);
-  const kept = pages.flatMap(({ filePage, count }) => clip(before, filePage, count));
-  const gained = pages.flatMap(({ filePage, count }) => gaps(before, filePage, filePage + count));
-  const lost = holesOf(before, pages);
+  const gained = filePagesOf(pages, before);
+  const lost = filePagesOf(before, pages);
   const isSame = gained.length === 0 && lost.length === 0;
   if (isSame && c.inode(ino).size === size) return false;
   const pagesIn = (holes: readonly Hole[]): number => holes.reduce((sum, { count }) => sum + count, 0);
   homes.countForeign(pagesIn(gained) - pagesIn(lost));
   homes.copies?.relaid(ino, [...gained, ...lost]);
   const added = gained.flatMap(({ filePage, count }) => layOut(takeAbsent(c, count), filePage));
-  const extents = merge(kept, added);
+  const extents = merge(clipAll(before, pages), added);
   if (c.views.has(ino)) {
     relay(c, { ino, lost, gained, size }, extents);
     return true;
   }
   if (!isSame) setExtents(c.writer, ino, extents);
-  const left = lost.flatMap(({ filePage, count }) => clip(before, filePage, count));
+  const left = clipAll(before, lost);
   if (left.length > 0) c.freePages(left);
   return true;
+}
+
+/**
+ * The pages that a file of another home has here. Whoever may store anywhere has pages everywhere: a hole
+ * would be anonymous memory in a view, and what is stored there would be lost without a word. The home sees
+ * to that when it knows of such a view. One that was started again does not before it is asked: until then
+ * its holes are pages here, absent as others are, so that a touch waits for what the home says.
+ */
+export function pagesHere(c: Coordinator, homes: Homes, { ino, pages, size }: Layout): readonly Hole[] {
+  const count = pagesFor(size);
+  const isStoredInto = [...c.viewsOf(ino)].some(({ mode }) => mode === 'rw');
+  if (!isStoredInto || pages.reduce((sum, run) => sum + run.count, 0) >= count) return pages;
+  c.journal.afterCommit(() => homes.reopen(ino));
+  return [{ filePage: 0, count }];
 }
 
 /** Pages that nobody can know yet: readers find them by the extents, which come later. */
@@ -68,10 +81,10 @@ function takeAbsent(
   return runs;
 }
 
-/** The parts of `extents` that are in none of `pages`. */
-function holesOf(extents: readonly Extent[], pages: readonly Hole[]): Hole[] {
-  const wanted = pages.map(({ filePage, count }) => ({ filePage, count, page: 0 }));
-  return extents.flatMap(({ filePage, count }) => gaps(wanted, filePage, filePage + count));
+/** File pages that are in `ranges` and not in `others`. Either may be as many as a file has holes. */
+function filePagesOf(ranges: readonly Hole[], others: readonly Hole[]): Hole[] {
+  const runsOf = (of: readonly Hole[]) => of.map(({ filePage, count }) => ({ page: filePage, count }));
+  return subtract(runsOf(ranges), runsOf(others)).map(({ page, count }) => ({ filePage: page, count }));
 }
 
 /** Pages are in order, each once, and no file is larger than the segment. */
@@ -120,7 +133,7 @@ function applyOne(
   // It may be gone, and its home has not heard of that yet.
   if (!readInode(c.segment, ino, inode) || inode.generation !== generation || inode.home !== home) return;
   const isMapped = c.views.has(ino);
-  const isOther = layOutForeign(c, homes, { ino, pages, size });
+  const isOther = layOutForeign(c, homes, { ino, pages: pagesHere(c, homes, { ino, pages, size }), size });
   if (!isOther && mtimeMs === undefined) return;
   const record = c.writer.touchInode(ino);
   // A version is never published with other extents.

@@ -292,15 +292,27 @@ export class Homes implements Blocks {
    */
   async #keepOpen(ino: number, from: number): Promise<void> {
     try {
-      await this.following(ino, (home) =>
-        home === this.self ? undefined : this.neighbour(home).borrowed.keepOpen(ino),
-      );
+      await this.#openThere(ino);
     } catch (error) {
       // Who touches it then, asks again.
       if (!(error instanceof FsError)) throw error;
     } finally {
       if (this.homeOf(ino) !== from && this.isKnown(from)) this.neighbour(from).borrowed.giveBack(ino);
     }
+  }
+
+  #openThere(ino: number): Promise<void> {
+    return this.following(ino, (home) =>
+      home === this.self ? undefined : this.neighbour(home).borrowed.keepOpen(ino),
+    );
+  }
+
+  /** The home of a file does not know that somebody has it mapped here to store: it is told. */
+  reopen(ino: number): void {
+    this.#openThere(ino).catch((error: unknown) => {
+      // Who touches it then, asks again.
+      if (!(error instanceof FsError)) this.#c.hub.report(error);
+    });
   }
 
   #of(ino: number): FileBlocks {

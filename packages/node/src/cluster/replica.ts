@@ -33,7 +33,7 @@ import {
   setText,
 } from 'cluster-fs/segment';
 import type { Coordinator } from '../coordinator/coordinator.ts';
-import { layOutForeign } from './foreign-content.ts';
+import { layOutForeign, pagesHere } from './foreign-content.ts';
 import type { Homes } from './homes.ts';
 import { beginStoring, endStoring } from './own-store.ts';
 import { Joiner, Succession } from './parts.ts';
@@ -176,7 +176,9 @@ export class Replica {
     }
     if (isNew && home === this.#homes.self) this.#homes.setLost(ino, generation);
     // What is in it is for its home to say.
-    if (!this.#homes.isOwn(ino)) layOutForeign(c, this.#homes, { ino, pages, size });
+    if (this.#homes.isOwn(ino)) return;
+    const here = pagesHere(c, this.#homes, { ino, pages, size });
+    layOutForeign(c, this.#homes, { ino, pages: here, size });
   }
 
   /** What is left when pages and names are as they should be. */

@@ -2,7 +2,7 @@
  * Arithmetic on runs of pages and on extents, the same for every change of a layout. Nothing here has a side
  * effect.
  */
-import type { Extent, Run } from '@cluster-fs/transport';
+import type { Extent, Hole, Run } from '@cluster-fs/transport';
 
 export const pageCountOf = (runs: readonly Run[]): number => runs.reduce((sum, r) => sum + r.count, 0);
 
@@ -19,7 +19,23 @@ export function clip(extents: readonly Extent[], from: number, count: number): E
   return clipped;
 }
 
-/** The part of `extents` that does not. */
+/** The parts of `extents` that lie in any of these file pages. Requires file order of both. */
+export function clipAll(extents: readonly Extent[], ranges: readonly Hole[]): Extent[] {
+  const clipped: Extent[] = [];
+  let first = 0;
+  for (const { filePage, count } of ranges) {
+    const isBefore = (e: Extent | undefined): boolean => e !== undefined && e.filePage + e.count <= filePage;
+    while (isBefore(extents[first])) first++;
+    for (let i = first; ; i++) {
+      const e = extents[i];
+      if (e === undefined || e.filePage >= filePage + count) break;
+      clipped.push(...clip([e], filePage, count));
+    }
+  }
+  return clipped;
+}
+
+/** The part of `extents` that does not lie in file pages `from` .. `from + count`. */
 export const without = (extents: readonly Extent[], from: number, count: number): Extent[] => [
   ...clip(extents, 0, from),
   ...clip(extents, from + count, Number.MAX_SAFE_INTEGER / 2),

@@ -202,6 +202,21 @@ describe('a move under a writer', () => {
     expect(file[0]).toBe(77);
   });
 
+  test('protects at once what is registered, and says so where something is not', async () => {
+    const { uffd, address, length, file } = scene(3);
+    file.fill(1, 0, length);
+    native.unregisterUserfault(uffd, address + 2 * pageSize, pageSize);
+    expect(native.protectRegistered(uffd, address, length)).toBe(false);
+    expect(native.protectRegistered(uffd, address + 2 * pageSize, pageSize)).toBe(false);
+    native.writeProtectUserfault(uffd, address, 2 * pageSize, false);
+    expect(native.protectRegistered(uffd, address, 2 * pageSize)).toBe(true);
+    const thread = inThread(writer, address + pageSize);
+    expect(await nextEvent(uffd)).toMatchObject({ address: address + pageSize, writeProtect: true });
+    native.writeProtectUserfault(uffd, address, 2 * pageSize, false);
+    expect(await thread.heard()).toBe('stored');
+    expect(() => native.protectRegistered(uffd, address + 1, pageSize)).toThrow(/EINVAL/);
+  });
+
   test('holds a reader of a page that was punched until its mapping is replaced', async () => {
     const { uffd, fd, address, length, file } = scene(2);
     file.fill(1, 0, length).fill(2, length, 2 * length);

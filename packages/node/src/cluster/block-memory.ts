@@ -38,13 +38,23 @@ export interface BlockEvents {
   memoryFor(length: number): Buffer;
 }
 
+type Job = 'drop' | 'protect';
+
+/** Blocks of one file that follow each other. */
+interface BlockRun {
+  readonly first: number;
+  readonly count: number;
+}
+
+const one = (first: number): BlockRun => ({ first, count: 1 });
+
 /** A client that has not answered a remap for so long is stopped, and holds no other node up. */
 const answerMs = 3000;
 
 export class BlockMemory implements Memory<Buffer> {
   readonly #c: Coordinator;
   readonly #events: BlockEvents;
-  readonly #jobs = new Map<number, 'drop' | 'protect'>();
+  readonly #jobs = new Map<number, Job>();
   /** Those that were begun in this turn of the event loop. */
   #begun: number[] = [];
   readonly #waiters = new Map<number, Set<(error?: FsError) => void>>();
@@ -74,7 +84,7 @@ export class BlockMemory implements Memory<Buffer> {
     this.#begin(block, 'protect');
   }
 
-  #begin(block: number, kind: 'drop' | 'protect'): void {
+  #begin(block: number, kind: Job): void {
     const isUnderWay = this.#jobs.has(block);
     this.#jobs.set(block, kind);
     if (isUnderWay) return;
@@ -87,8 +97,29 @@ export class BlockMemory implements Memory<Buffer> {
     const deadlineMs = performance.now() + answerMs;
     const begun = this.#begun;
     this.#begun = [];
-    for (const block of begun) this.#attempt(block, deadlineMs);
+    for (const run of this.#runsIn(begun))
+      if (run.count > 1 && this.#isFree(run)) this.#perform(run);
+      else for (let i = 0; i < run.count; i++) this.#attempt(run.first + i, deadlineMs);
   };
+
+  /** Blocks that follow each other, and to which the same is done. */
+  #runsIn(blocks: readonly number[]): BlockRun[] {
+    const runs: { first: number; count: number; kind: Job | undefined }[] = [];
+    for (const block of blocks) {
+      const kind = this.#jobs.get(block);
+      const last = runs.at(-1);
+      const isBehind = last !== undefined && last.first + last.count === block;
+      if (isBehind && last.kind === kind && inoOf(block) === inoOf(last.first)) last.count++;
+      else runs.push({ first: block, count: 1, kind });
+    }
+    return runs;
+  }
+
+  #isFree(run: BlockRun): boolean {
+    if (this.#closed || !this.#jobs.has(run.first) || this.#obstacle(run) !== undefined) return false;
+    for (let i = 0; i < run.count; i++) if (!this.#isWhole(run.first + i)) return false;
+    return true;
+  }
 
   /** What was begun is not done: the block is somebody else's. */
   cancel(block: number): void {
@@ -97,9 +128,9 @@ export class BlockMemory implements Memory<Buffer> {
 
   #attempt(block: number, deadlineMs: number): void {
     if (this.#closed || !this.#jobs.has(block)) return;
-    const late = this.#obstacle(block);
+    const late = this.#obstacle(one(block));
     if (late === undefined && this.#isWhole(block)) {
-      this.#perform(block);
+      this.#perform(one(block));
       return;
     }
     const leftMs = deadlineMs - performance.now();
@@ -122,11 +153,11 @@ export class BlockMemory implements Memory<Buffer> {
   }
 
   /** What is in the way: a write in place, a view that owes an answer, or one that nobody knows yet. */
-  #obstacle(block: number): View | 'write' | 'unresolved' | undefined {
+  #obstacle({ first, count: blocks }: BlockRun): View | 'write' | 'unresolved' | undefined {
     // A client of before a crash may store through a view that it has not presented yet: nobody could arm it.
     if (this.#c.unresolved.size > 0) return 'unresolved';
-    const ino = inoOf(block);
-    const range = rangeOf(block);
+    const ino = inoOf(first);
+    const range = { from: rangeOf(first).from, count: blocks * blockPages };
     const begin = range.from * pageSize;
     const end = begin + range.count * pageSize;
     for (const { grants } of this.#c.sessions.values())
@@ -134,17 +165,27 @@ export class BlockMemory implements Memory<Buffer> {
         if (written === ino && offset < end && begin < offset + length) return 'write';
     for (const grant of this.#c.brokenGrants) if (grant.ino === ino) return 'write';
     // One that is not mapped yet is registered when it is.
-    for (const view of this.#viewsOf(block))
+    for (const view of this.#viewsOf(first, blocks))
       if (!view.session.ended && view.unanswered.some((r) => overlaps(r, range))) return view;
     return undefined;
   }
 
-  #perform(block: number): void {
-    const kind = this.#jobs.get(block);
-    this.#jobs.delete(block);
+  /** Requires: one job for all of them, and no obstacle. */
+  #perform({ first, count }: BlockRun): void {
+    const kind = this.#jobs.get(first);
     // Who only reads goes on with what nobody stores into any more.
-    for (const view of this.#viewsOf(block))
-      if (kind === 'drop' || view.mode === 'rw') this.#guard(view, block);
+    for (const view of this.#viewsOf(first, count))
+      if (kind === 'drop' || view.mode === 'rw') this.#guard(view, first, count);
+    for (let block = first; block < first + count; block++) {
+      const job = this.#jobs.get(block);
+      // The one before has changed what is to be done to it.
+      if (job !== undefined && job !== kind) this.#attempt(block, performance.now() + answerMs);
+      else if (job !== undefined) this.#finish(block, job);
+    }
+  }
+
+  #finish(block: number, kind: Job): void {
+    this.#jobs.delete(block);
     let bytes = this.#events.isWanted(block) ? this.read(block) : undefined;
     if (kind === 'drop') {
       this.#events.dropping?.(block, () => {
@@ -161,7 +202,7 @@ export class BlockMemory implements Memory<Buffer> {
    * just now.
    */
   forgetBytes(block: number): boolean {
-    if (this.#jobs.has(block) || this.#obstacle(block) !== undefined) return false;
+    if (this.#jobs.has(block) || this.#obstacle(one(block)) !== undefined) return false;
     for (const view of this.#viewsOf(block)) this.#guard(view, block);
     this.#punch(block);
     return true;
@@ -176,9 +217,8 @@ export class BlockMemory implements Memory<Buffer> {
   }
 
   /** Whoever stores into the block waits, and so does who touches what is absent. */
-  #guard(view: View, block: number): void {
-    const { from, count } = rangeOf(block);
-    const range = addressRange(view, from, count);
+  #guard(view: View, block: number, blocks = 1): void {
+    const range = addressRange(view, rangeOf(block).from, blocks * blockPages);
     if (range !== undefined) arm(this.#c, view, range, { writeProtect: view.mode === 'rw' });
   }
 
@@ -348,5 +388,5 @@ const done = Promise.resolve();
 
 const overlaps = (a: Range, b: Range): boolean => a.from < b.from + b.count && b.from < a.from + a.count;
 
-const notGiven = (): FsError =>
+export const notGiven = (): FsError =>
   new FsError('ETIMEDOUT', 'read', { why: 'the home of the file does not give the block' });

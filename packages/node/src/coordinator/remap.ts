@@ -173,6 +173,8 @@ export function arm(
   const fd = view.session.userfault;
   if (fd === undefined) return;
   try {
+    // To register again what is registered stops every thread of the client that touches fresh memory.
+    if (writeProtect && native.protectRegistered(fd, address, length)) return;
     // Where nothing is ever protected, the kernel maps what is there around a touch with it.
     native.registerUserfault(fd, address, length, { missing: true, writeProtect: view.mode === 'rw' });
     if (writeProtect) native.writeProtectUserfault(fd, address, length, true);

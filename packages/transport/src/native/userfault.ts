@@ -19,6 +19,8 @@ export interface Userfault {
   readonly features: number;
 }
 
+const notRegistered = -2; // ENOENT
+
 /** In the order of the addon's; `kernelFaults` of each. */
 const ways = [true, true, false] as const;
 
@@ -66,6 +68,12 @@ export const unregisterUserfault = (fd: number, address: number, length: number)
 export const writeProtectUserfault = (fd: number, address: number, length: number, on: boolean): void => {
   checked(addon.writeProtectUserfault(fd, address, length, on), 'ioctl');
 };
+
+/** As `writeProtectUserfault`, on; false, and nothing done to be relied on, where it would be ENOENT. */
+export function protectRegistered(fd: number, address: number, length: number): boolean {
+  const result = addon.writeProtectUserfault(fd, address, length, true);
+  return result !== notRegistered && checked(result, 'ioctl') === 0;
+}
 
 /** UFFDIO_WAKE: whoever waits in the range tries again, also when its mapping was replaced. */
 export const wakeUserfault = (fd: number, address: number, length: number): void => {

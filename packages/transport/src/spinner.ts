@@ -19,6 +19,8 @@ export const limits = {
   crowdedUs: 600,
   /** Messages between two looks, at most. */
   messages: 64,
+  /** Of those of which many may come at once: with more in one turn there is work until the next come. */
+  ofTurn: 4,
   /** How long a crowded processor is left to others, at first and at most. */
   firstCrowdMs: 10,
   longestCrowdMs: 1280,
@@ -57,13 +59,18 @@ export class Spinner {
   /** Messages since the last look. */
   #passed = 0;
   #isArmed = false;
+  /** Of many, in this turn of the event loop. */
+  #ofTurn = 0;
   readonly #disarm = (): void => {
     this.#isArmed = false;
   };
+  readonly #endTurn = (): void => {
+    this.#ofTurn = 0;
+  };
 
-  constructor() {
-    // With one processor, whoever makes the next message needs it.
-    this.#spin = availableParallelism() > 1 ? native.spinLoop() : undefined;
+  /** With one processor, whoever makes the next message needs it. */
+  constructor(spin = availableParallelism() > 1 ? native.spinLoop() : undefined) {
+    this.#spin = spin;
   }
 
   /** A message will come: called when a request was sent, or a reply behind which the next request may be. */
@@ -80,6 +87,17 @@ export class Spinner {
     this.#pace = paceAfter(this.#pace, look, nowMs);
     this.#passed = 0;
     if (this.#pace.messages > 0 || nowMs < this.#pace.untilMs) this.#spin.next(0);
+  }
+
+  /**
+   * As `expect`, called for one message of perhaps many. When many come at once nobody waits for the next
+   * one, and to look for it would take from the processor that makes it.
+   */
+  expectOneOfMany(): void {
+    const count = ++this.#ofTurn;
+    if (count === 1) void done.then(this.#endTurn);
+    if (count <= limits.ofTurn) this.expect();
+    else if (count === limits.ofTurn + 1) this.#spin?.next(0);
   }
 
   close(): void {

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { limits, noPause, type Pace, paceAfter } from '../src/spinner.ts';
+import { limits, noPause, type Pace, paceAfter, Spinner } from '../src/spinner.ts';
 
 const inVain = { caught: false, microseconds: limits.lookUs };
 const caught = { caught: true, microseconds: 30 };
@@ -41,4 +41,25 @@ test('some quick looks in between do not make it forget the others', () => {
 test('a processor that was free for a while is left to others for a moment only', () => {
   const [, pace = noPause] = paces(taken, taken);
   expect(paceAfter(pace, taken, pace.untilMs + limits.sameCrowdMs).crowdMs).toBe(10);
+});
+
+test('it does not look for more where many messages come at once', async () => {
+  const looks: number[] = [];
+  const spinner = new Spinner({
+    next: (microseconds) => {
+      looks.push(microseconds);
+      return undefined;
+    },
+    close: () => undefined,
+  });
+  const turn = async (messages: number): Promise<number | undefined> => {
+    for (let i = 0; i < messages; i++) spinner.expectOneOfMany();
+    await undefined;
+    return looks.at(-1);
+  };
+  expect(await turn(limits.ofTurn)).toBe(limits.lookUs);
+  expect(await turn(limits.ofTurn + 20)).toBe(0);
+  expect(await turn(1)).toBe(limits.lookUs);
+  // Once in each turn, and once more to look no more.
+  expect(looks).toEqual([limits.lookUs, limits.lookUs, 0, limits.lookUs]);
 });

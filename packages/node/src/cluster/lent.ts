@@ -287,7 +287,7 @@ export class Lent implements FileBlocks {
         const envelope = { number, received, message: said };
         this.#bytes.whileReceiving(() => this.#home.receive(this.#idOf(link), { kind: 'message', envelope }));
         this.#unshare(block);
-        this.#spinner.expect();
+        this.#spinner.expectOneOfMany();
         return;
       }
       case 'tagClose':

@@ -6,6 +6,7 @@ import {
   counter,
   formatSegment,
   geometryFor,
+  hasAbsent,
   pageSize,
   setAbsent,
 } from '../src/segment/index.ts';
@@ -30,6 +31,10 @@ test('agrees with a list of flags, and counts', () => {
         const found = new Array<boolean>(pageCount).fill(false);
         for (const run of runs) found.fill(true, run.page, run.page + run.count);
         expect(found).toEqual(flags);
+        expect(hasAbsent(segment, { page, count })).toBe(absent);
+        const [from, end] = [Math.floor(page / 2), Math.ceil((page + pageCount) / 2)];
+        const isSome = flags.slice(from, end).some(Boolean);
+        expect(hasAbsent(segment, { page: from, count: end - from })).toBe(isSome);
         expect(counter(segment, 'absentPages')).toBe(flags.filter(Boolean).length);
       }
     }),

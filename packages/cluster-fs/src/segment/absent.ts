@@ -35,13 +35,26 @@ export function absentRuns(s: Segment, { page, count }: Run): Run[] {
   return runs;
 }
 
+/** Whether any page of a run is absent. */
+export function hasAbsent(s: Segment, { page, count }: Run): boolean {
+  const end = page + count;
+  for (let at = page; at < end; at = (at | 31) + 1) {
+    const bits = Math.min(end, (at | 31) + 1) - at;
+    if ((Atomics.load(s.i32, wordOf(s, at)) & maskOf(at, bits)) !== 0) return true;
+  }
+  return false;
+}
+
+/** So many bits of a word, from that of a page on. */
+const maskOf = (page: number, bits: number): number => (bits === 32 ? -1 : (1 << bits) - 1) << (page & 31);
+
 /** Marks pages absent or present. Requires: the caller is the one writer. */
 export function setAbsent(s: Segment, { page, count }: Run, absent: boolean): void {
   let changed = 0;
   const end = page + count;
   for (let at = page; at < end; at = (at | 31) + 1) {
     const bits = Math.min(end, (at | 31) + 1) - at;
-    const mask = (bits === 32 ? -1 : (1 << bits) - 1) << (at & 31);
+    const mask = maskOf(at, bits);
     const before = absent ? Atomics.or(s.i32, wordOf(s, at), mask) : Atomics.and(s.i32, wordOf(s, at), ~mask);
     changed += bitCount(mask & (absent ? ~before : before));
   }

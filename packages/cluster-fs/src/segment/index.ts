@@ -1,4 +1,4 @@
-export { absentRuns, countEviction, isAbsent, setAbsent } from './absent.ts';
+export { absentRuns, countEviction, hasAbsent, isAbsent, setAbsent } from './absent.ts';
 export { PageAllocator } from './allocator.ts';
 export { checkSegment, type OtherPages } from './check.ts';
 export { type DirectoryEntry, type Lookup, listDirectory, lookup } from './directory.ts';

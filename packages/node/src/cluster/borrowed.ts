@@ -13,14 +13,14 @@ import {
   toCacheNames,
   toDirectoryPlaces,
 } from 'cluster-fs/coherence';
-import { InodeCopy, isAbsent, pageSize, readInode } from 'cluster-fs/segment';
+import { hasAbsent, InodeCopy, pageSize, readInode } from 'cluster-fs/segment';
 import { pagesFor } from '../coordinator/content.ts';
 import type { Coordinator } from '../coordinator/coordinator.ts';
 import { type Access, type FileBlocks, type FileId, moved } from '../coordinator/elsewhere.ts';
 import { clip } from '../coordinator/runs.ts';
 import type { Session, View } from '../coordinator/session.ts';
 import type { Range } from '../store/stored.ts';
-import { BlockMemory } from './block-memory.ts';
+import { BlockMemory, extentsIn } from './block-memory.ts';
 import { blockAt, blockOf, blocksIn, indexOf, inoOf, rangeOf } from './blocks.ts';
 import type { CacheBudget } from './cache-budget.ts';
 import { assertMayMap, type Copies } from './copies.ts';
@@ -127,9 +127,10 @@ export class Borrowed implements FileBlocks {
       blocksOf: (ino) => blocksOfFile(c, ino),
       withAbsent: (ino) => blocksWithAbsent(c, ino),
       may: (block, access) => this.#may(block, access),
+      isOpen: (ino) => this.#tags.isOpen(ino, 'take'),
       open: (ino) => this.#tags.open(ino, 'take'),
       ask: (block, access) => this.#ask(block, access),
-      changed: (block) => this.#memory.changed(block, requestMs),
+      changed: (block, limitMs) => this.#memory.changed(block, limitMs),
       session: () => this.session,
       assertReachable: () => {
         if (this.#loss.isAway) throw this.#unreachable();
@@ -372,12 +373,8 @@ export class Borrowed implements FileBlocks {
 
   /** Whether the file has got pages in the block since it came. */
   #hasHole(block: number): boolean {
-    const { from, count } = rangeOf(block);
     const s = this.#c.journal.published;
-    for (const extent of clip(this.#c.extents(inoOf(block)), from, count))
-      for (let page = extent.page; page < extent.page + extent.count; page++)
-        if (isAbsent(s, page)) return true;
-    return false;
+    return extentsIn(this.#c, block).some((run) => hasAbsent(s, run));
   }
 
   #want(block: number, access: Access): void {

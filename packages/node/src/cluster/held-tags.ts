@@ -71,9 +71,9 @@ export class HeldTags {
   }
 
   /** Whether the file may be used so already: then `open` does nothing. */
-  isOpen(ino: number, mode: 'r' | 'rw'): boolean {
+  isOpen(ino: number, mode: TagMode): boolean {
     const tags = this.#files.get(ino);
-    const has = tags !== undefined && (tags.come.has(mode) || tags.come.has('rw'));
+    const has = tags !== undefined && (tags.come.has(mode) || (mode === 'r' && tags.come.has('rw')));
     return has && readInode(this.#segment, ino, seen) && seen.generation === tags.generation;
   }
 

@@ -25,7 +25,7 @@ import { forgetTaken, makeRoomFor, storeTaken } from './own-store.ts';
 import { pagesOf } from './rows.ts';
 
 /** How long one `take` fetches before it says how far it is. */
-const takeMs = 100;
+const takeMs = 200;
 /** How often it is asked what became of a move. */
 const pollMs = 1000;
 /** How long the file waits, when it stands still, for blocks that were asked for before. */

@@ -9,6 +9,7 @@
 import { FsError } from '@cluster-fs/transport';
 import type { CacheState, Holder } from 'cluster-fs/coherence';
 import type { Access } from '../coordinator/elsewhere.ts';
+import { notGiven } from './block-memory.ts';
 import { inoOf } from './blocks.ts';
 
 /**
@@ -17,6 +18,9 @@ import { inoOf } from './blocks.ts';
  */
 const fetchers = 32;
 
+/** How long is waited for blocks that were asked for. */
+const patienceMs = 30_000;
+
 export interface TakenParts {
   readonly holder: () => Holder<Buffer>;
   /** The blocks of a file that are no hole. */
@@ -24,12 +28,14 @@ export interface TakenParts {
   /** Those of which pages are not in memory here. */
   readonly withAbsent: (ino: number) => ReadonlySet<number>;
   readonly may: (block: number, access: Access) => boolean;
-  /** Sees to it that the file may be taken, also in a session that has just begun. */
+  /** Whether the file may be taken. */
+  readonly isOpen: (ino: number) => boolean;
+  /** Sees to it that it may, also in a session that has just begun. */
   readonly open: (ino: number) => Promise<void>;
-  /** Requires: in this turn, `open` has resolved. */
+  /** Requires: `isOpen`. */
   readonly ask: (block: number, access: Access) => void;
-  /** Resolves when something has become of a block. */
-  readonly changed: (block: number) => Promise<void>;
+  /** Resolves when something has become of a block; ETIMEDOUT after `limitMs`. */
+  readonly changed: (block: number, limitMs?: number) => Promise<void>;
   /** The session that this node has with the home. */
   readonly session: () => number | undefined;
   /** Throws while the home cannot be reached. */
@@ -102,7 +108,7 @@ export class Taken {
       for (let i = next++; i < missing.length && performance.now() < untilMs; i = next++)
         await this.#get(missing[i] as number, 'read');
     };
-    await Promise.all(Array.from({ length: fetchers }, fetcher));
+    await inTime(Promise.all(Array.from({ length: fetchers }, fetcher)));
     const { copies, missing: left } = this.#look(ino);
     return { present: copies.size, total: copies.size + left.length };
   }
@@ -126,10 +132,10 @@ export class Taken {
     const { holder, session: sessionNow } = this.#parts;
     this.#standing.add(ino);
     const session = sessionNow();
-    await Promise.all(alone.map((block) => this.#get(block, 'write', session)));
+    await Promise.all(alone.map((block) => this.#get(block, 'write', { session })));
     let { copies, missing } = this.#look(ino);
     while (missing.length > 0) {
-      await Promise.all(missing.map((block) => this.#get(block, 'read', session)));
+      await Promise.all(missing.map((block) => this.#get(block, 'read', { session })));
       ({ copies, missing } = this.#look(ino));
     }
     if (session === undefined || session !== sessionNow()) throw sessionIsOver();
@@ -142,15 +148,18 @@ export class Taken {
     for (const [block, state] of this.#prepared.get(ino)?.copies ?? []) if (state === 'S') yield block;
   }
 
-  /** `within`: the session in which it is of use. */
-  async #get(block: number, access: Access, within?: number): Promise<void> {
-    const { assertReachable, changed: changes, open, ask, holder, session } = this.#parts;
+  /** `last`: the file waits for it, and the session in which it is of use. */
+  async #get(block: number, access: Access, last?: { readonly session: number | undefined }): Promise<void> {
+    const { assertReachable, changed: changes, isOpen, open, ask, holder, session } = this.#parts;
     while (!this.#isHere(block, access)) {
       assertReachable();
-      if (within !== undefined && within !== session()) throw sessionIsOver();
-      await open(inoOf(block));
-      if (this.#isHere(block, access)) return;
-      const changed = changes(block);
+      if (last?.session !== undefined && last.session !== session()) throw sessionIsOver();
+      if (!isOpen(inoOf(block))) {
+        await open(inoOf(block));
+        continue;
+      }
+      // A timer for each of many costs more than all that is done to wait.
+      const changed = changes(block, last === undefined ? undefined : patienceMs);
       // Whoever fails before it is awaited has failed for another reason.
       changed.catch(() => undefined);
       // What is on its way to something else is waited for, also when it can be read meanwhile.
@@ -190,6 +199,19 @@ export class Taken {
     this.#standing.delete(ino);
     this.#prepared.delete(ino);
     return copies;
+  }
+}
+
+/** ETIMEDOUT when it takes too long: the home does not give a block, because it cannot read it, say. */
+async function inTime(work: Promise<unknown>): Promise<void> {
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<never>((_, reject) => {
+    timer = setTimeout(() => reject(notGiven()), patienceMs);
+  });
+  try {
+    await Promise.race([work, late]);
+  } finally {
+    clearTimeout(timer);
   }
 }
 

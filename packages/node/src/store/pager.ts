@@ -21,6 +21,7 @@ import {
 import {
   absentRuns,
   counter,
+  hasAbsent,
   InodeCopy,
   pageSize,
   readInode,
@@ -138,9 +139,7 @@ export class Pager {
 
   /** Pages of nobody: what they held is gone with them. */
   forget(runs: readonly Run[]): void {
-    for (const run of runs) {
-      if (absentRuns(this.#published, run).length > 0) setAbsent(this.#published, run, false);
-    }
+    for (const run of runs) if (hasAbsent(this.#published, run)) setAbsent(this.#published, run, false);
   }
 
   /**

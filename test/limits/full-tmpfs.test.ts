@@ -1,6 +1,6 @@
 /** A tmpfs that is full before the segment is: ENOSPC, never SIGBUS, and removing files makes room. */
 import { execFileSync } from 'node:child_process';
-import { mkdtempSync, rmdirSync, rmSync } from 'node:fs';
+import { closeSync, mkdtempSync, openSync, rmdirSync, rmSync, writeSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type ClusterFs, mount } from 'cluster-fs';
@@ -117,13 +117,65 @@ describe.skipIf(!canMount)(
       expect(await fs.check()).toEqual([]);
       expect(node.errors).toEqual([]);
     });
+
+    describe('by others, with a store', () => {
+      const count = 12;
+      const pathOf = (i: number): string => `/file-${i}`;
+      const contentOf = (i: number): Buffer => Buffer.alloc(MiB, `content of ${i}`);
+
+      /** Files of which the first is not in memory; then somebody else takes what tmpfs has left. */
+      async function startAndFill() {
+        const store = mkdtempSync(join(tmpdir(), 'clusterfs-store-'));
+        onTestFinished(() => rmSync(store, { recursive: true, force: true }));
+        const { node, fs, home } = await startOnTmpfs({ store, memory: 16 * MiB });
+        for (let i = 0; i < count; i++) await fs.promises.writeFile(pathOf(i), contentOf(i));
+        await fs.sync();
+        await fs.evict(pathOf(0));
+        const fd = openSync(join(home, 'others'), 'w');
+        const bytes = Buffer.alloc(4096, 'others');
+        expect(() => {
+          for (;;) writeSync(fd, bytes);
+        }).toThrow('ENOSPC');
+        closeSync(fd);
+        return { node, fs };
+      }
+
+      test('lets who touches what is not in memory have it, and other files go', async () => {
+        const { node, fs } = await startAndFill();
+        for (let i = 0; i < count; i++) {
+          const view = await fs.map(pathOf(i), { mode: 'rw' });
+          expect(contentOf(i).equals(view.bytes), pathOf(i)).toBe(true);
+          view.bytes[7] = i;
+          view.close();
+        }
+        for (let i = 0; i < count; i++) {
+          const expected = contentOf(i);
+          expected[7] = i;
+          expect((await fs.promises.readFile(pathOf(i))).equals(expected), pathOf(i)).toBe(true);
+        }
+        expect(await fs.check()).toEqual([]);
+        expect(node.errors).toEqual([]);
+      });
+
+      test('lets who writes have room, and says whose it is when there is none', async () => {
+        const { node, fs } = await startAndFill();
+        await fs.promises.writeFile('/new', contentOf(77));
+        expect((await fs.promises.readFile('/new')).equals(contentOf(77))).toBe(true);
+        for (let i = 0; i < count; i++) await fs.pin(pathOf(i)).catch(() => undefined);
+        await expect(fs.promises.writeFile('/large', Buffer.alloc(14 * MiB))).rejects.toMatchObject({
+          code: 'ENOSPC',
+          message: expect.stringContaining('others have filled tmpfs'),
+        });
+        expect(node.errors).toEqual([]);
+      });
+    });
   },
   30_000,
 );
 
 async function startOnTmpfs(
   options: Parameters<typeof startNodeProcess>[0] = {},
-): Promise<{ node: NodeProcess; fs: ClusterFs }> {
+): Promise<{ node: NodeProcess; fs: ClusterFs; home: string }> {
   const home = mkdtempSync(join(tmpdir(), 'clusterfs-tmpfs-'));
   execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=24m,mode=0700', 'clusterfs-test', home]);
   onTestFinished(() => {
@@ -134,7 +186,7 @@ async function startOnTmpfs(
   const node = await startNodeProcess({ memory: 64 * MiB, runDirectory: join(home, 'run'), ...options });
   const fs = await mount(node.url);
   onTestFinished(() => fs.unmount());
-  return { node, fs };
+  return { node, fs, home };
 }
 
 async function fillUp() {

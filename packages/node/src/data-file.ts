@@ -99,6 +99,11 @@ export class DataFile {
     return blocks === 0 ? Number.POSITIVE_INFINITY : available * blockSize;
   }
 
+  /** What pages of files can take of the tmpfs: what they have there, and what is left. */
+  roomBytes(): number {
+    return fstatSync(this.fd).blocks * 512 + this.freeBytes();
+  }
+
   zero(offset: number, length: number): void {
     writeSync(this.fd, Buffer.alloc(length), 0, length, offset);
   }

@@ -46,6 +46,8 @@ const inoOf = (key: number): number => Math.floor(key / chunksOfFile);
 /** How long who needs room waits for others to make progress. */
 const patienceMs = 2000;
 const lookAgainMs = 10;
+/** How long it is taken for true what tmpfs has left: others may fill it. */
+const roomAgeMs = 10;
 /** How long copies of other nodes' blocks may take to leave: what was stored into them goes home first. */
 const giveWayMs = 100;
 
@@ -67,6 +69,8 @@ export class Evictor {
   readonly #pins = new Map<number, Set<Session>>();
   #running: Promise<void> | undefined;
   #evictedPages = 0;
+  #roomPages = Number.POSITIVE_INFINITY;
+  #roomSeenMs = Number.NEGATIVE_INFINITY;
 
   constructor(c: Coordinator, { pager, writeBack, limitPages }: EvictorParts) {
     this.#c = c;
@@ -115,9 +119,9 @@ export class Evictor {
    * pages, or set aside for writes that do not come to an end.
    */
   async makeRoom(pages: number, { isRead = false } = {}): Promise<void> {
-    const limit = isRead ? this.#limitPages : this.#writeLimitPages;
+    const limit = (): number => (isRead ? this.#room : this.#writeLimitPages);
     let endMs = performance.now() + patienceMs;
-    while (this.residentPages + pages > limit) {
+    while (this.residentPages + pages > limit()) {
       const before = { resident: this.residentPages, evicted: this.#evictedPages };
       await this.#run(pages);
       // What is freed and not evicted is free with the next commit.
@@ -126,16 +130,36 @@ export class Evictor {
         endMs = performance.now() + patienceMs;
         continue;
       }
-      if (this.residentPages + pages <= this.#limitPages) return;
+      if (this.residentPages + pages <= this.#room) return;
       // Writes of others that are under way come to their ends, and what they wrote can go.
       if (this.#isUnderWay() && performance.now() < endMs) {
         await this.#c.answers.next(lookAgainMs);
         continue;
       }
-      const mib = Math.floor((this.#limitPages * pageSize) / 2 ** 20);
-      const why = `memory (${mib} MiB) is full of pages that are in use; more: serve --memory`;
-      throw new FsError('ENOSPC', 'write', { why });
+      throw new FsError('ENOSPC', 'write', { why: this.#whyFull() });
     }
+  }
+
+  #whyFull(): string {
+    const mib = (pages: number): string => `${Math.floor((pages * pageSize) / 2 ** 20)} MiB`;
+    if (this.#room < this.#limitPages)
+      return `others have filled tmpfs, and left ${mib(this.#room)} of ${mib(this.#limitPages)} of memory`;
+    return `memory (${mib(this.#limitPages)}) is full of pages that are in use; more: serve --memory`;
+  }
+
+  /** Pages that memory has room for: as many as the limit, unless others have filled the tmpfs. */
+  get #room(): number {
+    const nowMs = performance.now();
+    if (nowMs - this.#roomSeenMs >= roomAgeMs) {
+      this.#roomPages = Math.floor(this.#c.data.roomBytes() / pageSize);
+      this.#roomSeenMs = nowMs;
+    }
+    return Math.min(this.#limitPages, this.#roomPages);
+  }
+
+  /** Who found tmpfs full knows better than what was seen a moment ago. */
+  lookAgain(): void {
+    this.#roomSeenMs = Number.NEGATIVE_INFINITY;
   }
 
   /** Whether pages are set aside or confined, of which the next moment may make pages that can go. */
@@ -145,7 +169,7 @@ export class Evictor {
   }
 
   get #writeLimitPages(): number {
-    return this.#limitPages - Math.floor(this.#limitPages / 16);
+    return this.#room - Math.floor(this.#limitPages / 16);
   }
 
   /** How much is brought in ahead of one reader: it must be there still when the reader comes. */
@@ -155,7 +179,7 @@ export class Evictor {
 
   /** Whether there is room for `pages` without waiting. Begins to make some when it gets scarce. */
   hasRoom(pages: number): boolean {
-    const left = this.#limitPages - this.residentPages - pages;
+    const left = this.#room - this.residentPages - pages;
     if (left < this.#limitPages / 16) this.#begin();
     return left >= 0;
   }

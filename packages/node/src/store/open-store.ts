@@ -4,16 +4,7 @@
  */
 
 import { randomUUID } from 'node:crypto';
-import {
-  closeSync,
-  fstatSync,
-  mkdirSync,
-  openSync,
-  readFileSync,
-  realpathSync,
-  rmSync,
-  writeFileSync,
-} from 'node:fs';
+import { closeSync, mkdirSync, openSync, readFileSync, realpathSync, rmSync, writeFileSync } from 'node:fs';
 import { FsError, native, type Spinner } from '@cluster-fs/transport';
 import { pageSize } from 'cluster-fs/segment';
 import type { Coordinator } from '../coordinator/coordinator.ts';
@@ -133,10 +124,8 @@ export function beginWriteBack(
  * How much of the files there is memory for: of a tmpfs that is smaller than what was promised, a sixteenth
  * is left for what comes in before something has gone.
  */
-function roomOf({ data }: Coordinator, memory: number): number {
-  const { blocks } = fstatSync(data.fd);
-  return Math.min(memory, (data.freeBytes() + blocks * 512) * (15 / 16));
-}
+const roomOf = ({ data }: Coordinator, memory: number): number =>
+  Math.min(memory, data.roomBytes() * (15 / 16));
 
 function readIfThere(file: string): string | undefined {
   try {

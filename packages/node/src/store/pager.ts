@@ -67,6 +67,14 @@ interface PagerParts {
   readonly spinner: Spinner;
 }
 
+/** A page that somebody waits for, and the block that it is in. */
+interface Touch {
+  readonly filePage: number;
+  readonly block: Range;
+}
+
+const isFull = (error: unknown): boolean => error instanceof FsError && error.code === 'ENOSPC';
+
 export class Pager {
   readonly #c: Coordinator;
   readonly #published: Segment;
@@ -283,44 +291,64 @@ export class Pager {
   #bringBlock(view: View, filePage: number, block: Range): void {
     const hasRoom = this.#c.evictor?.hasRoom(blockPages) !== false;
     // Nothing gives way while clients of before are not back, and who waits here may be one of them.
-    if (hasRoom || this.#c.unresolved.size > 0) this.#bring(view, filePage, block);
-    else {
-      // Whoever waits must not wait for ever: when nothing gives way, the limit does.
-      this.#makeRoom(view.ino, block)
-        .catch((error: unknown) => {
-          if (!(error instanceof FsError) || error.code !== 'ENOSPC') this.#c.hub.report(error);
-        })
-        .finally(() => this.#bring(view, filePage, block));
-    }
+    if (hasRoom || this.#c.unresolved.size > 0) this.#bring(view, { filePage, block });
+    else this.#bringWithRoom(view, { filePage, block });
   }
 
-  /** Answers the touch of a page. */
-  #bring(view: View, filePage: number, block: Range): void {
+  #bringWithRoom(view: View, touch: Touch): void {
+    // Whoever waits must not wait for ever: when nothing gives way, the limit does.
+    this.#makeRoom(view.ino, touch.block)
+      .catch((error: unknown) => {
+        if (!isFull(error)) this.#c.hub.report(error);
+      })
+      .finally(() => this.#bring(view, touch, { isLast: true }));
+  }
+
+  /** Answers the touch of a page; when tmpfs is full, after something has gone. */
+  #bring(view: View, touch: Touch, { isLast = false } = {}): void {
     const { ino } = view;
+    const { filePage, block } = touch;
     const filler = this.#filler;
     if (!isThere(this.#c.segment, ino)) return;
     try {
       const bad = filler === undefined ? [] : filler.fillCached(ino, block);
       if (filler !== undefined && bad === undefined) {
-        void this.#bringLater(filler, view, { filePage, block });
+        void this.#bringLater(filler, view, touch, { isLast });
         return;
       }
       this.#assertWhole(ino, bad ?? []);
     } catch (error) {
+      if (!isLast && this.#isFullNow(error)) {
+        this.#bringWithRoom(view, touch);
+        return;
+      }
       this.#failed(view, filePage, error);
     }
     this.#wakeAll(ino, block);
+  }
+
+  /** Whether others have filled tmpfs, and something of this node may give way. */
+  #isFullNow(error: unknown): boolean {
+    if (!isFull(error) || this.#c.evictor === undefined) return false;
+    this.#c.evictor.lookAgain();
+    return true;
   }
 
   /** Answers the touch of a page when the disk has given its block. */
   async #bringLater(
     filler: Filler,
     view: View,
-    { filePage, block }: { filePage: number; block: Range },
+    touch: Touch,
+    { isLast }: { isLast: boolean },
   ): Promise<void> {
+    const { filePage, block } = touch;
     try {
       await this.#bringOffLoop(filler, view.ino, block);
     } catch (error) {
+      if (!isLast && this.#isFullNow(error)) {
+        this.#bringWithRoom(view, touch);
+        return;
+      }
       this.#failed(view, filePage, error);
     }
     this.#wakeAll(view.ino, block);
@@ -336,7 +364,7 @@ export class Pager {
     } catch (error) {
       isThere = false;
       // Who touches what did not come is told when that is tried again.
-      if (!(error instanceof FsError) || error.code !== 'ENOSPC') this.#c.hub.report(error);
+      if (!isFull(error)) this.#c.hub.report(error);
     }
     this.#wakeAll(ino, range);
     this.#spinner.expect();

@@ -82,6 +82,9 @@ export const brokenRules: Readonly<Record<string, Partial<Options>>> = {
   'a loss of the owner is not noticed': {
     rules: { directoryTable: directoryWith(['owned', 'lost', [{ next: 'owned', actions: ['forget'] }]]) },
   },
+  'a loss is not said to be one': {
+    rules: { cacheTable: cacheWith(['E', 'fence', { next: 'X', actions: ['drop'] }]) },
+  },
   'a request in line is forgotten': {
     rules: {
       directoryTable: directoryWith(['recalling', 'getShared', [{ next: 'recalling', actions: [] }]]),

@@ -88,6 +88,7 @@ export class SimulatedNode {
     if (access === 'read') return;
     mapped.value = this.#sim.nextValue();
     newest[block] = mapped.value;
+    if (!this.#isHomeOf(block)) this.#sim.losses.stored(block, this.isAlive ? this.id : undefined);
     this.#sim.note(`node ${this.id} stores ${mapped.value} into ${block}`);
   }
 
@@ -131,6 +132,7 @@ export class SimulatedNode {
     if (!this.isAlive) return;
     this.#sim.note(`the ${what} of node ${this.id} dies`);
     this.isAlive = false;
+    this.#sim.losses.forget((block, node) => node === this.id || (what === 'host' && this.#isHomeOf(block)));
     this.#home = undefined;
     this.#holders.clear();
     this.#links.clear();
@@ -238,7 +240,10 @@ export class SimulatedNode {
       if (!this.#isHomeOf(block)) continue;
       this.#sim.assertUnused(block, this.id);
       const value = this.#atHome.get(block) ?? 0;
-      if (value !== this.#sim.newest[block]) this.#sim.lost++;
+      if (value !== this.#sim.newest[block]) {
+        this.#sim.lost++;
+        this.#sim.losses.lost(block);
+      }
       Object.assign(mapped, { access: 'write', value });
       this.#sim.newest[block] = value;
       this.#sim.note(`node ${this.id} has ${value} in its block ${block}`);
@@ -323,7 +328,10 @@ export class SimulatedNode {
       fail: (block) => {
         this.#waiting = this.#waiting.filter((w) => w.block !== block);
       },
-      lose: (block) => sim.note(`node ${this.id} has lost what it stored into ${block}`),
+      lose: (block) => {
+        sim.note(`node ${this.id} has lost what it stored into ${block}`);
+        sim.losses.said(block, this.id);
+      },
     };
   }
 

@@ -14,6 +14,7 @@ const oldSeeds = {
   'messages overtook those that were to be sent again over a new link': [3, 5],
   'the end of one piece of work was taken for that of the next': [128],
   'a process waited for what it had got by then': [8826],
+  'what was on its way to a home that died was lost without a word': [21, 23, 32],
 };
 
 describe.runIf(only === undefined)('under chance', () => {

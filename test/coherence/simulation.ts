@@ -6,10 +6,12 @@
  * INVARIANT: who reads gets what was stored last, wherever that was.
  * INVARIANT: when a process can store into a block, no process of another node can read it.
  * Losses of nodes are the exception that the protocol reports: the block is what its home has of it, and
- * nobody can use it as it was. In the end, when nothing breaks any more, nobody waits.
+ * nobody can use it as it was. In the end, when nothing breaks any more, nobody waits, and all that was lost
+ * was said to be.
  */
 import type { CacheTable, DirectoryTable, HolderFrame, HomeFrame, LeaseTimes } from 'cluster-fs/coherence';
 import { type Random, randomOf } from '../random.mjs';
+import { Losses } from './losses.ts';
 import { Link } from './network.ts';
 import { SimulatedNode } from './simulated-node.ts';
 import { Timeline } from './timeline.ts';
@@ -93,6 +95,7 @@ export class Simulation {
   readonly blocks: number;
   readonly nodes: SimulatedNode[];
   readonly log: string[] = [];
+  readonly losses = new Losses();
   /** What was stored last into each block. */
   readonly newest: number[];
   #stored = 0;
@@ -126,6 +129,7 @@ export class Simulation {
     const { leaseMs } = this.rules.times;
     this.timeline.run(this.#chaosMs + 20 * leaseMs);
     for (const node of this.nodes) node.assertNobodyWaits();
+    this.losses.assertAllSaid();
     for (let block = 0; block < this.blocks; block++) this.assertOneWriter(block);
     return { accesses: this.accesses, messages: this.messages, lost: this.lost, hash: this.#hash };
   }

@@ -33,8 +33,9 @@ export class Channel<Out, In> {
     return this.#received;
   }
 
-  get unacknowledgedMessages(): number {
-    return this.#unacknowledged.length;
+  /** What may not have arrived, the oldest first. */
+  get unacknowledged(): readonly Out[] {
+    return this.#unacknowledged.map(({ message }) => message);
   }
 
   /** Takes a message for the peer: to be sent over the link that is up, if one is. */

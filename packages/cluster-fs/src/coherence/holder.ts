@@ -5,7 +5,8 @@
  *
  * While links come and go within the lease, the session goes on: nothing is lost. When the lease is over, the
  * processes have been cut off by then (`heldUntilMs` is theirs to watch, too: this node may be stopped), and
- * what they stored and nobody wrote back is lost.
+ * what they stored and nobody wrote back is lost. So may be what was written back and not acknowledged: of
+ * that a home that starts anew knows nothing, and cannot say so.
  *
  * INVARIANT: a copy is used only before `heldUntilMs`.
  * INVARIANT: messages of a session are sent in that session only.
@@ -17,10 +18,11 @@ import {
   type DirectoryMessage,
   type Memory,
 } from './block-cache.ts';
-import type { CacheTable } from './cache.ts';
+import type { CacheState, CacheTable } from './cache.ts';
 import { Channel, type Envelope } from './channel.ts';
 import type { CacheId } from './directory.ts';
 import { heldUntilMs, type LeaseTimes } from './lease.ts';
+import { carriesBytes } from './messages.ts';
 
 /** From a holder to its home, over one link. */
 export type HolderFrame<B> =
@@ -58,6 +60,9 @@ export interface HolderOptions {
   readonly times: LeaseTimes;
   readonly cacheTable?: CacheTable;
 }
+
+/** In which the newest bytes of a block are here. */
+const owned: ReadonlySet<CacheState> = new Set(['E', 'ES', 'EI', 'EV']);
 
 export class Holder<B> {
   readonly #world: HolderWorld<B>;
@@ -188,7 +193,7 @@ export class Holder<B> {
     const now = this.#world.nowMs();
     const session = this.#session;
     if (session !== undefined && now >= heldUntilMs(this.#times, session.answeredSentMs)) {
-      this.#session = undefined;
+      this.#end(session);
       this.#fence();
       if (this.#link !== 'down') this.#sayHello();
     }
@@ -215,8 +220,17 @@ export class Holder<B> {
       for (const envelope of channel.resend(received)) this.#world.send({ kind: 'message', envelope });
       return;
     }
+    if (this.#session !== undefined) this.#end(this.#session);
     this.#session = { id, channel: new Channel(), answeredSentMs: this.#hello.sentMs };
     this.#fence();
+  }
+
+  /** What a block that is still owned here has in it is lost with the fence. */
+  #end({ channel }: Session<B>): void {
+    this.#session = undefined;
+    const sent = new Set<BlockId>();
+    for (const { name, block } of channel.unacknowledged) if (carriesBytes.has(name)) sent.add(block);
+    for (const block of sent) if (!owned.has(this.#cache.state(block))) this.#world.memory.lose(block);
   }
 
   /** Nothing that was granted before holds. */

@@ -18,6 +18,7 @@ import { OwnContent } from './own-content.ts';
 import { assertSameCluster } from './own-store.ts';
 import { Replica } from './replica.ts';
 import type { Room, Roster } from './roster.ts';
+import { assertTellable } from './rows.ts';
 
 /** How often files without a name are looked for that nobody refers to. */
 const sweepMs = 100;
@@ -80,6 +81,9 @@ export class Member {
     this.#homes.told = () => this.#current;
     this.#homes.unused = (ino) => this.#unused(ino);
     c.mayEnd = (ino) => !this.#homes.isOwn(ino);
+    c.assertMayHave = (ino, extents) => {
+      if (this.#homes.isOwn(ino)) assertTellable(extents, 'write');
+    };
     c.journal.replicate = (changes) => {
       if (this.#replica.isApplying) return undefined;
       const inos = changes.flatMap((change) =>

@@ -9,7 +9,6 @@
  * Before the commit nothing has happened: who dies, is cut off or interrupted leaves the file where it was.
  */
 import { FsError, type Reply, type Request } from '@cluster-fs/transport';
-import { mostPageRuns } from '@cluster-fs/transport/peer';
 import { InodeCopy, isFile, pageSize, readInode, walk } from 'cluster-fs/segment';
 import type { Coordinator } from '../coordinator/coordinator.ts';
 import type { MoveOptions } from '../coordinator/move.ts';
@@ -19,7 +18,7 @@ import { coordinatorNumber, type Homes } from './homes.ts';
 import type { Moving } from './moving.ts';
 import { beginStoring, endStoring } from './own-store.ts';
 import type { Room, Roster } from './roster.ts';
-import { pagesOf } from './rows.ts';
+import { assertTellable } from './rows.ts';
 
 /** So little may be missing when the file stands still: a few milliseconds' worth. */
 const fewBlocks = 32;
@@ -122,13 +121,8 @@ export class Migration {
     }
   }
 
-  /** Another home tells the coordinator of each change what pages there are, in one message. */
   #assertCanBeTold(ino: number, home: number): void {
-    const runs = pagesOf(this.#parts.c.extents(ino)).length;
-    if (home === coordinatorNumber || runs <= mostPageRuns) return;
-    throw new FsError('EFBIG', 'move', {
-      why: `it has ${runs} runs of pages between holes: with more than ${mostPageRuns} it cannot leave`,
-    });
+    if (home !== coordinatorNumber) assertTellable(this.#parts.c.extents(ino), 'move');
   }
 
   #assertRoom(to: number, bytes: number): void {

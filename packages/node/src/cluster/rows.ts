@@ -1,6 +1,6 @@
 /** Metadata as it travels between nodes: what an inode or a name is, and not how it became that. */
-import type { Extent, Hole } from '@cluster-fs/transport';
-import type { PeerInode, PeerName } from '@cluster-fs/transport/peer';
+import { type Extent, FsError, type Hole } from '@cluster-fs/transport';
+import { mostPageRuns, type PeerInode, type PeerName } from '@cluster-fs/transport/peer';
 import type { Change, InodeRow } from '../metadata/store.ts';
 
 /** What one commit made of names and inodes. */
@@ -42,6 +42,16 @@ export const toPeerInode = ({ extents, ...row }: InodeRow): PeerInode => ({
   pages: pagesOf(extents),
   goesOn: false,
 });
+
+/** EFBIG for a file whose pages a home could not tell the coordinator in one message. */
+export function assertTellable(extents: readonly Extent[], syscall: string): void {
+  // Few of them are few runs.
+  const runs = extents.length <= mostPageRuns ? 0 : pagesOf(extents).length;
+  if (runs <= mostPageRuns) return;
+  throw new FsError('EFBIG', syscall, {
+    why: `${runs} runs of pages between holes: only the coordinator keeps files of more than ${mostPageRuns}`,
+  });
+}
 
 /** Which file pages are no hole. */
 export function pagesOf(extents: readonly Extent[]): Hole[] {

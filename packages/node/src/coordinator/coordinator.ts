@@ -97,6 +97,8 @@ export class Coordinator {
   readonly orphans = new Set<number>();
   /** Whether an inode without a name may end when nobody refers to it here. */
   mayEnd: (ino: number) => boolean = () => true;
+  /** Throws for extents that a file cannot have at this node: it has to tell another one of them. */
+  assertMayHave: (ino: number, extents: readonly Extent[]) => void = () => undefined;
   /** Writes in place whose hold was broken and whose clients may still be storing. */
   readonly brokenGrants = new Set<Grant>();
   /** Rows of `held` for pages in use by moves of our own. */

@@ -96,6 +96,7 @@ export function movePages(c: Coordinator, ino: number, moved: readonly Moved[], 
 }
 
 function commitExtents(c: Coordinator, ino: number, extents: readonly Extent[], { size }: Change): number {
+  c.assertMayHave(ino, extents);
   setExtents(c.writer, ino, extents);
   const record = c.writer.touchInode(ino);
   record.layoutVersion += 1;

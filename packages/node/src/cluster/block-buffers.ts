@@ -6,23 +6,24 @@ import { pageSize } from 'cluster-fs/segment';
 import { blockPages } from './blocks.ts';
 
 const blockBytes = blockPages * pageSize;
-/** What is kept at most: 4 MiB, as much as a reader asks for ahead. */
-const mostKept = 64;
-/** Less than this is not worth a whole one. */
+/** What a small file has, which is not worth a whole one. */
 const smallBytes = blockBytes / 4;
+/** What is kept at most of either: 4 MiB of whole ones, as much as a reader asks for ahead. */
+const mostKept = 64;
 
 export class BlockBuffers {
-  readonly #free: Buffer[] = [];
+  readonly #free = new Map<number, Buffer[]>([smallBytes, blockBytes].map((size) => [size, []]));
 
   take(length: number): Buffer {
-    if (length <= smallBytes) return Buffer.allocUnsafe(length);
-    const whole = this.#free.pop() ?? Buffer.allocUnsafeSlow(blockBytes);
-    return length === blockBytes ? whole : whole.subarray(0, length);
+    const size = length <= smallBytes ? smallBytes : blockBytes;
+    const whole = this.#free.get(size)?.pop() ?? Buffer.allocUnsafeSlow(size);
+    return length === size ? whole : whole.subarray(0, length);
   }
 
   /** Requires: it was taken here, and nobody uses it any more. */
   give(bytes: Buffer): void {
-    if (bytes.length <= smallBytes || this.#free.length >= mostKept) return;
-    this.#free.push(bytes.length === blockBytes ? bytes : Buffer.from(bytes.buffer));
+    const free = this.#free.get(bytes.buffer.byteLength);
+    if (free === undefined || free.length >= mostKept) return;
+    free.push(bytes.length === bytes.buffer.byteLength ? bytes : Buffer.from(bytes.buffer));
   }
 }

@@ -12,6 +12,7 @@ const size = 4 * 65_536;
 /** Of a lease, and what it takes to notice that it is over. */
 const leaseMs = 5000;
 const timeout = 60_000;
+const patience = { timeout: 20_000 };
 
 interface ClusterState {
   readonly lostBlocks: number;
@@ -192,6 +193,29 @@ test('what a process stores in a block that has just come back is not lost with 
   await stored;
   await fs.promises.mkdir('/after');
   expect([...(await fs.promises.readFile('/file')).subarray(0, 3)]).toEqual([1, 2, 3]);
+});
+
+test('what was on its way to a home that is killed is lost, and counted by who had sent it', {
+  timeout,
+}, async () => {
+  const nodes = await start();
+  await nodes.there.promises.writeFile('/file', Buffer.alloc(size, 7));
+  const [atHome, atMember] = await startStorers([nodes.home, nodes.member]);
+  await store(atMember, 0, 1);
+  const heard = await listen(nodes.here);
+  const said = async (): Promise<number> => (await nodes.line.said()).length;
+  const before = await said();
+  await nodes.line.mute();
+  // The home asks for the block, and the member gives it up.
+  atHome.send({ at: 100, value: 2 });
+  await expect.poll(said, patience).toBeGreaterThan(before + 65_536);
+  await nodes.home.kill();
+  await nodes.line.cut();
+  await nodes.home.start();
+  await nodes.line.mend();
+  await expect.poll(() => clusterOf(nodes.here), patience).toMatchObject({ lostBlocks: 1 });
+  expect(heard).toContain('lost');
+  expect([...(await nodes.there.promises.readFile('/file')).subarray(0, 2)]).toEqual([7, 7]);
 });
 
 test('a line that is cut within the lease loses nothing', { timeout }, async () => {

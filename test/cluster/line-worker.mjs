@@ -3,11 +3,13 @@
  * line can end. When they do not end in time, it ends the process, which nothing else could.
  */
 import { connect, createServer } from 'node:net';
+import { Transform } from 'node:stream';
 import { parentPort, workerData } from 'node:worker_threads';
 
 const { toPort, limitMs } = workerData;
 const host = '127.0.0.1';
 let isCut = false;
+let isMuted = false;
 /** @type {Set<import('node:net').Socket>} */
 const sockets = new Set();
 /** What who connected has said, over one connection after the other. @type {Buffer[]} */
@@ -19,16 +21,24 @@ const server = createServer((near) => {
     return;
   }
   const far = connect({ host, port: toPort, noDelay: true });
-  near.on('data', (chunk) => said.push(chunk));
-  pass(near, far);
-  pass(far, near);
+  pass(near, far, (chunk) => {
+    said.push(chunk);
+    return !isMuted;
+  });
+  pass(far, near, () => true);
 });
 
-/** @param {import('node:net').Socket} from @param {import('node:net').Socket} to */
-function pass(from, to) {
+/**
+ * @param {import('node:net').Socket} from @param {import('node:net').Socket} to
+ * @param {(chunk: Buffer) => boolean} arrives
+ */
+function pass(from, to, arrives) {
   sockets.add(from);
   from.setNoDelay(true);
-  from.pipe(to);
+  const filter = new Transform({
+    transform: (chunk, _, done) => (arrives(chunk) ? done(null, chunk) : done()),
+  });
+  from.pipe(filter).pipe(to);
   from.on('error', () => undefined);
   from.once('close', () => {
     sockets.delete(from);
@@ -37,12 +47,13 @@ function pass(from, to) {
 }
 
 AbortSignal.timeout(limitMs).addEventListener('abort', () => process.kill(process.pid, 'SIGKILL'));
-parentPort?.on('message', (/** @type {'cut' | 'mend' | 'said'} */ what) => {
+parentPort?.on('message', (/** @type {'cut' | 'mend' | 'mute' | 'said'} */ what) => {
   if (what === 'said') {
     parentPort?.postMessage(Buffer.concat(said));
     return;
   }
   isCut = what === 'cut';
+  isMuted = what === 'mute';
   if (isCut) for (const socket of sockets) socket.destroy();
   parentPort?.postMessage(what);
 });

@@ -10,6 +10,8 @@ export interface Line {
   /** Ends all connections, and takes no new ones. */
   cut(): Promise<void>;
   mend(): Promise<void>;
+  /** Until it is mended nothing arrives of what who connects says. */
+  mute(): Promise<void>;
   /** All that came from who connected. */
   said(): Promise<Buffer>;
 }
@@ -22,7 +24,7 @@ export async function startLine(toPort: number, { limitMs }: { limitMs: number }
   });
   onTestFinished(async () => void (await worker.terminate()));
   const [port] = (await once(worker, 'message')) as [number];
-  const tell = async (what: 'cut' | 'mend' | 'said'): Promise<unknown> => {
+  const tell = async (what: 'cut' | 'mend' | 'mute' | 'said'): Promise<unknown> => {
     const done = once(worker, 'message');
     worker.postMessage(what);
     return (await done)[0];
@@ -31,6 +33,7 @@ export async function startLine(toPort: number, { limitMs }: { limitMs: number }
     port,
     cut: async () => void (await tell('cut')),
     mend: async () => void (await tell('mend')),
+    mute: async () => void (await tell('mute')),
     said: async () => Buffer.from((await tell('said')) as Uint8Array),
   };
 }

@@ -22,8 +22,8 @@ export const brokenWritingRules: readonly BrokenRule[] = [
   {
     rule: 'a file of the log is written over before SQLite has on its disk what is in it',
     module: 'metadata/logged-store.js',
-    from: 'await this.#sqlite.flush();',
-    to: ';',
+    from: 'this.#sqliteFlushed(this.#sqlite.flush(), transactions)',
+    to: 'this.#sqliteFlushed(Promise.resolve(), transactions)',
     noticedBy: 'durability/cut.test.ts',
     named: 'the log is written over',
     isQuick: true,

@@ -1,13 +1,4 @@
-/**
- * `npm run bench`: runs bench/*.bench.ts one after the other and prints one table.
- *
- *   --only WORD    those with the word in their name
- *   --compare      how the figures changed since they were last saved
- *   --quick        a smoke run: everything happens, the figures mean little
- *   --profile      CPU profiles of the bench and its node, in bench/results/profiles
- *
- * Every run is saved in bench/results, which git ignores.
- */
+/** `npm run bench`: runs bench/*.bench.ts one after the other and prints one table. */
 import { fork } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
@@ -26,12 +17,26 @@ interface Run {
   readonly rows: readonly Row[];
 }
 
+const usage = `usage: npm run bench -- [OPTIONS]
+
+Runs bench/*.bench.ts one after the other, about eight minutes, and prints one table: what is claimed, what
+was measured, what a user would otherwise take, how they compare, and whether that keeps what is promised.
+
+  --only WORD    those with the word in their name
+  --compare      how the figures changed since they were last saved
+  --quick        a smoke run: everything happens, the figures mean little
+  --profile      CPU profiles of the bench and its node, in bench/results/profiles
+  --help         this
+
+Every run is saved in bench/results, which git ignores. Nothing else should run meanwhile.`;
+
 const { values: options } = parseArgs({
   options: {
     only: { type: 'string', default: '' },
     compare: { type: 'boolean', default: false },
     quick: { type: 'boolean', default: false },
     profile: { type: 'boolean', default: false },
+    help: { type: 'boolean', short: 'h', default: false },
   },
 });
 /** The kernel, and what is below a virtual machine, are busy for a while with gigabytes that were freed. */
@@ -47,33 +52,39 @@ for (const signal of ['SIGINT', 'SIGTERM'] as const) {
   });
 }
 
-const files = readdirSync(join(root, 'bench')).filter(
-  (file) => file.endsWith('.bench.ts') && file.includes(options.only),
-);
-if (files.length === 0) console.log(`bench: no bench/*.bench.ts has '${options.only}' in its name`);
-console.log(machineLine(facts));
-
 const rows: Row[] = [];
-const failed: string[] = [];
-for (const [i, file] of files.entries()) {
-  if (i > 0 && !options.quick && !interrupted) await sleep(restMs);
-  if (interrupted) break;
-  const beganMs = performance.now();
-  process.stdout.write(`bench: ${file} ... `);
-  if (!(await runs(file))) failed.push(file);
-  const seconds = (performance.now() - beganMs) / 1000;
-  console.log(`${seconds.toFixed(1)} s, load ${machine().load.toFixed(1)}`);
+
+if (options.help) console.log(usage);
+else await runAll();
+
+async function runAll(): Promise<void> {
+  const files = readdirSync(join(root, 'bench')).filter(
+    (file) => file.endsWith('.bench.ts') && file.includes(options.only),
+  );
+  if (files.length === 0) console.log(`bench: no bench/*.bench.ts has '${options.only}' in its name`);
+  console.log(machineLine(facts));
+
+  const failed: string[] = [];
+  for (const [i, file] of files.entries()) {
+    if (i > 0 && !options.quick && !interrupted) await sleep(restMs);
+    if (interrupted) break;
+    const beganMs = performance.now();
+    process.stdout.write(`bench: ${file} ... `);
+    if (!(await runs(file))) failed.push(file);
+    const seconds = (performance.now() - beganMs) / 1000;
+    console.log(`${seconds.toFixed(1)} s, load ${machine().load.toFixed(1)}`);
+  }
+  const run: Run = { when: new Date().toISOString(), quick: options.quick, machine: facts, rows };
+  if (rows.length > 0) console.log(`\n${tableOf(rows)}\n`);
+  if (options.compare) printChanges(run);
+  if (rows.length > 0 && !interrupted) save(run);
+  const missed = rows.filter((row) => isMet(row) === false).length;
+  const targets = options.quick
+    ? 'a smoke run, its figures mean little'
+    : `${rows.filter(isMet).length} targets met, ${missed} missed`;
+  console.log(`bench: ${targets}; ${failed.length} files failed`);
+  process.exitCode = failed.length > 0 || interrupted ? 1 : 0;
 }
-const run: Run = { when: new Date().toISOString(), quick: options.quick, machine: facts, rows };
-if (rows.length > 0) console.log(`\n${tableOf(rows)}\n`);
-if (options.compare) printChanges(run);
-if (rows.length > 0 && !interrupted) save(run);
-const missed = rows.filter((row) => isMet(row) === false).length;
-const targets = options.quick
-  ? 'a smoke run, its figures mean little'
-  : `${rows.filter(isMet).length} targets met, ${missed} missed`;
-console.log(`bench: ${targets}; ${failed.length} files failed`);
-process.exitCode = failed.length > 0 || interrupted ? 1 : 0;
 
 /** Runs one file in a process of its own; its rows come as messages. */
 async function runs(file: string): Promise<boolean> {

@@ -144,6 +144,8 @@ describe('refuses to start', () => {
       /ENOENT: .*listen.* no such directory/,
     ],
     ['a socket that is a file', ['--listen', 'unix:plain'], /EADDRINUSE: .*is no socket/],
+    ['a store that is a file', ['--store', 'plain'], /ENOTDIR: .*mkdir/],
+    ['a store that cannot be', ['--store', '/proc/none/store'], /ENOENT: .*'\/proc\/none'/],
     ['no memory', ['--memory', '0'], /EINVAL: .*memory is 0 bytes/],
     ['no inodes', ['--inodes', '1'], /EINVAL: .*inodes/],
     ['no time to let go', ['--recall-deadline', '0'], /EINVAL: .*recall deadline is 0 ms/],

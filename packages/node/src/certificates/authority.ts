@@ -14,9 +14,10 @@ import { readFile, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { FsError } from '@cluster-fs/transport';
 import { certifiedIn, formatClusterId } from '@cluster-fs/transport/peer';
+import { makeDirectory } from '../make-directory.ts';
 import { fieldsOf, hostsOf, readCertificates } from './describe.ts';
 import { type Issued, issueAuthority, issueNode, makeKey, type Validity } from './issue.ts';
-import { makeDirectory, writeNewFile } from './new-file.ts';
+import { writeNewFile } from './new-file.ts';
 
 export const defaultDays = { authority: 3650, node: 365 } as const;
 
@@ -45,7 +46,7 @@ export async function makeAuthority(
   }
   const clusterId = formatClusterId(randomBytes(16));
   const { cert, key } = await issueAuthority(clusterId, validFor(days, now));
-  await makeDirectory(directory);
+  makeDirectory(directory);
   await writePair(files, { cert, key }, why);
   return { ...files, clusterId };
 }

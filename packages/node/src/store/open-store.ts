@@ -4,11 +4,12 @@
  */
 
 import { randomUUID } from 'node:crypto';
-import { closeSync, mkdirSync, openSync, readFileSync, realpathSync, rmSync, writeFileSync } from 'node:fs';
+import { closeSync, openSync, readFileSync, realpathSync, rmSync, writeFileSync } from 'node:fs';
 import { FsError, native, type Spinner } from '@cluster-fs/transport';
 import { pageSize } from 'cluster-fs/segment';
 import type { Coordinator } from '../coordinator/coordinator.ts';
 import type { Recovered } from '../coordinator/recovery.ts';
+import { makeDirectory } from '../make-directory.ts';
 import { openLoggedStore } from '../metadata/logged-store.ts';
 import { openSqliteStore } from '../metadata/sqlite.ts';
 import type { MetadataStore } from '../metadata/store.ts';
@@ -34,10 +35,13 @@ export interface OpenedMetadata {
 
 const nothing: Lost = { rolledBack: 0, removed: 0 };
 
-/** The store's directory by its one name, made if need be; undefined without a store. */
+/**
+ * The store's directory by its one name, made if need be; undefined without a store. ENOTDIR when something
+ * else is there.
+ */
 export function storePath({ store }: StoreOptions): string | undefined {
   if (store === undefined) return undefined;
-  mkdirSync(store, { recursive: true, mode: 0o700 });
+  makeDirectory(store);
   return realpathSync(store);
 }
 

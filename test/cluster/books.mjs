@@ -8,7 +8,8 @@
  * @typedef {object} Pages  What a clerk knows of what it has done.
  * @property {string} name
  * @property {number} index
- * @property {readonly number[]} counts  How often it has added to each of its words.
+ * @property {readonly number[]} counts  How often it has added to each of its words, at most.
+ * @property {readonly number[]} [told]  How often for certain, when that may be less.
  * @property {readonly number[]} synced  What they were when a sync of them was answered last.
  * @property {readonly Editions[]} files
  *
@@ -74,10 +75,10 @@ export function findings(clerks, { words, lostBlocks, contentOf }) {
   const found = [];
   let lost = 0;
   for (const { pages, mayLose } of clerks) {
-    const { name, index, counts, synced, files } = pages;
+    const { name, index, counts, synced, files, told = counts } = pages;
     for (const [i, word] of wordsOf(index).entries()) {
-      const [value = 0, count = 0, least = 0] = [words[word], counts[i], synced[i]];
-      if (mayLose ? value >= least && value <= count : value === count) lost += count - value;
+      const [value = 0, count = 0, least = 0, certain = 0] = [words[word], counts[i], synced[i], told[i]];
+      if (mayLose ? value >= least && value <= count : value === count) lost += Math.max(0, certain - value);
       else found.push(`${name}, word ${i}: counted ${count}, synced ${least}, has ${value}`);
     }
     for (const [file, { answered, asked }] of files.entries()) {

@@ -17,6 +17,8 @@ const pages: Pages = {
 interface Changed {
   /** What the first word has. */
   readonly word?: number;
+  /** It was killed, and may have added once more to each. */
+  readonly isKilled?: boolean;
   readonly lostBlocks?: number;
   readonly mayLose?: boolean;
   /** What the first two files have. */
@@ -24,7 +26,8 @@ interface Changed {
   readonly damage?: (content: Buffer) => Buffer;
 }
 
-function look({ word = 5, lostBlocks = 0, mayLose = false, editions = [2, 2], damage }: Changed): string[] {
+function look(changed: Changed): string[] {
+  const { word = 5, isKilled = false, lostBlocks = 0, mayLose = false, editions = [2, 2], damage } = changed;
   const words = new Int32Array(ledgerBytes / 4);
   for (const at of wordsOf(0)) words[at] = 5;
   words[wordsOf(0)[0] ?? 0] = word;
@@ -35,7 +38,10 @@ function look({ word = 5, lostBlocks = 0, mayLose = false, editions = [2, 2], da
     const content = contents.get(path) ?? Buffer.alloc(0);
     return path === pathOf('clerk', 0) ? (damage?.(content) ?? content) : content;
   };
-  return findings([{ pages, mayLose }], { words, lostBlocks, contentOf });
+  const last = isKilled
+    ? { ...pages, counts: pages.counts.map((count) => count + 1), told: pages.counts }
+    : pages;
+  return findings([{ pages: last, mayLose }], { words, lostBlocks, contentOf });
 }
 
 const flip = (content: Buffer): Buffer => {
@@ -48,6 +54,8 @@ test.each<[string, Changed]>([
   ['everything is there', {}],
   ['what was not answered is not there', { editions: [2, 1] }],
   ['what was not synced is lost, and counted', { word: 3, mayLose: true, lostBlocks: 1 }],
+  ['one that was killed has not added once more', { isKilled: true, mayLose: true }],
+  ['one that was killed has added once more', { word: 6, isKilled: true, mayLose: true }],
 ])('nothing is wrong when %s', (_, changed) => {
   expect(look(changed)).toEqual([]);
 });
@@ -57,6 +65,10 @@ test.each<[string, Changed]>([
   ['there is one too many', { word: 6, mayLose: true, lostBlocks: 1 }],
   ['what was synced is lost', { word: 2, mayLose: true, lostBlocks: 1 }],
   ['what is lost is not counted', { word: 3, mayLose: true }],
+  [
+    'what one that was killed had told of is lost, and not counted',
+    { word: 4, isKilled: true, mayLose: true },
+  ],
   ['what was answered is not there', { editions: [1, 2] }],
   ['there is what nobody wrote', { editions: [2, 3] }],
   ['a byte is wrong', { damage: flip }],

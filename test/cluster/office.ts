@@ -148,7 +148,7 @@ function pagesOf({ last, isKilled }: Clerk): Pages {
   if (!isKilled) return pages;
   const counts = pages.counts.map((count) => count + 1);
   const files = pages.files.map(({ answered, asked }) => ({ answered, asked: asked + 1 }));
-  return { ...pages, counts, files };
+  return { ...pages, counts, told: pages.counts, files };
 }
 
 interface ClusterStatus {

@@ -3,11 +3,11 @@ import { configDefaults, defineConfig } from 'vitest/config';
 /** Tests that mostly wait, for leases, for processes that start and die; and those that no load disturbs. */
 const waiting = [
   'packages/*/test/**/*.test.ts',
-  'test/chaos/{client-death,node-death,recall,stopped-client}.test.ts',
-  'test/cluster/{books,failures,home-loss,migration,migration-faults,restarted}.test.ts',
+  'test/chaos/{client-death,node-death,recall,stopped-client,torture}.test.ts',
+  'test/cluster/{books,failures,home-loss,migration,migration-faults,network,restarted}.test.ts',
   'test/cluster/{stored-keepers,stored-storm,told-homes}.test.ts',
   'test/coherence/*.test.ts',
-  'test/durability/{cut,cut-canary,eviction,holes,kill-points,kill-storm,power-cases}.test.ts',
+  'test/durability/{broken-rules,cut,cut-canary,eviction,holes,kill-points,kill-storm,power-cases}.test.ts',
   'test/durability/{power-loss,power-storm,races,redo,refused-flush,store-damage,sync-habit}.test.ts',
   'test/examples.test.ts',
   'test/hostile/{access,bad-peers,limits,session}.test.ts',

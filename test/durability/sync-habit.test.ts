@@ -10,7 +10,7 @@ import type { Recorder } from './recorder.ts';
 
 const page = 4096;
 /** Long enough for a request to be answered while a flush is under way. */
-const flushMs = 120;
+const flushMs = 60;
 
 /** Opens a file that is written and synced again and again, until that is foreseen. */
 async function openForeseen(fs: ClusterFs, path: string, length = page) {

@@ -95,7 +95,7 @@ test("when SQLite's log is refused no sync is answered any more, until the next 
     })(),
   ).rejects.toMatchObject({ code: 'EIO' });
   expect(recorder.hasRefused()).toBe(true);
-  await expect(fs.sync()).rejects.toThrow(/start the node again/);
+  await expect(fs.sync()).rejects.toThrow(/metadata\.db-wal.*start the node again/);
   expect(((await fs.status()).store as { failure: string }).failure).toMatch(/start the node again/);
   expect((await fs.promises.readFile('/before')).equals(content)).toBe(true);
   expect(

@@ -14,10 +14,10 @@ export function makeDirectory(path: string): void {
   } catch (cause) {
     const { code = 'EIO' } = cause as NodeJS.ErrnoException;
     const parent = dirname(path);
-    if (code === 'EEXIST' && statSync(path).isDirectory()) return;
+    if (code === 'EEXIST' && statSync(path, { throwIfNoEntry: false })?.isDirectory() === true) return;
     if (code === 'ENOENT' && parent !== path && !existsSync(parent)) {
       makeDirectory(parent);
-      mkdirSync(path, { mode: 0o700 });
+      makeDirectory(path);
       return;
     }
     throw new FsError(code === 'EEXIST' ? 'ENOTDIR' : (code as ErrorCode), 'mkdir', { path, cause });

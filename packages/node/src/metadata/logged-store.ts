@@ -233,7 +233,8 @@ export class LoggedStore implements MetadataStore {
 
   #refuse(cause: unknown): FsError {
     const why = 'the disk has refused metadata; start the node again';
-    this.#refused ??= new FsError('EIO', 'fdatasync', { why, cause });
+    const path = cause instanceof FsError ? cause.path : undefined;
+    this.#refused ??= new FsError('EIO', 'fdatasync', { path, why, cause });
     return this.#refused;
   }
 

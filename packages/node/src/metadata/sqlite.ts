@@ -4,10 +4,10 @@
  * `synchronous = NORMAL`: a commit survives the death of the process at once and the loss of power after the
  * next checkpoint; the order of commits is kept in either case (sqlite.org/wal.html).
  */
-import { chmodSync, closeSync, constants, existsSync, fdatasyncSync, openSync, statSync } from 'node:fs';
+import { chmodSync, closeSync, constants, existsSync, openSync, statSync } from 'node:fs';
 import { type ErrorCode, FsError } from '@cluster-fs/transport';
 import Database from 'better-sqlite3';
-import { dataSync } from '../store/file-calls.ts';
+import { dataSync, dataSyncNow } from '../store/file-calls.ts';
 import { extentPages, type StoredExtent } from '../store/stored.ts';
 import { Ballast } from './ballast.ts';
 import { decodeExtents, encodeExtents } from './extents.ts';
@@ -175,7 +175,7 @@ function storeOn(db: Database.Database, path: string, ballast: Ballast | undefin
     async flush() {
       await dataSync(log(), `${path}-wal`);
     },
-    flushNow: () => fdatasyncSync(log()),
+    flushNow: () => dataSyncNow(log(), `${path}-wal`),
     close: () => {
       if (logFd !== undefined) closeSync(logFd);
       db.close();

@@ -59,7 +59,9 @@ export async function startSoakNode(options: Readonly<Record<string, string>>): 
   onTestFinished(async () => {
     await end('SIGKILL');
     process.off('exit', killWithUs);
-    for (const path of [home, runDirectory(socketPath)]) rmSync(path, { recursive: true, force: true });
+    // Named after the store: a node with one finds what the last node had, whatever socket it listens on.
+    const leftBehind = runDirectory(store);
+    for (const path of [leftBehind, home]) rmSync(path, { recursive: true, force: true });
   });
   await start();
   return {

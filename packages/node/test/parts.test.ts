@@ -41,8 +41,9 @@ async function sent(commits: readonly NetChanges[]): Promise<NetChanges[]> {
   onTestFinished(() => link.close());
   for (const commit of commits) {
     const parts = partsOf(commit);
+    const commitOf = { feed: identity.clusterId, sequence: 1, isWhole: false };
     for (const [i, part] of parts.entries())
-      link.event('changes', { ...part, sequence: 1, isWhole: false, isLast: i === parts.length - 1 });
+      link.event('changes', { ...part, ...commitOf, isLast: i === parts.length - 1 });
   }
   await expect.poll(() => link.closed ?? received.length, { timeout }).toBe(commits.length);
   return received;

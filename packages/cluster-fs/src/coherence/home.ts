@@ -36,7 +36,8 @@ export const ownCache: CacheId = 0;
 /** A block of which no directory knows. */
 export const atRest: Entry = ownedBy(ownCache);
 
-const asks: ReadonlySet<DirectoryEvent> = new Set(['getShared', 'getExclusive', 'upgrade']);
+/** What a cache asks for a copy with. */
+export const asks: ReadonlySet<DirectoryEvent> = new Set(['getShared', 'getExclusive', 'upgrade']);
 
 /** A connection to another node; what it means is for others to know. */
 export type LinkId = number;

@@ -11,7 +11,6 @@ import {
   Holder,
   type HolderFrame,
   toCacheNames,
-  toDirectoryPlaces,
 } from 'cluster-fs/coherence';
 import { hasAbsent, InodeCopy, pageSize, readInode } from 'cluster-fs/segment';
 import { pagesFor } from '../coordinator/content.ts';
@@ -25,9 +24,11 @@ import { blockAt, blockOf, blocksIn, indexOf, inoOf, rangeOf } from './blocks.ts
 import type { CacheBudget } from './cache-budget.ts';
 import { assertMayMap, type Copies } from './copies.ts';
 import { HeldTags } from './held-tags.ts';
+import { HolderWire } from './holder-wire.ts';
 import { HomeLoss } from './home-loss.ts';
 import { blocksOfFile, blocksWithAbsent, pagesByBlock } from './layout.ts';
 import type { Line } from './line.ts';
+import type { Position } from './positions.ts';
 import { hostNowMs } from './published-leases.ts';
 import { ReadAhead } from './read-ahead.ts';
 import { Resident } from './resident.ts';
@@ -57,6 +58,8 @@ interface BorrowedOptions {
   /** The bytes of a block are taken from `data` in a moment. */
   readonly dropping: (block: number, bytes: () => Buffer) => void;
   readonly copies: () => Copies | undefined;
+  /** How far this node is in the changes of the coordinator. */
+  readonly position: () => Position | undefined;
 }
 
 export class Borrowed implements FileBlocks {
@@ -66,6 +69,7 @@ export class Borrowed implements FileBlocks {
   readonly #memory: BlockMemory;
   readonly #holder: Holder<Buffer>;
   readonly #tags: HeldTags;
+  readonly #wire: HolderWire;
   readonly #readAhead = new ReadAhead();
   readonly resident: Resident;
   readonly #timers: NodeJS.Timeout[];
@@ -83,7 +87,7 @@ export class Borrowed implements FileBlocks {
   #lost = 0;
 
   constructor(c: Coordinator, line: Line, options: BorrowedOptions) {
-    const { budget, spinner, unreachable, isHome, dropping, copies } = options;
+    const { budget, spinner, unreachable, isHome, dropping, copies, position } = options;
     this.#c = c;
     this.#line = line;
     this.#spinner = spinner;
@@ -98,6 +102,7 @@ export class Borrowed implements FileBlocks {
     this.#unreachable = unreachable;
     this.#isHome = isHome;
     this.#tags = new HeldTags(c.segment, line);
+    this.#wire = new HolderWire(this.#tags, position);
     this.#loss = new HomeLoss({ c, isHome, isHere: (block) => this.#state(block) !== 'I' });
     this.#memory = new BlockMemory(c, {
       done: (block, bytes) => {
@@ -210,6 +215,7 @@ export class Borrowed implements FileBlocks {
         this.#holder.receive({ kind: 'welcome', ...event.fields });
         this.#sayHeld();
         this.#tags.closeAgain();
+        this.wentOn();
         return;
       case 'tagClosed':
         this.#tags.closed(event.fields.stag);
@@ -240,16 +246,13 @@ export class Borrowed implements FileBlocks {
 
   #send(frame: HolderFrame<Buffer>): void {
     const link = this.#line.current;
-    if (link === undefined) return;
-    if (frame.kind === 'hello') link.event('blockHello', frame);
-    else if (frame.kind === 'ping') link.event('blockPing', frame);
-    else {
-      const { number, received, message } = frame.envelope;
-      const { block, name, bytes } = message;
-      const stag = this.#tags.of(inoOf(block));
-      const fields = { number, received, stag, index: indexOf(block), message: toDirectoryPlaces[name] };
-      link.event('toHome', fields, bytes === undefined ? {} : { payload: bytes });
-    }
+    if (link !== undefined) this.#wire.send(link, frame);
+  }
+
+  /** This node knows more of the changes: the home may wait for that with what was asked for. */
+  wentOn(): void {
+    const link = this.#line.current;
+    if (link !== undefined && this.#holder.waiting.size > 0) this.#wire.sayPosition(link);
   }
 
   /** Files that nobody here uses, and of which nothing is here, are given back. */

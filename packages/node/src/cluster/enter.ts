@@ -85,6 +85,7 @@ export function enterCluster(c: Coordinator, entering: Entering): Entered {
     isHome: (ino) => homes.homeOf(ino) === number,
     dropping: (block, bytes) => homes.lent?.keep(block, bytes),
     copies: () => homes.copies,
+    position: () => homes.position(),
   });
   const homes = new Homes(c, memory, (number) => {
     const connect = (signal: AbortSignal) => reach(number, { roster, security, identity, signal });

@@ -15,10 +15,11 @@
  */
 import { randomBytes } from 'node:crypto';
 import { FsError } from '@cluster-fs/transport';
-import type { PeerLink, PeerReply, PeerRequest } from '@cluster-fs/transport/peer';
+import type { PeerEvent, PeerLink, PeerReply, PeerRequest } from '@cluster-fs/transport/peer';
 import { isDirectory, listDirectory, type Segment } from 'cluster-fs/segment';
 import { inodeRow } from '../coordinator/journal.ts';
 import { bytesOf, partsOf } from './parts.ts';
+import type { Position } from './positions.ts';
 import { type NetChanges, toPeerInode } from './rows.ts';
 
 /** What is kept for nodes whose link broke. */
@@ -56,12 +57,12 @@ interface Waiting {
 }
 
 export class ChangeFeed {
-  readonly id = randomBytes(16);
+  readonly #id = randomBytes(16);
   readonly #published: Segment;
   readonly #inodeLimit: () => number;
   readonly #kept: Commit[] = [];
   #keptBytes = 0;
-  #sequence = 0;
+  #position: Position = { feed: this.#id, sequence: 0 };
   readonly #followers = new Set<Follower>();
   #waiting: Waiting[] = [];
 
@@ -71,7 +72,12 @@ export class ChangeFeed {
   }
 
   get sequence(): number {
-    return this.#sequence;
+    return this.#position.sequence;
+  }
+
+  /** Of the coordinator itself. */
+  get position(): Position {
+    return this.#position;
   }
 
   get followers(): ReadonlySet<Follower> {
@@ -87,8 +93,8 @@ export class ChangeFeed {
       this.#keptBytes = 0;
       return undefined;
     }
-    const sequence = this.#sequence;
-    const messages = messagesOf(changes, sequence);
+    const sequence = this.sequence;
+    const messages = this.#messagesOf(changes, sequence);
     for (const { link } of this.#followers) if (link !== undefined) tell(link, messages);
     return new Promise((resolve) => {
       this.#waiting.push({ sequence, sinceMs: performance.now(), resolve });
@@ -107,7 +113,9 @@ export class ChangeFeed {
 
   #keep(changes: NetChanges): void {
     const bytes = bytesOf(changes);
-    this.#kept.push({ ...changes, sequence: ++this.#sequence, bytes });
+    const sequence = this.sequence + 1;
+    this.#position = { feed: this.#id, sequence };
+    this.#kept.push({ ...changes, sequence, bytes });
     this.#keptBytes += bytes;
     while (this.#keptBytes > mostKeptBytes) this.#keptBytes -= this.#kept.shift()?.bytes ?? 0;
   }
@@ -116,9 +124,9 @@ export class ChangeFeed {
   follow(follower: Follower, link: PeerLink, asked: PeerRequest<'follow'>): PeerReply<'follow'> {
     this.#followers.add(follower);
     const turn = ++follower.turn;
-    const first = (this.#kept[0]?.sequence ?? this.#sequence + 1) - 1;
-    const isSame = asked.feed !== undefined && this.id.equals(asked.feed);
-    const isKept = isSame && asked.sequence >= first && asked.sequence <= this.#sequence;
+    const first = (this.#kept[0]?.sequence ?? this.sequence + 1) - 1;
+    const isSame = asked.feed !== undefined && this.#id.equals(asked.feed);
+    const isKept = isSame && asked.sequence >= first && asked.sequence <= this.sequence;
     follower.appliedSequence = isKept ? asked.sequence : 0;
     if (isKept) follower.hasCaughtUp = true;
     setImmediate(() => {
@@ -131,19 +139,27 @@ export class ChangeFeed {
           link.close(new FsError('EIO', 'follow', { why: 'the tree cannot be read', cause })),
         );
     });
-    return { feed: this.id, whole: !isKept };
+    return { whole: !isKept };
   }
 
   #sendKept(link: PeerLink, after: number): void {
     for (const commit of this.#kept)
-      if (commit.sequence > after) tell(link, messagesOf(commit, commit.sequence));
+      if (commit.sequence > after) tell(link, this.#messagesOf(commit, commit.sequence));
   }
 
   async #sendEverything(follower: Follower, link: PeerLink, turn: number): Promise<void> {
     const isWanted = (): boolean => follower.turn === turn;
     const s = this.#published;
     const directories: number[] = [];
-    const part = { sequence: 0, isWhole: true, isLast: false, inodes: [], gone: [], names: [] };
+    const part = {
+      feed: this.#id,
+      sequence: 0,
+      isWhole: true,
+      isLast: false,
+      inodes: [],
+      gone: [],
+      names: [],
+    };
     // In one turn: no commit comes between the rows of one inode.
     const send = (rows: Partial<NetChanges>): void => {
       for (const each of partsOf({ ...part, ...rows })) link.event('changes', { ...part, ...each });
@@ -165,12 +181,24 @@ export class ChangeFeed {
       if (names.length > 0) send({ names });
       if (!(await sent(link)) || !isWanted()) return;
     }
-    link.event('changes', { ...part, sequence: this.#sequence, isLast: true });
+    link.event('changes', { ...part, sequence: this.sequence, isLast: true });
     if (follower.hasCaughtUp) return;
     follower.hasCaughtUp = true;
     // Nobody waits for it with what was committed until now.
-    follower.appliedSequence = this.#sequence;
+    follower.appliedSequence = this.sequence;
     this.#wake();
+  }
+
+  #messagesOf({ inodes, gone, names }: NetChanges, sequence: number): PeerEvent<'changes'>[] {
+    const parts = partsOf({ inodes, gone, names });
+    const last = parts.length - 1;
+    return parts.map((part, i) => ({
+      ...part,
+      feed: this.#id,
+      sequence,
+      isWhole: false,
+      isLast: i === last,
+    }));
   }
 
   applied(follower: Follower, sequence: number): void {
@@ -200,14 +228,8 @@ export class ChangeFeed {
   }
 }
 
-function messagesOf({ inodes, gone, names }: NetChanges, sequence: number) {
-  const parts = partsOf({ inodes, gone, names });
-  const last = parts.length - 1;
-  return parts.map((part, i) => ({ ...part, sequence, isWhole: false, isLast: i === last }));
-}
-
 /** A node that cannot be told of a commit must not take the next one for what follows what it has. */
-function tell(link: PeerLink, messages: ReturnType<typeof messagesOf>): void {
+function tell(link: PeerLink, messages: readonly PeerEvent<'changes'>[]): void {
   try {
     for (const message of messages) link.event('changes', message);
   } catch (cause) {

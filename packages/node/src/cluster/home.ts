@@ -27,7 +27,7 @@ import { defaultLease } from 'cluster-fs/coherence';
 import { InodeCopy, readInode } from 'cluster-fs/segment';
 import { sparingly } from '../admission.ts';
 import type { Coordinator } from '../coordinator/coordinator.ts';
-import type { ClusterReport, NodeReport } from '../coordinator/elsewhere.ts';
+import type { ClusterReport } from '../coordinator/elsewhere.ts';
 import type { EventKind } from '../coordinator/event-hub.ts';
 import type { NodeFacts } from '../coordinator/report.ts';
 import { Durability } from './durability.ts';
@@ -39,6 +39,7 @@ import { Lent } from './lent.ts';
 import type { LentMark } from './lent-mark.ts';
 import { Migration } from './migration.ts';
 import { Moving } from './moving.ts';
+import { nodeReports } from './node-report.ts';
 import type { OwnContent } from './own-content.ts';
 import { makeHomesDurable } from './own-store.ts';
 import { Placement } from './placement.ts';
@@ -116,6 +117,7 @@ export class ClusterHome {
       ...options,
       isOwn: (ino) => homes.isOwn(ino),
       assertHas: (ino) => homes.assertHas(ino),
+      positions: homes.positions,
     });
     homes.lent = this.#lent;
     this.moving = new Moving({
@@ -133,6 +135,8 @@ export class ClusterHome {
     if (own !== undefined) return;
     const feed = new ChangeFeed(c.journal.published, () => c.writer.inodeLimit);
     this.#feed = feed;
+    homes.position = () => feed.position;
+    homes.positions.begin(feed.position);
     const { name } = identity;
     const migration = new Migration({ c, homes, roster, moving: this.moving, name, room });
     const uses = () => this.#uses();
@@ -147,7 +151,10 @@ export class ClusterHome {
     c.journal.replicate = (changes) => {
       const net = netOf(changes);
       if (migration.isCommitting) makeHomesDurable(c);
-      return net === undefined ? undefined : feed.committed(net);
+      if (net === undefined) return undefined;
+      const told = feed.committed(net);
+      homes.positions.committed(net, coordinatorNumber, feed.sequence);
+      return told;
     };
     c.hub.relay = (kind, path, detail) => {
       for (const { link } of feed.followers) link?.event('happened', { kind, path, detail });
@@ -169,13 +176,16 @@ export class ClusterHome {
 
   /** At the coordinator. */
   get report(): ClusterReport {
+    const { roster, identity } = this.#options;
+    const kept = this.#homes.keptBytes;
+    const sequence = this.#feed?.sequence ?? 0;
     return {
       role: 'home',
-      name: this.#options.identity.name,
+      name: identity.name,
       home: null,
-      keptBytes: this.#homes.keptBytes.get(coordinatorNumber) ?? 0,
-      nodes: this.#nodes(),
-      sequence: this.#feed?.sequence ?? 0,
+      keptBytes: kept.get(coordinatorNumber) ?? 0,
+      nodes: nodeReports(this.#peers.values(), { roster, kept, sequence }),
+      sequence,
       ...sumOf(this.#homes.cacheReport, this.#lent.report),
     };
   }
@@ -185,25 +195,6 @@ export class ClusterHome {
     const { self } = this.#homes;
     const keptBytes = self === undefined ? 0 : (this.#homes.keptBytes.get(self) ?? 0);
     return { ...member, ...sumOf(member, this.#lent.report), keptBytes };
-  }
-
-  #nodes(): NodeReport[] {
-    const { roster } = this.#options;
-    const kept = this.#homes.keptBytes;
-    const joined = [...this.#peers.values()].map(({ identity, follower, link }) => {
-      const number = roster.named(identity.nodeId)?.number;
-      return {
-        nodeId: identity.nodeId,
-        name: identity.name,
-        url: link?.url ?? null,
-        behind: (this.#feed?.sequence ?? 0) - (follower?.appliedSequence ?? 0),
-        keptBytes: number === undefined ? null : (kept.get(number) ?? 0),
-      };
-    });
-    const away = roster.keepers
-      .filter(({ nodeId, number }) => kept.has(number) && !joined.some((each) => each.nodeId === nodeId))
-      .map(({ name, number }) => ({ name, url: null, behind: 0, keptBytes: kept.get(number) ?? 0 }));
-    return [...joined.map(({ nodeId: _, ...report }) => report), ...away];
   }
 
   /** Where nodes can join from here on. */

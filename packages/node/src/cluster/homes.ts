@@ -19,6 +19,7 @@ import type { Moving } from './moving.ts';
 import type { Neighbour } from './neighbour.ts';
 import { Openings } from './openings.ts';
 import type { OwnContent } from './own-content.ts';
+import { type Position, Positions } from './positions.ts';
 import { publishLease, publishOwn } from './published-leases.ts';
 
 /** The node where the cluster began: it decides on names, attributes and homes. */
@@ -51,6 +52,10 @@ export class Homes implements Blocks {
   unused: ((ino: number) => void) | undefined;
   /** The link to the coordinator once all is applied that had happened before it came up. */
   told: (() => PeerLink | undefined) | undefined;
+  /** How far this node is in the changes of the coordinator. */
+  position: () => Position | undefined = () => undefined;
+  /** How far others must be to get blocks of its files. */
+  readonly positions = new Positions();
   /** Files that this node is said to keep, and does not have: their generations. */
   readonly #lost = new Map<number, number>();
   /** Those that the metadata store does not know yet. */
@@ -103,6 +108,12 @@ export class Homes implements Blocks {
   know(number: number, neighbour: Neighbour): void {
     this.#neighbours.set(number, neighbour);
     neighbour.borrowed.onHeld((untilMs) => publishLease(this.#c, number, untilMs));
+  }
+
+  /** This node is further: whoever waits for that goes on. */
+  wentOn(): void {
+    for (const { borrowed } of this.neighbours) borrowed.wentOn();
+    this.lent?.lookAgain();
   }
 
   /** What is here of others goes home, so that nobody waits for a lease. */

@@ -8,6 +8,7 @@
 import { FsError, type Spinner } from '@cluster-fs/transport';
 import type { AnyPeerEvent, PeerLink, PeerRequest } from '@cluster-fs/transport/peer';
 import {
+  asks,
   type CacheState,
   carriesBytes,
   defaultLease,
@@ -29,6 +30,7 @@ import { blockAt, blockOf, indexOf, inoOf, rangeOf } from './blocks.ts';
 import { HandingOver } from './handing-over.ts';
 import { HomeBytes } from './home-bytes.ts';
 import type { LentMark } from './lent-mark.ts';
+import type { Positions } from './positions.ts';
 import { Shadow } from './shadow.ts';
 import { SharedBlocks } from './shared-blocks.ts';
 import { type Tag, Tags } from './tags.ts';
@@ -50,9 +52,9 @@ interface LentOptions {
   readonly isOwn: (ino: number) => boolean;
   /** Throws for one that it has lost. */
   readonly assertHas: (ino: number) => void;
+  readonly positions: Positions;
 }
 
-const asksFor: ReadonlySet<ToDirectory> = new Set(['getShared', 'getExclusive', 'upgrade']);
 const tickMs = 100;
 const readable: ReadonlySet<CacheState> = new Set(['S', 'SE', 'E']);
 
@@ -229,7 +231,13 @@ export class Lent implements FileBlocks {
   #isHeld(ino: number, from: number): boolean {
     const givenTo = this.handing.givenTo(ino);
     if (givenTo !== undefined) return from !== givenTo;
-    return from !== ownCache && this.#held.has(ino);
+    if (from === ownCache) return false;
+    return this.#held.has(ino) || !this.#options.positions.knows(ino, from);
+  }
+
+  /** Some node knows more, or may: who asked for blocks of what it did not know is served. */
+  lookAgain(): void {
+    this.#home.release();
   }
 
   /** What is on its way to the holder is still answered; nothing more is sent. */
@@ -276,12 +284,16 @@ export class Lent implements FileBlocks {
       case 'blockPing':
         this.#home.receive(this.#idOf(link), { kind: 'ping', ...event.fields });
         return;
+      case 'position':
+        this.#options.positions.heard(this.#sessionOf(link), event.fields);
+        this.lookAgain();
+        return;
       case 'toHome': {
         const { number, received, stag, index, message } = event.fields;
         const tag = this.#tags.resolve(stag, this.#sessionOf(link));
         const name = nameOf(tag, message);
         const block = blockOf(tag.ino, index);
-        if (asksFor.has(name)) this.uses.note(tag.ino, tag.session);
+        if (asks.has(name)) this.uses.note(tag.ino, tag.session);
         const bytes = this.#bytesOf(event.payload);
         const said = { block, name, ...(carriesBytes.has(name) ? { bytes } : {}) };
         const envelope = { number, received, message: said };
@@ -384,6 +396,7 @@ export class Lent implements FileBlocks {
   }
 
   #ended(session: number): void {
+    this.#options.positions.ended(session);
     for (const tag of this.#tags.ofSession(session)) this.#closeTag(tag);
     this.#listeners.ended(session);
     for (const ino of [...this.#shared.files()])

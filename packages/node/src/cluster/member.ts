@@ -36,7 +36,6 @@ export class Member {
   readonly #replica: Replica;
   readonly #coordinator: Neighbour;
   #url = '';
-  #feed: Uint8Array | undefined;
   readonly #roster: Roster;
   readonly #name: string;
   readonly #room: Room;
@@ -64,6 +63,7 @@ export class Member {
     this.#name = options.name;
     this.#room = options.room;
     this.#replica = new Replica(c, homes);
+    homes.position = () => this.#replica.position;
     this.own = new OwnContent(c, homes, () => this.#coordinator.line.current);
     this.ready = new Promise((resolve, reject) => {
       this.#ready = { resolve, reject };
@@ -179,7 +179,7 @@ export class Member {
       if (link.closed === undefined) this.#c.hub.report(error);
       link.close();
     });
-    if (this.#feed !== undefined) this.#c.hub.emit('home-back', undefined, { home: link.url });
+    if (this.#replica.position !== undefined) this.#c.hub.emit('home-back', undefined, { home: link.url });
   }
 
   async #follow(link: PeerLink): Promise<void> {
@@ -190,9 +190,8 @@ export class Member {
     await this.#announce(link);
     // Who follows has applied what it does not ask for.
     await this.#homes.openings.done;
-    const { sequence } = this.#replica;
-    const { reply } = await link.request('follow', { feed: this.#feed, sequence });
-    this.#feed = reply.feed;
+    const { feed, sequence } = this.#replica.position ?? { feed: undefined, sequence: 0 };
+    const { reply } = await link.request('follow', { feed, sequence });
     if (!reply.whole) this.#isCurrent(link);
   }
 
@@ -226,7 +225,9 @@ export class Member {
   #take(event: AnyPeerEvent, link: PeerLink): boolean {
     switch (event.name) {
       case 'changes':
-        if (this.#replica.take(event.fields)) this.#applied(link);
+        if (!this.#replica.take(event.fields)) return true;
+        this.#homes.wentOn();
+        this.#applied(link);
         return true;
       case 'happened': {
         const { kind, path, detail } = event.fields;

@@ -7,6 +7,7 @@ import { Borrowed } from './borrowed.ts';
 import type { CacheBudget } from './cache-budget.ts';
 import type { Copies } from './copies.ts';
 import { type Connect, Line } from './line.ts';
+import type { Position } from './positions.ts';
 
 export interface NeighbourOptions {
   readonly budget: CacheBudget;
@@ -19,6 +20,8 @@ export interface NeighbourOptions {
   /** The bytes of a block from there are taken from `data` in a moment. */
   readonly dropping: (block: number, bytes: () => Buffer) => void;
   readonly copies: () => Copies | undefined;
+  /** How far this node is in the changes of the coordinator. */
+  readonly position: () => Position | undefined;
 }
 
 /** What more is done about the line, by who needs it for more than blocks. */

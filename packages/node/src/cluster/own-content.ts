@@ -60,7 +60,10 @@ export class OwnContent {
   /** A commit has changed files; resolves when the coordinator knows. */
   async committed(inos: readonly number[]): Promise<void> {
     const change = ++this.#changes;
-    for (const ino of inos) this.#mark(ino, change);
+    for (const ino of inos) {
+      this.#mark(ino, change);
+      this.#homes.positions.setUntold(ino, true);
+    }
     this.#pump();
     for (const ino of inos) await this.#known(ino, change);
   }
@@ -74,6 +77,13 @@ export class OwnContent {
   async allSettled(): Promise<void> {
     const change = this.#changes;
     for (const ino of [...this.#unsent.keys()]) await this.#known(ino, change);
+  }
+
+  /** What the coordinator says of a file is not what is here: it was told of that in vain, or not at all. */
+  isOther(ino: number): void {
+    if (this.#homes.positions.isUntold(ino)) return;
+    this.#mark(ino, ++this.#changes);
+    this.#homes.positions.setUntold(ino, true);
   }
 
   #mark(ino: number, change: number): void {
@@ -102,6 +112,7 @@ export class OwnContent {
   }
 
   forget(ino: number): void {
+    this.#homes.positions.setUntold(ino, false);
     this.#mtimes.delete(ino);
   }
 
@@ -152,19 +163,27 @@ export class OwnContent {
       const unsent = this.#unsent.get(ino);
       const refusal = refused.find((each) => each.ino === ino);
       if (unsent !== undefined && refusal !== undefined) this.#wasRefused(unsent, last, refusal);
-      else if (unsent?.last === last) this.#unsent.delete(ino);
+      else if (unsent?.last === last) this.#isSettled(ino);
       else if (unsent !== undefined) Object.assign(unsent, { known: last, refused: undefined });
     }
     if (refused.length === 0) this.#failures = 0;
     else this.#sendLater();
     this.#sent.notify();
+    this.#homes.lent?.lookAgain();
     this.#pump();
+  }
+
+  #isSettled(ino: number): void {
+    this.#unsent.delete(ino);
+    this.#homes.positions.setUntold(ino, false);
   }
 
   #wasRefused(unsent: Unsent, last: number, { ino, code, why }: PeerRefusal): void {
     const reason = new FsError(code as ErrorCode, 'commit', { why });
     if (unsent.refused === undefined) this.#c.hub.report(reason);
     unsent.refused = { last, reason };
+    // Others may never know it as it is: they have what they can.
+    this.#homes.positions.setUntold(ino, false);
     if (unsent.last === last) this.#later.add(ino);
   }
 

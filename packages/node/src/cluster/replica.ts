@@ -33,10 +33,12 @@ import {
   setText,
 } from 'cluster-fs/segment';
 import type { Coordinator } from '../coordinator/coordinator.ts';
+import { hasSamePages } from '../coordinator/only-moved.ts';
 import { layOutForeign, pagesHere } from './foreign-content.ts';
 import type { Homes } from './homes.ts';
 import { beginStoring, endStoring } from './own-store.ts';
 import { Joiner, Succession } from './parts.ts';
+import type { Position } from './positions.ts';
 import { keyOf, type NetChanges } from './rows.ts';
 
 export class Replica {
@@ -46,7 +48,7 @@ export class Replica {
   #whole: Whole | undefined;
   #joiner = new Joiner();
   #succession = new Succession(0);
-  #sequence = 0;
+  #position: Position | undefined;
   #isApplying = false;
 
   constructor(c: Coordinator, homes: Homes) {
@@ -59,15 +61,20 @@ export class Replica {
     return this.#isApplying;
   }
 
+  /** How far it has come; undefined before it has had everything. */
+  get position(): Position | undefined {
+    return this.#position;
+  }
+
   get sequence(): number {
-    return this.#sequence;
+    return this.#position?.sequence ?? 0;
   }
 
   /** What came of everything, or of a commit, is of no use any more. */
   linkDown(): void {
     this.#whole = undefined;
     this.#joiner = new Joiner();
-    this.#succession = new Succession(this.#sequence);
+    this.#succession = new Succession(this.sequence);
   }
 
   /** True when the segment is now as the home was at `sequence`. EPROTO when something else is the next. */
@@ -81,15 +88,17 @@ export class Replica {
     if (this.#whole === undefined) {
       const commit = this.#joiner.commit(event, event);
       if (commit === undefined) return false;
+      this.#homes.positions.committed(commit, this.#homes.self, event.sequence);
       this.#apply(commit);
-      this.#sequence = event.sequence;
+      this.#position = { feed: event.feed, sequence: event.sequence };
       return true;
     }
     this.#whole.take({ ...event, inodes: this.#joiner.inodes(event.inodes) });
     if (!event.isWhole || !event.isLast) return false;
     this.#apply(this.#whole.differenceTo(this.#c));
     this.#whole = undefined;
-    this.#sequence = event.sequence;
+    this.#position = { feed: event.feed, sequence: event.sequence };
+    this.#homes.positions.begin(this.#position);
     return true;
   }
 
@@ -176,7 +185,10 @@ export class Replica {
     }
     if (isNew && home === this.#homes.self) this.#homes.setLost(ino, generation);
     // What is in it is for its home to say.
-    if (this.#homes.isOwn(ino)) return;
+    if (this.#homes.isOwn(ino)) {
+      if (inode.size !== size || !hasSamePages(c.extents(ino), pages)) this.#homes.own?.isOther(ino);
+      return;
+    }
     const here = pagesHere(c, this.#homes, { ino, pages, size });
     layOutForeign(c, this.#homes, { ino, pages: here, size });
   }

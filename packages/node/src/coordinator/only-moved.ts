@@ -1,5 +1,5 @@
 /** Whether a commit changed of a file only where its pages lie, which is no concern of any other node. */
-import type { Extent } from '@cluster-fs/transport';
+import type { Hole } from '@cluster-fs/transport';
 import { InodeCopy, isFile, readExtents, readInode, type Segment } from 'cluster-fs/segment';
 import { type Change, inodeFields } from '../metadata/store.ts';
 
@@ -18,13 +18,13 @@ export function hasOnlyMoved(published: Segment, change: Change): boolean {
 }
 
 /** Whether the same file pages are no holes. Requires file order of both. */
-export function hasSamePages(a: readonly Extent[], b: readonly Extent[]): boolean {
+export function hasSamePages(a: readonly Hole[], b: readonly Hole[]): boolean {
   const [first, second] = [edgesOf(a), edgesOf(b)];
   return first.length === second.length && first.every((edge, i) => edge === second[i]);
 }
 
 /** Where pages begin and end. */
-function edgesOf(extents: readonly Extent[]): number[] {
+function edgesOf(extents: readonly Hole[]): number[] {
   const edges: number[] = [];
   for (const { filePage, count } of extents) {
     if (edges.at(-1) === filePage) edges.pop();

@@ -24,7 +24,7 @@ import {
 } from '../codec.ts';
 import { hole, maxPathLength } from '../records.ts';
 
-export const peerProtocolVersion = 6;
+export const peerProtocolVersion = 7;
 
 type Shape = Readonly<Record<string, Codec<unknown>>>;
 interface Entry {
@@ -155,7 +155,7 @@ export const peerRequests = {
     id: 19,
     doc: 'Asks for all `changes` after `sequence` of that feed; for everything, when they are not kept.',
     fields: { feed: optional(bytes(16)), sequence: u53 },
-    reply: { feed: bytes(16), whole: bool },
+    reply: { whole: bool },
   },
   guestOpen: {
     id: 20,
@@ -296,6 +296,7 @@ export const peerEvents = {
     id: 133,
     doc: 'A part of a commit, or of everything there is; what `isLast` ends takes effect as one.',
     fields: {
+      feed: bytes(16),
       sequence: u53,
       isWhole: bool,
       isLast: bool,
@@ -308,6 +309,11 @@ export const peerEvents = {
     id: 134,
     doc: 'Whoever looks at the asking node sees everything up to that sequence.',
     fields: { sequence: u53 },
+  },
+  position: {
+    id: 153,
+    doc: 'How far in the changes the asking node is: it gets blocks of files that it knows as they are.',
+    fields: { feed: bytes(16), sequence: u53 },
   },
   guestClose: { id: 135, doc: 'The guest is gone, with all it had open.', fields: { guest: u53 } },
   handleClose: { id: 136, doc: 'A guest is done with a handle.', fields: { guest: u53, handle: u53 } },

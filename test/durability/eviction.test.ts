@@ -210,7 +210,8 @@ test('what is read again and again stays while more than memory is written past 
   const writePast = async (from: number, mebibytes: number): Promise<void> => {
     for (let i = from; i < from + mebibytes; i++) {
       await past.write(piece, 0, MiB, i * MiB);
-      for (const name of names) expect(fs.readFileSync(name)).toEqual(Buffer.alloc(4096, name));
+      const wrong = names.filter((name) => !fs.readFileSync(name).equals(Buffer.alloc(4096, name)));
+      expect(wrong).toEqual([]);
     }
   };
   // They leave memory once, and are wanted again.
@@ -221,7 +222,7 @@ test('what is read again and again stays while more than memory is written past 
   expect((await storeOf(fs)).evictedBytes).toBeGreaterThan(24 * MiB);
   // In the order in which they came they would go with every 8 MiB: at least three times each.
   expect((await fetched()) - before).toBeLessThan(names.length * 4096);
-}, 60_000);
+});
 
 test('what writers set aside takes no memory from each other', async () => {
   const { node } = await start();

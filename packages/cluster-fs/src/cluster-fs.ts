@@ -6,7 +6,7 @@ import { Session, type SessionOptions } from './client/session.ts';
 import { View, type ViewOptions } from './client/view.ts';
 import { aboutPath } from './fs/about-path.ts';
 import { createFileApi, type FileApi } from './fs/index.ts';
-import { InodeCopy, pageSize, readExtents, walk } from './segment/index.ts';
+import { homeIn, InodeCopy, pageSize, readExtents, walk } from './segment/index.ts';
 
 export interface LongOptions {
   /** Called as the work goes on, with pages done and in all. */
@@ -193,6 +193,16 @@ export class ClusterFs extends EventEmitter<ClusterFsEvents> {
     return readExtents(this.#session.segment, this.#inoOf(path), new InodeCopy());
   }
 
+  /** The name of the node that keeps the bytes of a file; null where the node is of no cluster. */
+  async homeOf(path: string): Promise<string | null> {
+    const ino = this.#inoOf(path);
+    const { cluster } = (await this.status()) as {
+      readonly cluster: { readonly homes: readonly Home[] } | null;
+    };
+    const number = homeIn(this.#session.segment, ino);
+    return cluster?.homes.find((home) => home.number === number)?.name ?? null;
+  }
+
   /** Asks for something about the file at `path`; what goes wrong is about that path. */
   async #about<T>(path: string, ask: (ino: number) => Promise<T>): Promise<T> {
     const ino = this.#inoOf(path);
@@ -297,6 +307,12 @@ export class ClusterFs extends EventEmitter<ClusterFsEvents> {
   async [Symbol.asyncDispose](): Promise<void> {
     await this.unmount();
   }
+}
+
+/** As `status` tells of it. */
+interface Home {
+  readonly number: number;
+  readonly name: string;
 }
 
 function longRequest(onProgress: LongOptions['onProgress'], signal: AbortSignal | undefined) {

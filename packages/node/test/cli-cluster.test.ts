@@ -235,13 +235,18 @@ describe('two nodes', () => {
     expect((await home.json('status')).cluster).toMatchObject({ keptBytes: 0, nodes: [{ keptBytes: 4096 }] });
     expect((await member.json('status')).cluster).toMatchObject({ keptBytes: 4096 });
     expect(await home.text('status')).toMatch(/b \(tcp:[^)]*, keeps 4 KiB\)/);
-    for (const node of [home, member]) expect(await node.text('cat', '/file')).toBe('content');
+    for (const node of [home, member]) {
+      expect(await node.text('cat', '/file')).toBe('content');
+      expect(await node.text('stat', '/file')).toMatch(/^kept by +node b$/m);
+      expect(await node.json('stat', '/', '/file')).toMatchObject([{ home: null }, { home: 'b' }]);
+    }
     expect(await home.text('rebalance', '--dry-run')).toMatch(/^would move 0 files$/m);
     expect(await home.json('drain', 'b')).toMatchObject({ node: 'b', files: 1, bytes: 4096, failed: [] });
     expect((await member.run('move', '/file', '--to', 'c')).stderr).toMatch(
       /ENOENT: .*'\/file' .*no node 'c'/,
     );
     expect((await member.json('status')).cluster).toMatchObject({ keptBytes: 0 });
+    expect(await member.text('stat', '/file')).toMatch(/^kept by +node a$/m);
     await member.text('move', '/file', '--to', 'b');
     await member.stop();
     expect(await home.text('cat', '/file')).toBe('content');

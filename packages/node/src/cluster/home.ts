@@ -184,6 +184,7 @@ export class ClusterHome {
       name: identity.name,
       home: null,
       keptBytes: kept.get(coordinatorNumber) ?? 0,
+      homes: roster.homes(identity.name),
       nodes: nodeReports(this.#peers.values(), { roster, kept, sequence }),
       sequence,
       ...sumOf(this.#homes.cacheReport, this.#lent.report),

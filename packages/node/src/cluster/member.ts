@@ -36,6 +36,7 @@ export class Member {
   readonly #replica: Replica;
   readonly #coordinator: Neighbour;
   #url = '';
+  #coordinatorName = '';
   readonly #roster: Roster;
   readonly #name: string;
   readonly #room: Room;
@@ -163,6 +164,7 @@ export class Member {
       name: this.#name,
       keptBytes: 0,
       nodes: [],
+      homes: this.#roster.homes(this.#coordinatorName),
       lentBlocks: 0,
       home: { url: this.#url, isConnected: this.#coordinator.line.current !== undefined },
       sequence: this.#replica.sequence,
@@ -172,6 +174,7 @@ export class Member {
 
   #up(link: PeerLink): void {
     this.#url = link.url;
+    this.#coordinatorName = link.peer.name;
     this.#follow(link).catch((error: unknown) => {
       // It is no coordinator, or not ours: another attempt makes it none.
       if (error instanceof FsError && (error.code === 'ENOTSUP' || error.code === 'EINVAL'))

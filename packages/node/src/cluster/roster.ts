@@ -7,6 +7,7 @@ import { FsError } from '@cluster-fs/transport';
 import { formatPeerUrl, type Keeper, type PeerIdentity, parsePeerUrl } from '@cluster-fs/transport/peer';
 import { maxHomes } from 'cluster-fs/segment';
 import type { MetadataStore } from '../metadata/store.ts';
+import { coordinatorNumber } from './homes.ts';
 
 /** How much a node can keep: all its files together, and one of them while it moves there. */
 export type Room = Pick<Keeper, 'capacityBytes' | 'memoryBytes'>;
@@ -30,6 +31,12 @@ export class Roster {
 
   named(nodeId: number): Keeper | undefined {
     return this.keepers.find((keeper) => keeper.nodeId === nodeId);
+  }
+
+  /** Them and the coordinator, whose name is given. */
+  homes(coordinator: string): { number: number; name: string }[] {
+    const others = this.keepers.map(({ number, name }) => ({ number, name }));
+    return [{ number: coordinatorNumber, name: coordinator }, ...others];
   }
 
   /** As the coordinator says. */

@@ -12,6 +12,8 @@ interface Details extends Entry {
   readonly ctimeMs: number;
   readonly birthtimeMs: number;
   readonly extents: number;
+  /** The node that keeps it; null for what is no file, and at a node alone. */
+  readonly home: string | null;
 }
 
 export function addStat(program: Command, host: Host): void {
@@ -23,7 +25,7 @@ export function addStat(program: Command, host: Host): void {
     .argument('<paths...>')
     .action(
       withMount(host, async ({ fs, out }, _: object, paths: readonly string[]) => {
-        const all = paths.map((path) => detailsOf(fs, clusterPath(path)));
+        const all = await Promise.all(paths.map((path) => detailsOf(fs, clusterPath(path))));
         out.result(all);
         all.forEach((details, index) => {
           if (index > 0) out.say('');
@@ -33,15 +35,17 @@ export function addStat(program: Command, host: Host): void {
     );
 }
 
-function detailsOf(fs: ClusterFs, path: string): Details {
+async function detailsOf(fs: ClusterFs, path: string): Promise<Details> {
   const entry = entryOf(fs, path, path);
   const { blocks, atimeMs, ctimeMs, birthtimeMs } = fs.lstatSync(path);
-  const extents = entry.type === 'file' ? fs.extents(path).length : 0;
-  return { ...entry, blocks, atimeMs, ctimeMs, birthtimeMs, extents };
+  const isFile = entry.type === 'file';
+  const extents = isFile ? fs.extents(path).length : 0;
+  const home = isFile ? await fs.homeOf(path) : null;
+  return { ...entry, blocks, atimeMs, ctimeMs, birthtimeMs, extents, home };
 }
 
 function show({ table, colors }: Output, details: Details): void {
-  const { path, type, target, size, blocks, mode, uid, gid, nlink, ino, extents } = details;
+  const { path, type, target, size, blocks, mode, uid, gid, nlink, ino, extents, home } = details;
   const rows: [string, string][] = [
     ['path', printable(path) + (target === undefined ? '' : ` -> ${printable(target)}`)],
     ['type', type],
@@ -52,6 +56,7 @@ function show({ table, colors }: Output, details: Details): void {
     ['mode', `${modeText(details)} (0${(mode & 0o7777).toString(8)}), uid ${uid}, gid ${gid}`],
     ['inode', `${ino}, ${count(nlink, 'link')}`],
     ...(type === 'file' ? [['lies in', count(extents, 'extent')] as [string, string]] : []),
+    ...(home === null ? [] : [['kept by', `node ${printable(home)}`] as [string, string]]),
     ['modified', timeText(details.mtimeMs)],
     ['changed', timeText(details.ctimeMs)],
     ['accessed', timeText(details.atimeMs)],

@@ -55,6 +55,8 @@ export interface ClusterReport {
   readonly sequence: number;
   /** Those that joined, and those that keep files and are away; at the coordinator. */
   readonly nodes: readonly NodeReport[];
+  /** Nodes that keep files, or did, by the numbers that inodes name. The coordinator is 0. */
+  readonly homes: readonly { readonly number: number; readonly name: string }[];
   /** The home, for a member. */
   readonly home: { readonly url: string; readonly isConnected: boolean } | null;
   /** Blocks that other nodes have, or have had until somebody touches them here. */

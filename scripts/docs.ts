@@ -38,6 +38,7 @@ import {
 import { layout } from 'cluster-fs/segment';
 import { limitTable } from '../packages/node/src/limits.ts';
 import { logRecord } from '../packages/node/src/metadata/change-log.ts';
+import { inodeRecord } from '../packages/node/src/metadata/inode-record.ts';
 import { storeHeader } from '../packages/node/src/store/store-file.ts';
 import { farLeaseTable, leaseTable } from '../test/leases/cases.ts';
 
@@ -185,6 +186,7 @@ export const parts: Readonly<Record<string, () => string>> = {
   structs: () => layout.structs.map((s) => toMarkdown(s)).join('\n\n'),
   storeStructs: () => toMarkdown(storeHeader),
   logStructs: () => toMarkdown(logRecord),
+  inodeStructs: () => toMarkdown(inodeRecord),
   requests: requestTable,
   events: eventTable,
   limits: wireLimitTable,

@@ -14,7 +14,9 @@ import { join } from 'node:path';
 import Database from 'better-sqlite3';
 import { type ClusterFs, mount, runDirectory } from 'cluster-fs';
 import { beforeAll, expect, test } from 'vitest';
+import { decodeInode, encodeInode } from '../src/metadata/inode-record.ts';
 import { openLoggedStore } from '../src/metadata/logged-store.ts';
+import type { InodeRow } from '../src/metadata/store.ts';
 import { type Ended, makeHome, run, type Served, serve } from './cli-process.ts';
 
 const page = 4096;
@@ -109,6 +111,18 @@ const sql = (text: string) => (store: string) => {
   db.exec(text);
   db.close();
 };
+/** Other numbers for the inode that has a name. */
+const inode =
+  (name: string, change: (all: (name: string) => InodeRow) => Partial<InodeRow>) => (store: string) => {
+    const db = new Database(join(store, 'metadata.db'));
+    const record = db.prepare<[string], Buffer>(
+      'SELECT record FROM inode WHERE ino = (SELECT ino FROM dirent WHERE name = ?)',
+    );
+    const rowOf = (of: string): InodeRow => decodeInode(record.pluck().get(of) as Buffer);
+    const row = { ...rowOf(name), ...change(rowOf) };
+    db.prepare('UPDATE inode SET record = ? WHERE ino = ?').run(encodeInode(row), row.ino);
+    db.close();
+  };
 const ino = (name: string): string => `(SELECT ino FROM dirent WHERE name = '${name}')`;
 
 /** Flips a bit of the fourth page that is stored of /dir/a. */
@@ -199,13 +213,13 @@ const damages: readonly Damage[] = [
   },
   {
     what: 'wrong links of a file',
-    plant: sql(`UPDATE inode SET nlink = 7 WHERE ino = ${ino('a')}`),
+    plant: inode('a', () => ({ nlink: 7 })),
     found: /: has 7 links, should have 2$/m,
     mended: /: links set to 2$/m,
   },
   {
     what: 'wrong links and parent of a directory',
-    plant: sql(`UPDATE inode SET nlink = 5, parent = 1 WHERE ino = ${ino('sub')}`),
+    plant: inode('sub', () => ({ nlink: 5, parent: 1 })),
     found: /^\/dir\/sub: has 5 links, should have 2\n\/dir\/sub: is in inode \d+, says 1$/m,
     mended: /links set to 2\nmended: \/dir\/sub: parent set to inode \d+$/m,
   },
@@ -223,16 +237,21 @@ const damages: readonly Damage[] = [
   },
   {
     what: 'two files in one place of the segment',
-    plant: sql(`UPDATE inode SET extents = (SELECT extents FROM inode WHERE ino = ${ino('small')})
-      WHERE ino = ${ino('b')}`),
+    plant: inode('b', (of) => ({ extents: of('small').extents })),
     found: /^\/dir\/sub\/b: shares page \d+ of the segment with another file$/m,
     mended: /^mended: \/dir\/sub\/b: laid anew from what is stored, as at its last sync$/m,
   },
   {
     what: 'an extent outside of the segment',
-    plant: sql(`UPDATE inode SET extents = x'00000000ffffff7f0100000000000000' WHERE ino = ${ino('small')}`),
+    plant: inode('small', () => ({ extents: [{ filePage: 0, page: 0x7fff_ffff, count: 1 }] })),
     found: /^\/small: the extent at file page 0 is outside of the segment$/m,
     mended: /^mended: \/small: laid anew/m,
+  },
+  {
+    what: 'a record of an inode that is cut',
+    plant: sql(`UPDATE inode SET record = substr(record, 1, 96) WHERE ino = ${ino('small')}`),
+    found: /^\/small: the record of inode \d+ is not whole$/m,
+    mended: undefined,
   },
   {
     what: 'a data file that is gone',
@@ -266,9 +285,8 @@ test.each(damages)('finds $what', async ({ plant, found, mended }) => {
 test('a node starts with what was mended: what is lost is zeros, the rest is as it was', async () => {
   const store = settledCopyOf(whole);
   flip(store);
-  sql(`DELETE FROM dirent WHERE name = 'sub'; UPDATE inode SET extents = NULL WHERE ino = ${ino('small')}`)(
-    store,
-  );
+  sql(`DELETE FROM dirent WHERE name = 'sub'`)(store);
+  inode('small', () => ({ extents: [] }))(store);
   const report = JSON.parse((await fsck(store, '--repair', '--json')).stdout);
   expect(report).toMatchObject({ left: [], findings: expect.any(Array) });
   expect(report.mended.length).toBeGreaterThanOrEqual(2);

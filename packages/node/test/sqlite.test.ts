@@ -6,6 +6,7 @@ import fc from 'fast-check';
 import { describe, expect, onTestFinished, test } from 'vitest';
 import { openSqliteStore } from '../src/metadata/sqlite.ts';
 import type { Change, InodeRow, MetadataStore } from '../src/metadata/store.ts';
+import { makeOld } from './old-version.ts';
 
 const u32 = fc.nat(0xffff_ffff);
 const timeMs = fc.double({ min: -1e15, max: 1e15, noNaN: true }).map((ms) => ms + 0);
@@ -24,7 +25,7 @@ const row: fc.Arbitrary<InodeRow> = fc.record({
   mtimeMs: timeMs,
   ctimeMs: timeMs,
   birthtimeMs: timeMs,
-  target: fc.option(fc.string({ unit: 'grapheme' }), { nil: undefined }),
+  target: fc.option(fc.string({ unit: 'grapheme', minLength: 1 }), { nil: undefined }),
   extents: fc.array(extent, { maxLength: 10 }),
   home: u32,
 });
@@ -159,18 +160,36 @@ describe('the store', () => {
     store.close();
   });
 
-  test('takes over one whose files had no home: it is the coordinator', () => {
+  test.each([2, 4] as const)('takes over one of version %i, whose inodes had columns', (version) => {
     const path = temporaryPath();
-    const old = openSqliteStore(path, { besideData: true });
-    const inode = fc.sample(row, { numRuns: 1, seed: 1 })[0] as InodeRow;
-    old.commit([{ type: 'putInode', row: inode }]);
-    old.close();
+    const rows = new Map(fc.sample(row, { numRuns: 50, seed: 1 }).map((each) => [each.ino, each]));
+    const now = openSqliteStore(path, { besideData: true });
+    now.commit([...rows.values()].map((each) => ({ type: 'putInode', row: each })));
+    now.close();
+    makeOld(path, version);
+    for (const _ of ['as it is taken over', 'as it is opened again']) {
+      const store = openSqliteStore(path, { besideData: true });
+      const wanted = [...rows.values()].map((each) => (version < 3 ? { ...each, home: 0 } : each));
+      expect([...store.inodes()]).toEqual(wanted.sort((a, b) => a.ino - b.ino));
+      for (const each of wanted) expect(store.inode(each.ino)).toEqual(each);
+      store.close();
+    }
+  });
+
+  test('leaves an old one as it was when it cannot take it over', () => {
+    const path = temporaryPath();
+    const now = openSqliteStore(path, { besideData: true });
+    now.commit([{ type: 'putInode', row: fc.sample(row, { numRuns: 1, seed: 1 })[0] as InodeRow }]);
+    now.close();
+    makeOld(path, 4);
     const raw = new Database(path);
-    raw.exec('ALTER TABLE inode DROP COLUMN home; PRAGMA user_version = 2');
+    raw.exec('UPDATE inode SET mode = -1');
     raw.close();
-    const upgraded = openSqliteStore(path, { besideData: true });
-    expect(upgraded.inode(inode.ino)).toEqual({ ...inode, home: 0 });
-    upgraded.close();
+    expect(() => openSqliteStore(path, { besideData: true })).toThrow('mode: -1 is not an integer');
+    const left = new Database(path);
+    expect(left.pragma('user_version', { simple: true })).toBe(4);
+    expect(left.prepare('SELECT mode FROM inode').pluck().all()).toEqual([-1]);
+    left.close();
   });
 
   test('refuses a database of another version', () => {

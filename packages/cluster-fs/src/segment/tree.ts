@@ -71,7 +71,8 @@ function findFreeSlots(w: SegmentWriter, directory: number): number[] {
 
 export interface NewEntry {
   readonly parent: number;
-  readonly name: string;
+  /** UTF-8 already, or not. */
+  readonly name: string | Uint8Array;
   readonly ino: number;
   readonly type: number;
 }
@@ -94,7 +95,7 @@ export function insertDirent(
   { parent, name, ino, type }: NewEntry,
 ): void {
   const s = w.segment;
-  const encoded = encodeName(name);
+  const encoded = typeof name === 'string' ? encodeName(name) : name;
   const hash = hashName(parent, encoded);
   const reference = slots.take(w, parent);
   const block = Math.floor(reference / slotsPerBlock);
@@ -161,7 +162,7 @@ function unlinkFromChain(w: SegmentWriter, index: number, reference: number, nex
 }
 
 /** Makes an existing name mean another inode, in one step: what makes rename atomic for readers. */
-export function retargetDirent(w: SegmentWriter, entry: NewEntry): void {
+export function retargetDirent(w: SegmentWriter, entry: NewEntry & { readonly name: string }): void {
   const { reference, bucket: index } = lookup(w.segment, entry.parent, encodeName(entry.name));
   assert(reference !== 0, 'retargetDirent: the name is there');
   const at = direntAt(w.segment, reference);

@@ -73,17 +73,21 @@ export class SegmentWriter {
 
   /**
    * Runs `fill` and makes what it made visible in `target`, with no account of what it touches and of how to
-   * undo it: for recovery. Requires: `target` is freshly formatted, as this segment is, and nobody reads it;
-   * when `fill` throws, both are of no use.
+   * undo it: for recovery. `prepare` is told which bytes of `target` are filled next. Requires: `target` is
+   * freshly formatted, as this segment is, and nobody reads it; when `fill` throws, both are of no use.
    */
-  load(fill: () => void, target: Segment): void {
+  load(fill: () => void, target: Segment, prepare: (from: number, length: number) => void): void {
     this.#loading = true;
     fill();
     this.#loading = false;
     const { inodeOffset, bucketOffset, bucketCount, blockOffset } = this.segment;
-    this.#copyTable(target, inodeOffset, this.#nextInode * inode.size);
-    this.#copyTable(target, bucketOffset, bucketCount * bucket.size);
-    this.#copyTable(target, blockOffset, this.#nextBlock * blockSize);
+    const copy = (from: number, length: number): void => {
+      prepare(from, length);
+      this.segment.bytes.copy(target.bytes, from, from, from + length);
+    };
+    this.#eachUsed(inodeOffset, this.#nextInode * inode.size, copy);
+    this.#eachUsed(bucketOffset, bucketCount * bucket.size, copy);
+    this.#eachUsed(blockOffset, this.#nextBlock * blockSize, copy);
     this.#publishCounters(target);
   }
 
@@ -234,21 +238,21 @@ export class SegmentWriter {
     for (let i = first; i < end; i++) target.u32[i] = this.segment.u32[i] as number;
   }
 
-  /** Copies a table, but for pages of zeros: they stay holes. */
-  #copyTable(target: Segment, from: number, length: number): void {
-    const { bytes, u32 } = this.segment;
+  /** The bytes of a table, but for pages of zeros: they stay holes. */
+  #eachUsed(from: number, length: number, use: (from: number, length: number) => void): void {
+    const { u32 } = this.segment;
     const end = from + length;
-    let copied = from;
+    let used = from;
     let at = from;
     for (; at < end; at += pageSize) {
       let word = at / 4;
       const pageEnd = Math.min(at + pageSize, end) / 4;
       while (word < pageEnd && u32[word] === 0) word++;
       if (word < pageEnd) continue;
-      if (copied < at) bytes.copy(target.bytes, copied, copied, at);
-      copied = at + pageSize;
+      if (used < at) use(used, at - used);
+      used = at + pageSize;
     }
-    if (copied < end) bytes.copy(target.bytes, copied, copied, end);
+    if (used < end) use(used, end - used);
   }
 
   #publishCounters(target: Segment): void {

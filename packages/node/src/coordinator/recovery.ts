@@ -9,7 +9,7 @@
  *   - a page that becomes free is given to nobody
  */
 import { randomBytes } from 'node:crypto';
-import { native, type Run } from '@cluster-fs/transport';
+import { FsError, native, type Run } from '@cluster-fs/transport';
 import {
   DirectorySlots,
   fileType,
@@ -22,6 +22,7 @@ import {
   isDirectory,
   isFile,
   isSymlink,
+  pageSize,
   rootIno,
   type Segment,
   SegmentWriter,
@@ -46,6 +47,9 @@ export interface Recovered {
   readonly held: readonly { readonly id: number; readonly runs: readonly Run[] }[];
   readonly isNew: boolean;
 }
+
+/** With as many, tables take so much memory that pages of 2 MiB take little more. */
+const manyInodes = 2 ** 15;
 
 export interface FormatOptions {
   readonly dataSize: number;
@@ -139,19 +143,40 @@ function anonymous(length: number): ArrayBuffer {
 /** Everything that SQLite names. Returns the inodes without a name. */
 function load(store: MetadataStore, writer: SegmentWriter, published: Segment): number[] {
   const orphans: number[] = [];
-  writer.load(() => {
-    for (const row of store.inodes()) {
-      loadInode(writer, row);
-      if (row.nlink === 0) orphans.push(row.ino);
-    }
-    const slots = new DirectorySlots();
-    for (const { parent, name, ino } of store.dirents()) {
-      const mode = writer.inode.at(inodeAt(writer.segment, ino)).mode;
-      insertDirent(writer, slots, { parent, name, ino, type: mode & fileType.mask });
-    }
-  }, published);
+  // Each page by itself, as it is touched, takes longer than to fill it.
+  const { metaSize } = writer.segment;
+  if (store.lastIno() >= manyInodes) advise(writer.segment, pagesWith(0, metaSize), 'huge-page');
+  writer.load(
+    () => {
+      for (const row of store.inodes()) {
+        loadInode(writer, row);
+        if (row.nlink === 0) orphans.push(row.ino);
+      }
+      const slots = new DirectorySlots();
+      for (const { parent, name, ino } of store.names()) {
+        const mode = writer.inode.at(inodeAt(writer.segment, ino)).mode;
+        insertDirent(writer, slots, { parent, name, ino, type: mode & fileType.mask });
+      }
+    },
+    published,
+    (from, length) => advise(published, pagesWith(from, length), 'populate-write'),
+  );
   return orphans;
 }
+
+/** Requires: whole pages. A kernel that does not know the advice, or does not take it, does without. */
+function advise({ bytes }: Segment, { page, count }: Run, advice: native.Advice): void {
+  try {
+    native.adviseMapping(native.addressOf(bytes) + page * pageSize, count * pageSize, advice);
+  } catch (error) {
+    if (!(error instanceof FsError)) throw error;
+  }
+}
+
+const pagesWith = (from: number, length: number): Run => {
+  const page = Math.floor(from / pageSize);
+  return { page, count: Math.ceil((from + length) / pageSize) - page };
+};
 
 function loadInode(writer: SegmentWriter, row: InodeRow): void {
   const { ino, target, extents } = row;

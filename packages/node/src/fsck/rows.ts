@@ -1,7 +1,10 @@
 /** What a check reads of metadata.db, and what it says. Rows may hold anything. */
+import type { Extent } from '@cluster-fs/transport';
 import type Database from 'better-sqlite3';
 import { fileType } from 'cluster-fs/segment';
 import { printable } from '../commands/output.ts';
+import { decodeInode, encodeInode } from '../metadata/inode-record.ts';
+import type { InodeRow } from '../metadata/store.ts';
 
 /** One thing that is not as it must be. */
 export interface Finding {
@@ -24,7 +27,8 @@ export interface InodeFacts {
   readonly nlink: number;
   readonly parent: number;
   readonly size: number;
-  readonly extents: Uint8Array | null;
+  /** Undefined when the record is not whole: then the other numbers are zeros. */
+  readonly extents: readonly Extent[] | undefined;
 }
 
 export interface NameRow {
@@ -49,8 +53,8 @@ export const isType = (inode: InodeFacts | undefined, type: keyof typeof fileTyp
 
 export function readRows(db: Database.Database): Rows {
   const inodes = new Map<number, InodeFacts>();
-  const select = 'SELECT ino, generation, mode, nlink, parent, size, extents FROM inode';
-  for (const row of db.prepare<[], InodeFacts>(select).iterate()) inodes.set(row.ino, row);
+  const records = db.prepare<[], [ino: number, record: Buffer]>('SELECT ino, record FROM inode').raw();
+  for (const [ino, record] of records.iterate()) inodes.set(ino, factsOf(ino, record));
   const names = db.prepare<[], NameRow>('SELECT parent, name, ino FROM dirent').all();
   const namesOf = new Map<number, NameRow[]>();
   for (const row of names) {
@@ -67,6 +71,21 @@ export function readRows(db: Database.Database): Rows {
     superblock: (key) => value.get(key)?.value,
     where: (ino) => pathOf(namesOf, ino),
   };
+}
+
+function factsOf(ino: number, record: Uint8Array): InodeFacts {
+  try {
+    return { ...decodeInode(record), ino };
+  } catch {
+    return { ino, generation: 0, mode: 0, nlink: 0, parent: 0, size: 0, extents: undefined };
+  }
+}
+
+/** Changes what SQLite says of an inode. Requires: its record is whole. */
+export function changeInode(db: Database.Database, ino: number, change: Partial<InodeRow>): void {
+  const record = db.prepare<[number], Buffer>('SELECT record FROM inode WHERE ino = ?').pluck().get(ino);
+  const row = { ...decodeInode(record ?? Buffer.alloc(0)), ...change };
+  db.prepare('UPDATE inode SET record = ? WHERE ino = ?').run(encodeInode(row), ino);
 }
 
 function pathOf(namesOf: ReadonlyMap<number, readonly NameRow[]>, ino: number): string {

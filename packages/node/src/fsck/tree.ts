@@ -1,11 +1,9 @@
 /** Names, links and extents against each other. */
 import { rootIno } from 'cluster-fs/segment';
 import { printable } from '../commands/output.ts';
-import { decodeExtents } from '../metadata/extents.ts';
-import { type Finding, type InodeFacts, isType, type NameRow, type Rows } from './rows.ts';
+import { changeInode, type Finding, type InodeFacts, isType, type NameRow, type Rows } from './rows.ts';
 
 const pageSize = 4096;
-const extentBytes = 16;
 
 export function* checkTree(rows: Rows): Generator<Finding> {
   if (!isType(rows.inodes.get(rootIno), 'directory')) {
@@ -41,6 +39,10 @@ function directoriesIn({ inodes, names }: Rows): Map<number, number> {
 function* checkInode(rows: Rows, inode: InodeFacts, below: Map<number, number>): Generator<Finding> {
   const { db, namesOf, where } = rows;
   const { ino, nlink, parent } = inode;
+  if (inode.extents === undefined) {
+    yield { line: `${where(ino)}: the record of inode ${ino} is not whole` };
+    return;
+  }
   const isDirectory = isType(inode, 'directory');
   if (!isDirectory && !isType(inode, 'file') && !isType(inode, 'symlink'))
     yield { line: `${where(ino)}: inode ${ino} has mode ${inode.mode.toString(8)}, which is no type` };
@@ -53,7 +55,7 @@ function* checkInode(rows: Rows, inode: InodeFacts, below: Map<number, number>):
   }
   const right = isDirectory ? 2 + (below.get(ino) ?? 0) : own.length;
   if (nlink !== right) {
-    const run = (): unknown => db.prepare('UPDATE inode SET nlink = ? WHERE ino = ?').run(right, ino);
+    const run = (): void => changeInode(db, ino, { nlink: right });
     const line = `${where(ino)}: has ${nlink} links, should have ${right}`;
     yield { line, mend: { line: `${where(ino)}: links set to ${right}`, run } };
   }
@@ -61,7 +63,7 @@ function* checkInode(rows: Rows, inode: InodeFacts, below: Map<number, number>):
   if (own.length > 1) yield { line: `${where(ino)}: a directory with ${own.length} names` };
   else if (own[0]?.parent !== parent) {
     const right = own[0]?.parent ?? rootIno;
-    const run = (): unknown => db.prepare('UPDATE inode SET parent = ? WHERE ino = ?').run(right, ino);
+    const run = (): void => changeInode(db, ino, { parent: right });
     const line = `${where(ino)}: is in inode ${right}, says ${parent}`;
     yield { line, mend: { line: `${where(ino)}: parent set to inode ${right}`, run } };
   }
@@ -102,15 +104,10 @@ function* checkExtents(rows: Rows): Generator<Finding> {
   const pageCount = Number(rows.superblock('dataSize')) / pageSize;
   const owners: { page: number; end: number; ino: number }[] = [];
   for (const inode of rows.inodes.values()) {
-    const { ino, extents: blob, size } = inode;
-    if (blob === null) continue;
+    const { ino, extents = [], size } = inode;
     const bad = (what: string): Finding => layAnew(rows, inode, what);
-    if (blob.length % extentBytes !== 0) {
-      yield bad('a list of extents that ends in the middle of one');
-      continue;
-    }
     let end = 0;
-    for (const { filePage, page, count } of decodeExtents(blob)) {
+    for (const { filePage, page, count } of extents) {
       const what = `the extent at file page ${filePage}`;
       if (count === 0 || filePage < end) yield bad(`${what} is empty or overlaps the one before`);
       if (page + count > pageCount) yield bad(`${what} is outside of the segment`);
@@ -138,7 +135,7 @@ function layAnew({ db, where }: Rows, { ino, generation, size }: InodeFacts, wha
   const durable = db.prepare('SELECT 1 FROM durable WHERE ino = ? AND generation = ?').get(ino, generation);
   if (durable === undefined && size > 0) return { line };
   const run = (): void => {
-    db.prepare('UPDATE inode SET extents = NULL WHERE ino = ?').run(ino);
+    changeInode(db, ino, { extents: [] });
     db.prepare('INSERT OR IGNORE INTO dirty VALUES (?)').run(ino);
   };
   return { line, mend: { line: `${where(ino)}: laid anew from what is stored, as at its last sync`, run } };

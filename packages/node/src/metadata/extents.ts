@@ -13,30 +13,33 @@ const wordOf = {
 export function encodeExtents(extents: readonly Extent[]): Uint8Array | null {
   if (extents.length === 0) return null;
   const words = new Uint32Array(extents.length * extentWords);
-  let at = 0;
+  storeExtents(extents, words, 0);
+  return new Uint8Array(words.buffer);
+}
+
+/** Writes extents into words, from one on. */
+export function storeExtents(extents: readonly Extent[], words: Uint32Array, from: number): void {
+  let at = from;
   for (const { filePage, page, count } of extents) {
     words[at + wordOf.filePage] = filePage;
     words[at + wordOf.page] = page;
     words[at + wordOf.count] = count;
     at += extentWords;
   }
-  return new Uint8Array(words.buffer);
 }
 
 /** The blob is copied: a column may lie at any address. */
 export function decodeExtents(blob: Uint8Array | null): Extent[] {
   if (blob === null) return [];
   assert(blob.length % layout.extent.size === 0, 'extents in SQLite are whole records');
-  return extentsIn(wordsOf(blob), 0, blob.length);
+  const words = new Uint32Array(new Uint8Array(blob).buffer);
+  return extentsIn(words, 0, words.length);
 }
 
-/** The words of some blobs, one behind the other. */
-export const wordsOf = (blobs: Uint8Array): Uint32Array => new Uint32Array(new Uint8Array(blobs).buffer);
-
-/** The extents in bytes `from` .. `end`. */
+/** The extents in words `from` .. `end`. */
 export function extentsIn(words: Uint32Array, from: number, end: number): Extent[] {
   const extents: Extent[] = [];
-  for (let at = from / 4; at < end / 4; at += extentWords) {
+  for (let at = from; at < end; at += extentWords) {
     extents.push({
       filePage: words[at + wordOf.filePage] as number,
       page: words[at + wordOf.page] as number,

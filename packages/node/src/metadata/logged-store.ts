@@ -146,12 +146,20 @@ export class LoggedStore implements MetadataStore {
     return this.#sqlite.growthBytes();
   }
 
+  lastIno() {
+    return this.#settled().lastIno();
+  }
+
   inodes() {
     return this.#settled().inodes();
   }
 
   inode(ino: number) {
     return this.#settled().inode(ino);
+  }
+
+  names() {
+    return this.#settled().names();
   }
 
   dirents() {

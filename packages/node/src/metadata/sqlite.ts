@@ -10,8 +10,9 @@ import Database from 'better-sqlite3';
 import { dataSync, dataSyncNow } from '../store/file-calls.ts';
 import { extentPages, type StoredExtent } from '../store/stored.ts';
 import { Ballast } from './ballast.ts';
-import { decodeExtents, encodeExtents } from './extents.ts';
-import type { Change, DirentRow, DurableRow, HeldRow, InodeRow, MetadataStore, SessionRow } from './store.ts';
+import { decodeInode, encodeInode } from './inode-record.ts';
+import { homeColumn, inodeOf, type OldInode, packedInodes } from './old-schema.ts';
+import type { Change, DirentRow, DurableRow, HeldRow, MetadataStore, SessionRow } from './store.ts';
 import { StoredCache } from './stored-cache.ts';
 import { direntsOf, inodesOf, placesOf } from './tables.ts';
 
@@ -24,18 +25,13 @@ const tableGrowthBytes = 2 * 2 ** 20;
 
 /**
  * History: 1, the first; 2, the store's tables; 3, files have a home; 4, the log of a store, without which
- * they may be old.
+ * they may be old; 5, an inode is one record.
  */
-export const schemaVersion = 4;
+export const schemaVersion = 5;
 
 const schema = `
   CREATE TABLE superblock (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
-  CREATE TABLE inode (
-    ino INTEGER PRIMARY KEY, generation INTEGER NOT NULL, mode INTEGER NOT NULL, uid INTEGER NOT NULL,
-    gid INTEGER NOT NULL, nlink INTEGER NOT NULL, parent INTEGER NOT NULL, size INTEGER NOT NULL,
-    layout_version INTEGER NOT NULL, atime_ms REAL NOT NULL, mtime_ms REAL NOT NULL, ctime_ms REAL NOT NULL,
-    birthtime_ms REAL NOT NULL, target TEXT, extents BLOB, home INTEGER NOT NULL DEFAULT 0
-  );
+  CREATE TABLE inode (ino INTEGER PRIMARY KEY, record BLOB NOT NULL);
   CREATE TABLE dirent (
     parent INTEGER NOT NULL, name TEXT NOT NULL, ino INTEGER NOT NULL, PRIMARY KEY (parent, name)
   ) WITHOUT ROWID;
@@ -57,28 +53,6 @@ const storeSchema = `
   CREATE TABLE dirty (ino INTEGER PRIMARY KEY);
   CREATE TABLE redo (place INTEGER PRIMARY KEY, bytes BLOB NOT NULL);
 `;
-
-const homeColumn = 'ALTER TABLE inode ADD COLUMN home INTEGER NOT NULL DEFAULT 0;';
-
-/** The columns of `inode`, in their order: rows come as arrays, which cost half as much as objects. */
-type RawInode = [
-  ino: number,
-  generation: number,
-  mode: number,
-  uid: number,
-  gid: number,
-  nlink: number,
-  parent: number,
-  size: number,
-  layoutVersion: number,
-  atimeMs: number,
-  mtimeMs: number,
-  ctimeMs: number,
-  birthtimeMs: number,
-  target: string | null,
-  extents: Uint8Array | null,
-  home: number,
-];
 
 export interface SqliteOptions {
   /** Whether the database is on the tmpfs that has the data too, and competes with it for memory. */
@@ -103,21 +77,32 @@ export function openSqliteStore(path: string, { besideData }: SqliteOptions): Me
   } catch (error) {
     throw sqliteError(error, path);
   }
-  const version = db.pragma('user_version', { simple: true });
-  const make = (tables: string): unknown =>
-    db.exec(`BEGIN; ${tables} PRAGMA user_version = ${schemaVersion}; COMMIT`);
-  if (version === 0) make(schema + storeSchema);
-  else if (version === 1) make(storeSchema + homeColumn);
-  else if (version === 2) make(homeColumn);
-  else if (version === 3) make('');
-  else if (version !== schemaVersion) {
+  const version = db.pragma('user_version', { simple: true }) as number;
+  if (version < 0 || version > schemaVersion) {
     db.close();
     throw new FsError('EPROTONOSUPPORT', 'open', {
       path,
       why: `metadata version ${version}, this build knows ${schemaVersion}`,
     });
   }
+  try {
+    bringForward(db, version);
+  } catch (error) {
+    db.close();
+    throw sqliteError(error, path);
+  }
   return storeOn(db, path, besideData ? new Ballast(`${path}.ballast`) : undefined);
+}
+
+/** To the newest version, in one transaction. */
+function bringForward(db: Database.Database, version: number): void {
+  if (version === schemaVersion) return;
+  const tables =
+    version === 0
+      ? schema + storeSchema
+      : (version === 1 ? storeSchema : '') + (version < 3 ? homeColumn : '') + packedInodes;
+  db.function('inode_record', { varargs: true }, (...columns) => encodeInode(inodeOf(columns as OldInode)));
+  db.transaction(() => db.exec(`${tables} PRAGMA user_version = ${schemaVersion}`))();
 }
 
 /** SQLite's log has bytes of files, those of the redo log, and gets the permissions of the database. */
@@ -186,8 +171,10 @@ function storeOn(db: Database.Database, path: string, ballast: Ballast | undefin
 
 type Readers = Pick<
   MetadataStore,
+  | 'lastIno'
   | 'inodes'
   | 'inode'
+  | 'names'
   | 'dirents'
   | 'nameOf'
   | 'sessions'
@@ -201,7 +188,8 @@ type Readers = Pick<
 >;
 
 function readersOf(db: Database.Database): Readers {
-  const inode = db.prepare<[number], RawInode>('SELECT * FROM inode WHERE ino = ?').raw();
+  const inode = db.prepare<[number], Buffer>('SELECT record FROM inode WHERE ino = ?').pluck();
+  const lastIno = db.prepare<[], number | null>('SELECT max(ino) FROM inode').pluck();
   const stored = db.prepare<[number], RawStored>(
     'SELECT file_page AS filePage, count, place, sums FROM stored WHERE ino = ? ORDER BY file_page',
   );
@@ -214,14 +202,17 @@ function readersOf(db: Database.Database): Readers {
   const durable = db.prepare<[number], DurableRow>(
     'SELECT ino, generation, size, mtime_ms AS mtimeMs FROM durable WHERE ino = ?',
   );
-  const inodeAt = (ino: number): InodeRow | undefined => {
-    const raw = inode.get(ino);
-    return raw === undefined ? undefined : inodeOf(raw);
-  };
   return {
-    inodes: () => inodesOf(db, inodeAt),
-    inode: inodeAt,
-    dirents: () => direntsOf(db),
+    lastIno: () => lastIno.get() ?? 0,
+    inodes: () => inodesOf(db),
+    inode(ino) {
+      const record = inode.get(ino);
+      return record === undefined ? undefined : decodeInode(record);
+    },
+    names: () => direntsOf(db),
+    *dirents() {
+      for (const { name, ...row } of direntsOf(db)) yield { ...row, name: Buffer.from(name).toString() };
+    },
     nameOf: (ino) => nameOf.get(ino),
     sessions: () => db.prepare<[], SessionRow>('SELECT id, pid, start_time AS startTime FROM session').all(),
     held: () => db.prepare<[], HeldRow>('SELECT id, page, count, reason FROM held ORDER BY id').all(),
@@ -268,7 +259,7 @@ const takesRoom = (change: Change): boolean =>
   change.type === 'putDirent' || (change.type === 'hold' && change.row.reason === 'reserved');
 
 function changeWriter(db: Database.Database): (change: Change) => void {
-  const putInode = db.prepare(`INSERT OR REPLACE INTO inode VALUES (${Array(16).fill('?').join(', ')})`);
+  const putInode = db.prepare('INSERT OR REPLACE INTO inode VALUES (?, ?)');
   const deleteInode = db.prepare('DELETE FROM inode WHERE ino = ?');
   const putDirent = db.prepare('INSERT OR REPLACE INTO dirent VALUES (?, ?, ?)');
   const deleteDirent = db.prepare('DELETE FROM dirent WHERE parent = ? AND name = ?');
@@ -279,28 +270,9 @@ function changeWriter(db: Database.Database): (change: Change) => void {
   const applyStored = storedWriter(db);
   return (change) => {
     switch (change.type) {
-      case 'putInode': {
-        const { row: r } = change;
-        putInode.run(
-          r.ino,
-          r.generation,
-          r.mode,
-          r.uid,
-          r.gid,
-          r.nlink,
-          r.parent,
-          r.size,
-          r.layoutVersion,
-          r.atimeMs,
-          r.mtimeMs,
-          r.ctimeMs,
-          r.birthtimeMs,
-          r.target ?? null,
-          encodeExtents(r.extents),
-          r.home,
-        );
+      case 'putInode':
+        putInode.run(change.row.ino, encodeInode(change.row));
         return;
-      }
       case 'deleteInode':
         deleteInode.run(change.ino);
         return;
@@ -398,25 +370,6 @@ interface RawStored extends Omit<StoredExtent, 'sums'> {
 const storedOf = ({ sums, ...e }: RawStored): StoredExtent => ({
   ...e,
   sums: new BigUint64Array(sums.slice().buffer),
-});
-
-const inodeOf = (raw: RawInode): InodeRow => ({
-  ino: raw[0],
-  generation: raw[1],
-  mode: raw[2],
-  uid: raw[3],
-  gid: raw[4],
-  nlink: raw[5],
-  parent: raw[6],
-  size: raw[7],
-  layoutVersion: raw[8],
-  atimeMs: raw[9],
-  mtimeMs: raw[10],
-  ctimeMs: raw[11],
-  birthtimeMs: raw[12],
-  target: raw[13] ?? undefined,
-  extents: decodeExtents(raw[14]),
-  home: raw[15],
 });
 
 /** SQLite's result codes in the vocabulary of the rest. */

@@ -2,9 +2,7 @@
  * The truth about metadata, in SQLite. The segment is rebuilt from it; it never learns from the segment.
  *
  *   superblock (key, value)                    segment id, epoch, sizes
- *   inode (ino, generation, mode, ...)         one row an inode; `extents` is a list of `extent` records as
- *   in the
- *                                              segment format, `target` that of a symlink
+ *   inode (ino, record)                        one row an inode: docs/store.md has the record
  *   dirent (parent, name) -> ino               one row a name
  *   session (id, pid, start_time)              who was connected: after a crash they may still map pages
  *   held (id, page, count, reason)             pages that must not be given away yet: `quarantine` (of no
@@ -73,6 +71,11 @@ export interface DirentRow {
   readonly ino: number;
 }
 
+/** As `DirentRow`, with the name in UTF-8: for who reads all there are. */
+export interface DirentBytes extends Omit<DirentRow, 'name'> {
+  readonly name: Uint8Array;
+}
+
 export interface SessionRow {
   readonly id: number;
   readonly pid: number;
@@ -126,9 +129,13 @@ export interface MetadataStore {
   commit(changes: readonly Change[], superblock?: Readonly<Record<string, string>>): void;
   /** What must stay free for its own growth; infinite while it lacks even what removals need. */
   growthBytes(): number;
+  /** The highest number of an inode; 0 without one. */
+  lastIno(): number;
   /** In the order of their numbers. */
   inodes(): Iterable<InodeRow>;
   inode(ino: number): InodeRow | undefined;
+  /** All names, directory by directory. What is given is used before the next is asked for. */
+  names(): Iterable<DirentBytes>;
   dirents(): Iterable<DirentRow>;
   /** One name of an inode; looks at all names there are. */
   nameOf(ino: number): DirentRow | undefined;

@@ -85,6 +85,9 @@ export function checkExpected(expect: ExpectedPeer, { nodeId, name }: PeerIdenti
   }
 }
 
+/** `reason`: what OpenSSL says, without where in its sources. */
+type SocketError = Pick<NodeJS.ErrnoException, 'code' | 'message'> & { readonly reason?: string };
+
 const mismatch =
   'look that both nodes have the same kind of security, the same token or authority, and certificates ' +
   'that are in date';
@@ -96,9 +99,12 @@ const mismatch =
 export function explainFailure(error: Error, url: string, distrust?: string): FsError {
   if (error instanceof FsError && error.code !== 'ECONNRESET') return error;
   const cause = causeOf(error);
-  const { code = '', message } =
-    distrust === undefined ? (cause as NodeJS.ErrnoException) : { code: distrust, message: distrust };
-  const said = firstLine(message);
+  const {
+    code = '',
+    message,
+    reason,
+  }: SocketError = distrust === undefined ? (cause as SocketError) : { code: distrust, message: distrust };
+  const said = reason ?? firstLine(message);
   if (/WRONG_VERSION_NUMBER|PACKET_LENGTH_TOO_LONG|UNEXPECTED_MESSAGE|HTTP_REQUEST/.test(code)) {
     return new FsError('EPROTO', 'connect', {
       path: url,
@@ -126,7 +132,7 @@ export function explainFailure(error: Error, url: string, distrust?: string): Fs
     });
   }
   if (code === 'ECONNRESET' || code === 'EPIPE' || code === '') {
-    const why = `the other end closed the connection before it knew us: ${mismatch} (${said})`;
+    const why = `the other end closed the connection before it knew us: ${mismatch}`;
     return new FsError('ECONNRESET', 'connect', { path: url, why, cause });
   }
   return new FsError(code as ErrorCode, 'connect', { path: url, why: said, cause });

@@ -398,7 +398,8 @@ export class ClusterHome {
   #keep({ identity }: Peer, link: PeerLink, fields: PeerRequest<'keep'>): number {
     if (this.#feed === undefined) throw notTheCoordinator();
     const reached = { ...fields, url: reachableAt(fields.url, link.url) };
-    const { number } = this.#options.roster.keep(this.#c.store, identity, reached);
+    const keepsSome = (number: number): boolean => this.#homes.keptBytes.has(number);
+    const { number } = this.#options.roster.keep({ store: this.#c.store, keepsSome }, identity, reached);
     this.#tellKeepers();
     return number;
   }

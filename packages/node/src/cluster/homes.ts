@@ -3,7 +3,7 @@
  * files of its own by its directories (`lent`), those of others by what it has borrowed from them.
  *
  * A file has one home at a time, by the number of a node; the coordinator decides, and says so with the
- * inode. A number is given to a node when it joins to keep files, and to no other ever after.
+ * inode. A number is given to a node when it joins to keep files (roster.ts).
  */
 import { FsError, type Request } from '@cluster-fs/transport';
 import type { PeerLink } from '@cluster-fs/transport/peer';

@@ -2,6 +2,7 @@
  * What a home says to the node that comes after it: leases may last that it has given. With a store that is
  * on the disk, since a node that lost its memory may start again before they are over.
  */
+import { randomInt } from 'node:crypto';
 import { closeSync, existsSync, fsyncSync, openSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname } from 'node:path';
 import type { Coordinator } from '../coordinator/coordinator.ts';
@@ -15,6 +16,12 @@ export class LentMark {
     this.#isOnDisk = writeBack !== undefined;
     this.#file = `${writeBack === undefined ? data.directory : dirname(writeBack.report.path)}/lent`;
   }
+
+  /**
+   * Numbers of sessions in this life of the node: as good as certainly none of before has had one, also when
+   * nothing is left of it here.
+   */
+  readonly firstSession = randomInt(2 ** 32) * 2 ** 20 + 1;
 
   /** Whether a node of before has set it. */
   get wasSet(): boolean {

@@ -85,7 +85,7 @@ export class Lent implements FileBlocks {
   #opened: (() => void) | undefined;
 
   constructor(c: Coordinator, listeners: Listeners, options: LentOptions) {
-    const { mayHaveLent, spinner } = options;
+    const { mayHaveLent, spinner, mark } = options;
     this.#c = c;
     this.#options = options;
     this.#spinner = spinner;
@@ -134,7 +134,7 @@ export class Lent implements FileBlocks {
         isHeld: (block, from) => this.#isHeld(inoOf(block), from),
         hasLeft: (block) => this.handing.hasLeft(inoOf(block)),
       },
-      { times: defaultLease, firstSession: c.epoch * 2 ** 20 + 1, mayHaveGranted: mayHaveLent },
+      { times: defaultLease, firstSession: mark.firstSession, mayHaveGranted: mayHaveLent },
     );
     if (mayHaveLent)
       this.opening = new Promise((resolve) => {

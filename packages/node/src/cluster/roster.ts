@@ -1,6 +1,7 @@
 /**
- * The nodes that keep files: the coordinator's list, which it gives to all. A number is given once, and
- * outlives the node: files may name it that wait for the node to come back.
+ * The nodes that keep files: the coordinator's list, which it gives to all. A number outlives its node:
+ * files may name it that wait for the node to come back. It is given to another one when no file does, and no
+ * other number is left.
  */
 import { isIP } from 'node:net';
 import { FsError } from '@cluster-fs/transport';
@@ -58,17 +59,29 @@ export class Roster {
 
   /**
    * A node can be reached there from here on. EEXIST when another one has its name, ENOSPC when there is no
-   * number left for one that was never here.
+   * number left for one that was never here. `keepsSome`: whether a file names that number.
    */
-  keep(store: MetadataStore, { nodeId, name }: PeerIdentity, reached: Reached): Keeper {
+  keep(
+    { store, keepsSome }: { store: MetadataStore; keepsSome: (number: number) => boolean },
+    { nodeId, name }: PeerIdentity,
+    reached: Reached,
+  ): Keeper {
     this.#assertOnly({ nodeId, name });
     const known = this.named(nodeId);
-    const number = known?.number ?? this.#keepers.size + 1;
-    if (number >= maxHomes) throw noNumberLeft();
+    const number = known?.number ?? this.#newNumber(keepsSome);
     const keeper = { number, nodeId, name, ...reached };
     if (known?.name !== name) store.setSuperblock({ [keyOf(keeper.number)]: `${nodeId} ${name}` });
     this.#keepers.set(keeper.number, keeper);
     return keeper;
+  }
+
+  /** The next, or when there is none, that of a node which is gone and has left no file. */
+  #newNumber(keepsSome: (number: number) => boolean): number {
+    const next = this.#keepers.size + 1;
+    if (next < maxHomes) return next;
+    const gone = this.keepers.find(({ url, number }) => url === undefined && !keepsSome(number));
+    if (gone === undefined) throw noNumberLeft();
+    return gone.number;
   }
 
   /** A node cannot be reached any more; whether it was one of these. */
@@ -108,7 +121,7 @@ export class Roster {
  */
 const noNumberLeft = (): FsError =>
   new FsError('ENOSPC', 'join', {
-    why: `${maxHomes - 1} nodes have kept files here, and no number is left: join without --listen`,
+    why: `${maxHomes - 1} nodes keep files here, or are away with some: join without --listen`,
   });
 
 /** A node that listens on all addresses is reached at the one from which it came. */

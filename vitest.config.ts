@@ -4,8 +4,8 @@ import { configDefaults, defineConfig } from 'vitest/config';
 const waiting = [
   'packages/*/test/**/*.test.ts',
   'test/chaos/{client-death,node-death,recall,stopped-client,torture}.test.ts',
-  'test/cluster/{behind,books,failures,home-loss,migration,migration-faults,restarted}.test.ts',
-  'test/cluster/{stored-keepers,stored-storm,told-homes}.test.ts',
+  'test/cluster/{behind,books,copies,failures,home-loss,migration,migration-faults}.test.ts',
+  'test/cluster/{restarted,store,stored-keepers,stored-storm,told-homes}.test.ts',
   'test/coherence/*.test.ts',
   'test/durability/{broken-rules,cut,cut-canary,eviction,holes,kill-points,kill-storm,power-cases}.test.ts',
   'test/durability/{power-loss,power-storm,races,redo,refused-flush,store-damage,sync-habit}.test.ts',

@@ -1,2 +1,6 @@
 #!/usr/bin/env node
-import '../dist/cli.js';
+// The program in few files, if they were made of what is compiled: it starts in less time.
+import { isNewest } from './newest.js';
+
+const bundle = new URL('../build/clusterfs.js', import.meta.url);
+await import(isNewest(bundle) ? bundle.href : '../dist/cli.js');

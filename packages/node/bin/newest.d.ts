@@ -1,0 +1,2 @@
+/** Whether the bundle at a path was made after each of the files that the compiler writes at its end. */
+export function isNewest(bundle: string | URL, compiled?: readonly (string | URL)[]): boolean;

@@ -154,6 +154,7 @@ export class ClusterHome {
       if (net === undefined) return undefined;
       const told = feed.committed(net);
       homes.positions.committed(net, coordinatorNumber, feed.sequence);
+      homes.wentOn();
       return told;
     };
     c.hub.relay = (kind, path, detail) => {

@@ -84,6 +84,7 @@ export class OwnContent {
     if (this.#homes.positions.isUntold(ino)) return;
     this.#mark(ino, ++this.#changes);
     this.#homes.positions.setUntold(ino, true);
+    this.#pump();
   }
 
   #mark(ino: number, change: number): void {

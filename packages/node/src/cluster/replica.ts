@@ -95,8 +95,10 @@ export class Replica {
     }
     this.#whole.take({ ...event, inodes: this.#joiner.inodes(event.inodes) });
     if (!event.isWhole || !event.isLast) return false;
-    this.#apply(this.#whole.differenceTo(this.#c));
+    const everything = this.#whole.differenceTo(this.#c);
+    this.#apply(everything);
     this.#whole = undefined;
+    this.#findUntold(everything.inodes);
     this.#position = { feed: event.feed, sequence: event.sequence };
     this.#homes.positions.begin(this.#position);
     return true;
@@ -125,6 +127,15 @@ export class Replica {
     c.journal.flush();
     this.#isApplying = false;
     if (!isApplied) throw new FsError('EIO', 'changes', { why: 'what others did cannot be applied here' });
+  }
+
+  /** What this node did to its files, and the coordinator does not know, or not any more. */
+  #findUntold(inodes: readonly PeerInode[]): void {
+    const c = this.#c;
+    for (const { ino, mode, size, pages } of inodes) {
+      if (!isFile(mode) || !this.#homes.isOwn(ino)) continue;
+      if (c.inode(ino).size !== size || !hasSamePages(c.extents(ino), pages)) this.#homes.own?.isOther(ino);
+    }
   }
 
   #removeName({ parent, name }: PeerName): void {
@@ -185,10 +196,7 @@ export class Replica {
     }
     if (isNew && home === this.#homes.self) this.#homes.setLost(ino, generation);
     // What is in it is for its home to say.
-    if (this.#homes.isOwn(ino)) {
-      if (inode.size !== size || !hasSamePages(c.extents(ino), pages)) this.#homes.own?.isOther(ino);
-      return;
-    }
+    if (this.#homes.isOwn(ino)) return;
     const here = pagesHere(c, this.#homes, { ino, pages, size });
     layOutForeign(c, this.#homes, { ino, pages: here, size });
   }

@@ -4,7 +4,7 @@ import { configDefaults, defineConfig } from 'vitest/config';
 const waiting = [
   'packages/*/test/**/*.test.ts',
   'test/chaos/{client-death,node-death,recall,stopped-client,torture}.test.ts',
-  'test/cluster/{behind,books,copies,failures,home-loss,migration,migration-faults}.test.ts',
+  'test/cluster/{behind,books,copies,failures,home-loss,migration,migration-faults,network}.test.ts',
   'test/cluster/{restarted,store,stored-keepers,stored-storm,told-homes}.test.ts',
   'test/coherence/*.test.ts',
   'test/durability/{broken-rules,cut,cut-canary,eviction,holes,kill-points,kill-storm,power-cases}.test.ts',
@@ -31,7 +31,7 @@ export default defineConfig({
     projects: [
       {
         extends: true,
-        test: { name: 'three at a time', include: waiting, maxWorkers: 3, sequence: { groupOrder: 0 } },
+        test: { name: 'two at a time', include: waiting, maxWorkers: 2, sequence: { groupOrder: 0 } },
       },
       {
         extends: true,

@@ -107,7 +107,9 @@ describe.each([
   });
 });
 
-test('processes see what is stored, page by page, never an older one after a newer', async () => {
+test('processes see what is stored, page by page, never an older one after a newer', {
+  timeout,
+}, async () => {
   const scene = await start();
   const { fs, node } = scene;
   const viewers = [

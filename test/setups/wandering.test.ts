@@ -21,9 +21,12 @@ conformance({
     const { access, lstat, opendir, readdir, readFile, readlink, realpath, stat } = there.promises;
     const looks = { access, lstat, opendir, readdir, readFile, readlink, realpath, stat };
     const stop = async () => {
-      await wandering.stop();
-      await Promise.all([fs.unmount(), there.unmount(), operator.unmount()]);
-      await nodes.stop();
+      try {
+        await wandering.stop();
+      } finally {
+        await Promise.all([fs.unmount(), there.unmount(), operator.unmount()]);
+        await nodes.stop();
+      }
     };
     return { fs: { ...fs.promises, ...looks }, sync: there, streams: there, root: '', stop };
   },

@@ -2,7 +2,14 @@
  * A node of the simulation and the processes of its host. The processes live on when the node is stopped or
  * dies, and go on with what they have mapped, until their own clock says that the lease is over.
  */
-import { Holder, type HolderFrame, Home, type HomeFrame, type Memory } from 'cluster-fs/coherence';
+import {
+  DirectorySteps,
+  Holder,
+  type HolderFrame,
+  Home,
+  type HomeFrame,
+  type Memory,
+} from 'cluster-fs/coherence';
 import type { LinkEnd } from './network.ts';
 import type { Frame, Simulation } from './simulation.ts';
 
@@ -20,6 +27,9 @@ interface Waiting {
   readonly block: number;
   readonly access: 'read' | 'write';
 }
+
+/** All homes take the same ones. */
+const directorySteps = new DirectorySteps();
 
 export class SimulatedNode {
   readonly id: number;
@@ -113,7 +123,7 @@ export class SimulatedNode {
     const { cacheTable, directoryTable, homeTimes: times } = rules;
     const tables = {
       ...(cacheTable === undefined ? {} : { cacheTable }),
-      ...(directoryTable === undefined ? {} : { directoryTable }),
+      ...(directoryTable === undefined ? { directorySteps } : { directoryTable }),
     };
     const grants = mayHaveGranted && rules.waitsForOldLeases;
     const options = { times, firstSession: this.#life * 1000, mayHaveGranted: grants, ...tables };

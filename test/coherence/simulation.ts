@@ -145,7 +145,7 @@ export class Simulation {
 
   note(what: string): void {
     const line = `${this.timeline.nowMs.toFixed(2)} ${what}`;
-    for (let i = 0; i < line.length; i++) this.#hash = (Math.imul(this.#hash, 31) + line.charCodeAt(i)) | 0;
+    this.#hash = (Math.imul(this.#hash, 31) + Math.floor(this.timeline.nowMs * 1e6) + line.length) | 0;
     this.log.push(line);
     if (this.log.length > 2000) this.log.splice(0, 1000);
   }

@@ -23,12 +23,20 @@ export class Timeline {
 
   /** Lets time pass until `endMs`, or until nothing is planned. */
   run(endMs: number): void {
-    for (let next = this.#planned[0]; next !== undefined && next.atMs <= endMs; next = this.#planned[0]) {
-      this.#removeFirst();
-      this.nowMs = next.atMs;
-      next.run();
+    while (this.step(endMs));
+  }
+
+  /** Lets what is planned next happen; false when that is nothing until `endMs`, and then it is that late. */
+  step(endMs: number): boolean {
+    const next = this.#planned[0];
+    if (next === undefined || next.atMs > endMs) {
+      this.nowMs = Math.max(this.nowMs, endMs);
+      return false;
     }
-    this.nowMs = Math.max(this.nowMs, endMs);
+    this.#removeFirst();
+    this.nowMs = next.atMs;
+    next.run();
+    return true;
   }
 
   #removeFirst(): void {

@@ -41,7 +41,16 @@ test('nobody hands a file over that nobody expects', async () => {
   });
   const { ino } = fs.statSync('/file');
   const alone = [{ from: 0, count: 2 ** 32 - 1 }];
-  const said = { ino, generation: 1, session, mode: 'rw', alone, isWritten: false, asked: 1 } as const;
+  const said = {
+    ino,
+    generation: 1,
+    move: 1,
+    session,
+    mode: 'rw',
+    alone,
+    isWritten: false,
+    asked: 1,
+  } as const;
   await expect(link.request('handOver', said)).rejects.toMatchObject({ code: 'ESTALE' });
   expect(await fs.promises.readFile('/file', 'utf8')).toBe('content');
 });

@@ -54,9 +54,11 @@ test('the next home keeps the bytes when its lease on the last one ends', { time
 });
 
 test('that an earlier move is over says nothing of the one that is under way', { timeout }, async () => {
-  const { a, b, atA } = await startTwo();
+  const { a, b, atA, atB } = await startTwo();
   const content = Buffer.alloc(blockBytes, 'moving');
   await atA.promises.writeFile('/f', content);
+  // Until all have it open at its new home, that asks whether they have.
+  await atB.map('/f', { mode: 'rw' });
   const answers = holdAnswers(b);
   await atA.migrate('/f', 'b');
   await answers.arrived;

@@ -60,6 +60,8 @@ export class BlockCache<B> {
   readonly #states = new Map<BlockId, CacheState>();
   /** Blocks for which processes wait. */
   readonly #waiting = new Set<BlockId>();
+  /** Blocks that were asked for in vain: another node is their home. */
+  readonly #moved = new Set<BlockId>();
 
   constructor({ memory, send, initial, table }: Parts<B>) {
     this.#memory = memory;
@@ -118,6 +120,13 @@ export class BlockCache<B> {
     }
   }
 
+  /** Those who asked where the home is no more try again, when this node may have heard where it is. */
+  retryMoved(): void {
+    const moved = [...this.#moved];
+    this.#moved.clear();
+    for (const block of moved) if (this.#waiting.delete(block)) this.#memory.wake(block);
+  }
+
   /** The copy is gone, and its home knows that; who asked to store waits on. Requires: it was readable. */
   withdraw(block: BlockId): void {
     this.#states.set(block, this.state(block) === 'SE' ? 'IE' : 'I');
@@ -142,7 +151,9 @@ export class BlockCache<B> {
     for (const action of actions) this.#perform(action, block, bytes);
     // Who waits for an answer waits on while it is on its way.
     const isSettled = next === 'I' || next === 'S' || next === 'E';
-    if (isSettled && next !== before && this.#waiting.delete(block)) this.#memory.wake(block);
+    if (!isSettled || next === before) return;
+    if (event === 'moved') this.#moved.add(block);
+    else if (this.#waiting.delete(block)) this.#memory.wake(block);
   }
 
   #perform(action: CacheAction, block: BlockId, bytes: B | undefined): void {

@@ -45,6 +45,7 @@ export const cacheEvents = {
   downgrade: 'from the directory',
   recall: 'from the directory',
   refused: 'from the directory',
+  moved: 'from the directory',
   fence: 'the lease is over, or the home began anew: nothing that was granted holds',
 } as const;
 export type CacheEvent = keyof typeof cacheEvents;
@@ -86,6 +87,7 @@ const state = (name: CacheState, cells: Cells): Record<CacheEvent, CacheRow | 'n
   downgrade: 'never',
   recall: 'never',
   refused: 'never',
+  moved: 'never',
   fence: 'never',
   ...cells,
 });
@@ -122,12 +124,14 @@ export const cacheTable: CacheTable = {
   IS: state('IS', {
     shared: to('S', 'install'),
     refused: to('I', 'fail'),
+    moved: to('I'),
     ...staying('IS'),
     fence: to('I'),
   }),
   IE: state('IE', {
     exclusive: to('E', 'installWritable'),
     refused: to('I', 'fail'),
+    moved: to('I'),
     ...staying('IE'),
     fence: to('I'),
   }),
@@ -135,6 +139,7 @@ export const cacheTable: CacheTable = {
     granted: to('E', 'allow'),
     invalidate: to('SIE', 'drop'),
     refused: to('S', 'fail'),
+    moved: to('S'),
     fence: to('X', 'drop'),
   }),
   SIE: state('SIE', { done: to('IE', 'invalidateAck'), fence: to('X') }),

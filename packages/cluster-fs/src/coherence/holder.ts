@@ -73,6 +73,8 @@ export class Holder<B> {
   #session: Session<B> | undefined;
   /** The copies of a session before this one are still being given up. */
   #isFencing = false;
+  /** Copies of a session before, too, which were kept from its end for a file that was to come here. */
+  readonly #outlived = new Set<BlockId>();
   /** The last one: a welcome to an earlier one is of no use any more. */
   #hello = { number: 0, sentMs: 0 };
   #pingSentMs = Number.NEGATIVE_INFINITY;
@@ -98,9 +100,21 @@ export class Holder<B> {
     return this.#session !== undefined && !this.#isFencing;
   }
 
+  /** Whether the home has said over the link that is up that the session goes on, or which there is now. */
+  get isWelcome(): boolean {
+    this.tick();
+    return this.#link === 'welcome';
+  }
+
+  /** Whether a welcome answers what was said last: one to an earlier hello is of no use any more. */
+  awaits({ hello }: HomeFrame<B> & { readonly kind: 'welcome' }): boolean {
+    this.tick();
+    return this.#link === 'up' && hello === this.#hello.number;
+  }
+
   /** Whether copies of a session before are still being given up: nobody may use them. */
   get isFencing(): boolean {
-    return this.#isFencing;
+    return this.#isFencing || this.#outlived.size > 0;
   }
 
   /** Until when processes may use what is in the cache; nothing is, when undefined. */
@@ -141,20 +155,31 @@ export class Holder<B> {
    * A copy that is here already, and known to the home: it is that from now on, or still. `session`: the
    * one in which it is known; when that is over the copy is fenced.
    */
-  adopt(block: BlockId, state: 'S' | 'E', session: CacheId): void {
+  adopt(block: BlockId, state: 'S' | 'E', session: CacheId | undefined): void {
     this.#cache.adopt(block, state);
-    if (this.#session?.id !== session || !this.isIn) this.#cache.step(block, 'fence');
+    if (session !== undefined && this.#session?.id === session && this.isIn) return;
+    this.#outlived.add(block);
+    this.#cache.step(block, 'fence');
+  }
+
+  /** Those who asked where the home is no more try again. To be called every now and then. */
+  retryMoved(): void {
+    this.#cache.retryMoved();
   }
 
   /** The block has another home: what is here of it is not this one's any more. */
   abandon(block: BlockId): void {
     this.#cache.abandon(block);
+    this.#outlived.delete(block);
+    // It may be the last one that was being given up.
+    this.#endFencing();
   }
 
   /** What `drop` or `protect` began is done. */
   done(block: BlockId, bytes: B): void {
     // First, and then the clock: if that begins to fence the block, something else is begun for it.
     this.#cache.step(block, 'done', bytes);
+    this.#outlived.delete(block);
     this.#endFencing();
     this.tick();
   }

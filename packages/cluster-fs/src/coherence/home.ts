@@ -61,6 +61,8 @@ export interface HomeWorld<B> {
   entered?(block: BlockId): void;
   /** Whether that cache does not get the block for now; until `release`. */
   isHeld?(block: BlockId, from: CacheId): boolean;
+  /** Whether what that cache has is not lost with it, or nobody knows whether it is; until `release`. */
+  isKept?(block: BlockId, from: CacheId): boolean;
   /** Whether the block has another home by now: what is still said of it here does not count. */
   hasLeft?(block: BlockId): boolean;
 }
@@ -73,6 +75,8 @@ export interface HomeOptions {
   readonly mayHaveGranted: boolean;
   readonly cacheTable?: CacheTable;
   readonly directoryTable?: DirectoryTable;
+  /** Steps of that table that were taken before, by other homes. */
+  readonly directorySteps?: DirectorySteps;
 }
 
 interface Session<B> {
@@ -113,7 +117,7 @@ export class Home<B> {
     this.#nextSession = options.firstSession;
     const now = world.nowMs();
     this.#opensAtMs = options.mayHaveGranted ? reclaimableAtMs(options.times, now) : now;
-    this.#steps = new DirectorySteps(options.directoryTable);
+    this.#steps = options.directorySteps ?? new DirectorySteps(options.directoryTable);
     this.#own = new BlockCache({
       memory: world.memory,
       send: ({ block, name, bytes }) => this.#take({ block, event: name, from: ownCache, bytes }),
@@ -178,8 +182,15 @@ export class Home<B> {
   /** The block has another home. Requires: `hasLeft` says so. */
   abandon(block: BlockId): void {
     this.#entries.delete(block);
-    if (this.#parked.length > 0) this.#parked = this.#parked.filter((parked) => parked.block !== block);
+    const parked = this.#parked.filter((each) => each.block === block);
+    if (parked.length > 0) this.#parked = this.#parked.filter((each) => each.block !== block);
+    for (const { event, from } of parked) if (asks.has(event)) this.#sayMoved(block, from);
     this.#own.abandon(block);
+  }
+
+  /** Every request has one answer: else nobody could tell later what an answer is to. */
+  #sayMoved(block: BlockId, from: CacheId): void {
+    if (from !== ownCache) this.#send(from, { block, name: 'moved' });
   }
 
   /** The processes here have no copy of the block any more: from here on `load` has its bytes elsewhere. */
@@ -312,8 +323,14 @@ export class Home<B> {
 
   #step({ block, event, from, bytes }: Arrived<B>): void {
     if (from !== ownCache && event !== 'lost' && !this.#sessions.has(from)) return;
-    if (this.#world.hasLeft?.(block) === true) return;
-    if (asks.has(event) && this.#world.isHeld?.(block, from) === true) {
+    if (this.#world.hasLeft?.(block) === true) {
+      if (asks.has(event)) this.#sayMoved(block, from);
+      return;
+    }
+    const isHeld =
+      (asks.has(event) && this.#world.isHeld?.(block, from) === true) ||
+      (event === 'lost' && this.#world.isKept?.(block, from) === true);
+    if (isHeld) {
       this.#parked.push({ block, event, from, bytes });
       return;
     }

@@ -3,7 +3,11 @@ export type { BlockId, CacheMessage, DirectoryMessage, Memory } from './block-ca
 export * from './cache.ts';
 export { Channel, type Envelope } from './channel.ts';
 export * from './directory.ts';
+export { HandingOver, type HandingOverParts } from './handing-over.ts';
 export * from './holder.ts';
 export * from './home.ts';
+export { Leading, type LeadingOptions, type LeadingWorld } from './leading.ts';
 export * from './lease.ts';
 export * from './messages.ts';
+export * from './moving.ts';
+export { type Progress, Taken, type TakenParts } from './taken.ts';

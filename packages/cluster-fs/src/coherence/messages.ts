@@ -31,6 +31,7 @@ export const toCache = {
   downgrade: 'store no more, and send the bytes; they may still be read',
   recall: 'give up the copy, and send the bytes',
   refused: 'there is no such block any more, or its home cannot read it',
+  moved: 'another node is the home of the file by now',
 } as const;
 export type ToCache = keyof typeof toCache;
 

@@ -14,6 +14,7 @@ export {
   isSymlink,
   modeOf,
   readInode,
+  showHome,
   unchanged,
 } from './inode.ts';
 export * as layout from './layout.ts';

@@ -148,6 +148,15 @@ export const homeIn = (s: Segment, ino: number): number => {
   return s.u32[base + at.ino] === ino ? (s.u32[base + at.home] as number) : 0;
 };
 
+/**
+ * Says where readers look which home a live inode has: one word, whole by itself. The next commit that
+ * touches the inode says what it was. Requires: the caller is the node.
+ */
+export function showHome(s: Segment, ino: number, home: number): void {
+  const base = inodeAt(s, ino) / 4;
+  if (s.u32[base + at.ino] === ino) s.u32[base + at.home] = u32Of(home);
+}
+
 /** Whether `copy` is still what the segment says. */
 export const unchanged = (s: Segment, copy: InodeCopy): boolean =>
   !guardChanged(s.i32, inodeGuard(s, copy.ino), copy.sequence);

@@ -27,3 +27,7 @@ export class BlockBuffers {
     free.push(bytes.length === bytes.buffer.byteLength ? bytes : Buffer.from(bytes.buffer));
   }
 }
+
+export const nothing = Buffer.alloc(0);
+export const asBuffer = (bytes: Uint8Array): Buffer =>
+  Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);

@@ -19,6 +19,7 @@ import { clip, pageCountOf } from '../coordinator/runs.ts';
 import type { View } from '../coordinator/session.ts';
 import { revokeSession } from '../coordinator/sessions.ts';
 import type { Range } from '../store/stored.ts';
+import { nothing } from './block-buffers.ts';
 import { blockPages, inoOf, rangeOf } from './blocks.ts';
 
 /** What the owner of the blocks does when something has happened to one. */
@@ -383,10 +384,22 @@ export function extentsOf(c: Coordinator, ino: number): Extent[] {
 const unprotect = (fd: number, address: number, length: number): void =>
   native.writeProtectUserfault(fd, address, length, false);
 
-const nothing = Buffer.alloc(0);
 const done = Promise.resolve();
 
 const overlaps = (a: Range, b: Range): boolean => a.from < b.from + b.count && b.from < a.from + a.count;
 
-export const notGiven = (): FsError =>
+const notGiven = (): FsError =>
   new FsError('ETIMEDOUT', 'read', { why: 'the home of the file does not give the block' });
+
+/** ETIMEDOUT when it takes longer: the home does not give a block, because it cannot read it, say. */
+export async function inTime(work: Promise<unknown>, limitMs: number): Promise<void> {
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<never>((_, reject) => {
+    timer = setTimeout(() => reject(notGiven()), limitMs);
+  });
+  try {
+    await Promise.race([work, late]);
+  } finally {
+    clearTimeout(timer);
+  }
+}

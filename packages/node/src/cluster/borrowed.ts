@@ -6,11 +6,11 @@ import { FsError, type Request, type Spinner } from '@cluster-fs/transport';
 import type { AnyPeerEvent, PeerRequest } from '@cluster-fs/transport/peer';
 import {
   type CacheState,
-  carriesBytes,
   defaultLease,
   Holder,
   type HolderFrame,
-  toCacheNames,
+  type Progress,
+  Taken,
 } from 'cluster-fs/coherence';
 import { hasAbsent, InodeCopy, pageSize, readInode } from 'cluster-fs/segment';
 import { pagesFor } from '../coordinator/content.ts';
@@ -19,7 +19,7 @@ import { type Access, type FileBlocks, type FileId, moved } from '../coordinator
 import { clip } from '../coordinator/runs.ts';
 import type { Session, View } from '../coordinator/session.ts';
 import type { Range } from '../store/stored.ts';
-import { BlockMemory, extentsIn } from './block-memory.ts';
+import { BlockMemory, extentsIn, inTime } from './block-memory.ts';
 import { blockAt, blockOf, blocksIn, indexOf, inoOf, rangeOf } from './blocks.ts';
 import type { CacheBudget } from './cache-budget.ts';
 import { assertMayMap, type Copies } from './copies.ts';
@@ -27,12 +27,12 @@ import { HeldTags } from './held-tags.ts';
 import { HolderWire } from './holder-wire.ts';
 import { HomeLoss } from './home-loss.ts';
 import { blocksOfFile, blocksWithAbsent, pagesByBlock } from './layout.ts';
+import { Leaving } from './leaving.ts';
 import type { Line } from './line.ts';
 import type { Position } from './positions.ts';
 import { hostNowMs } from './published-leases.ts';
 import { ReadAhead } from './read-ahead.ts';
 import { Resident } from './resident.ts';
-import { Taken } from './taken.ts';
 
 const tickMs = 50;
 /** How long a request waits for a block. Who touches one waits on. */
@@ -70,18 +70,21 @@ export class Borrowed implements FileBlocks {
   readonly #holder: Holder<Buffer>;
   readonly #tags: HeldTags;
   readonly #wire: HolderWire;
+  readonly leaving: Leaving;
   readonly #readAhead = new ReadAhead();
   readonly resident: Resident;
   readonly #timers: NodeJS.Timeout[];
   readonly #unreachable: () => FsError;
   readonly #isHome: (ino: number) => boolean;
   /** Files that this node is about to keep. */
-  readonly taken: Taken;
+  readonly taken: Taken<Buffer>;
   /** Until requests fail, while there is no link. */
   #away: NodeJS.Timeout | undefined;
   readonly #loss: HomeLoss;
   #held: (untilMs: number | undefined) => void = () => undefined;
   #session: number | undefined;
+  /** The end of the last lease: long ago, when there was none. */
+  #saidUntilMs = 1;
   #fetched = 0;
   #faults = 0;
   #lost = 0;
@@ -101,7 +104,10 @@ export class Borrowed implements FileBlocks {
     });
     this.#unreachable = unreachable;
     this.#isHome = isHome;
-    this.#tags = new HeldTags(c.segment, line);
+    this.#tags = new HeldTags(c.segment, line, {
+      session: () => this.#session,
+      isWelcome: () => this.#holder.isWelcome,
+    });
     this.#wire = new HolderWire(this.#tags, position);
     this.#loss = new HomeLoss({ c, isHome, isHere: (block) => this.#state(block) !== 'I' });
     this.#memory = new BlockMemory(c, {
@@ -127,23 +133,13 @@ export class Borrowed implements FileBlocks {
       { nowMs: hostNowMs, send: (frame) => this.#send(frame), memory: this.#memory },
       { times: defaultLease },
     );
-    this.taken = new Taken({
-      holder: () => this.#holder,
-      blocksOf: (ino) => blocksOfFile(c, ino),
-      withAbsent: (ino) => blocksWithAbsent(c, ino),
-      may: (block, access) => this.#may(block, access),
-      isOpen: (ino) => this.#tags.isOpen(ino, 'take'),
-      open: (ino) => this.#tags.open(ino, 'take'),
-      ask: (block, access) => this.#ask(block, access),
-      changed: (block, limitMs) => this.#memory.changed(block, limitMs),
-      session: () => this.session,
-      assertReachable: () => {
-        if (this.#loss.isAway) throw this.#unreachable();
-      },
-    });
+    this.taken = this.#filesToKeep();
+    this.leaving = new Leaving(this, isHome);
     this.#timers = [
       setInterval(() => {
         this.#holder.tick();
+        this.#holder.retryMoved();
+        this.leaving.look();
         this.#sayHeld();
       }, tickMs),
       setInterval(() => this.#sweep(), sweepMs),
@@ -154,6 +150,26 @@ export class Borrowed implements FileBlocks {
     for (const timer of this.#timers) timer.unref();
   }
 
+  #filesToKeep(): Taken<Buffer> {
+    return new Taken({
+      holder: () => this.#holder,
+      inoOf,
+      blocksOf: (ino) => blocksOfFile(this.#c, ino),
+      withAbsent: (ino) => blocksWithAbsent(this.#c, ino),
+      may: (block, access) => this.#may(block, access),
+      isOpen: (ino) => this.#tags.isOpen(ino, 'take'),
+      open: (ino) => this.#tags.open(ino, 'take'),
+      ask: (block, access) => this.#ask(block, access),
+      changed: (block, waiting) =>
+        this.#memory.changed(block, waiting?.inTime === true ? requestMs : undefined),
+      inTime: (work) => inTime(work, requestMs),
+      session: () => this.session,
+      assertReachable: () => {
+        if (this.#loss.isAway) throw this.#unreachable();
+      },
+    });
+  }
+
   /** `held` hears until when blocks may be used, on the clock of the host; undefined: there are none. */
   onHeld(held: (untilMs: number | undefined) => void): void {
     this.#held = held;
@@ -162,7 +178,10 @@ export class Borrowed implements FileBlocks {
 
   /** While copies are given up that nobody may use any more, what was said last is over. */
   #sayHeld(): void {
-    if (!this.#holder.isFencing) this.#held(this.#holder.heldUntilMs);
+    if (this.#holder.isFencing) return;
+    const untilMs = this.taken.hasOutlived ? this.#saidUntilMs : this.#holder.heldUntilMs;
+    this.#saidUntilMs = untilMs ?? this.#saidUntilMs;
+    this.#held(untilMs);
   }
 
   get report() {
@@ -209,14 +228,17 @@ export class Borrowed implements FileBlocks {
 
   #receive(event: AnyPeerEvent): void {
     switch (event.name) {
-      case 'blockWelcome':
-        if (this.#session !== event.fields.session) this.#tags.forget();
-        this.#session = event.fields.session;
-        this.#holder.receive({ kind: 'welcome', ...event.fields });
+      case 'blockWelcome': {
+        const welcome = { kind: 'welcome', ...event.fields } as const;
+        if (!this.#holder.awaits(welcome)) return;
+        if (this.#session !== welcome.session) this.#tags.forget();
+        this.#session = welcome.session;
+        this.#holder.receive(welcome);
         this.#sayHeld();
         this.#tags.closeAgain();
         this.wentOn();
         return;
+      }
       case 'tagClosed':
         this.#tags.closed(event.fields.stag);
         return;
@@ -225,16 +247,10 @@ export class Borrowed implements FileBlocks {
         this.#sayHeld();
         return;
       case 'toHolder': {
-        const { number, received, stag, index, message } = event.fields;
-        const ino = this.#tags.inoOf(stag);
-        const name = toCacheNames[message];
-        if (ino === undefined || name === undefined)
-          throw new FsError('EPROTO', 'blocks', { why: `${message} of a file that is not known` });
-        const bytes = event.payload === undefined ? nothing : asBuffer(event.payload);
+        const { ino, envelope } = this.#wire.heard(event);
         // Who gave the file away goes on as its home.
         if (this.taken.isPrepared(ino)) this.taken.reattach(ino);
-        const said = { block: blockOf(ino, index), name, ...(carriesBytes.has(name) ? { bytes } : {}) };
-        this.#holder.receive({ kind: 'message', envelope: { number, received, message: said } });
+        this.#holder.receive({ kind: 'message', envelope });
         // Who touches one block goes on to touch others.
         this.#spinner.expect();
         return;
@@ -251,8 +267,8 @@ export class Borrowed implements FileBlocks {
 
   /** This node knows more of the changes: the home may wait for that with what was asked for. */
   wentOn(): void {
-    const link = this.#line.current;
-    if (link !== undefined && this.#holder.waiting.size > 0) this.#wire.sayPosition(link);
+    const link = this.#holder.waiting.size + this.leaving.count > 0 ? this.#line.current : undefined;
+    if (link !== undefined) this.#wire.sayPosition(link);
   }
 
   /** Files that nobody here uses, and of which nothing is here, are given back. */
@@ -279,11 +295,11 @@ export class Borrowed implements FileBlocks {
       if (inoOf(block) === ino) this.#holder.evict(block);
   }
 
-  /** Fetches a file that this node is to keep, for as long as `untilMs`; how many of its blocks are here. */
-  async bring(ino: number, untilMs: number): Promise<{ present: number; total: number }> {
+  /** Fetches a file that this node is to keep, until `isTime`; how many of its blocks are here. */
+  async bring(ino: number, isTime: () => boolean): Promise<Progress> {
     this.taken.begin(ino);
     await this.#tags.open(ino, 'take');
-    return this.taken.fetch(ino, untilMs);
+    return this.taken.fetch(ino, isTime);
   }
 
   /** The session that this node has there. */
@@ -324,28 +340,16 @@ export class Borrowed implements FileBlocks {
 
   /** The file has another home: what is here of it is not from there any more. */
   abandon(ino: number): void {
-    for (const block of this.taken.end(ino)) this.resident.forget(block);
-    for (const block of [...this.#holder.cache.blocks.keys()]) {
-      if (inoOf(block) !== ino) continue;
+    this.taken.abandon(ino, (block) => {
       this.resident.forget(block);
       this.#memory.cancel(block);
-      this.#holder.abandon(block);
-    }
-    this.#holder.retry((block) => inoOf(block) === ino);
+    });
   }
 
   /** Sees to it that a file that is mapped here stays, and has pages where processes may store. */
   async keepOpen(ino: number): Promise<void> {
     const modes = [...this.#c.viewsOf(ino)].map(({ mode }) => mode);
     if (modes.length > 0) await this.#tags.open(ino, modes.includes('rw') ? 'rw' : 'r');
-  }
-
-  /** Whether no copy of any of its blocks is here, or on its way out. */
-  hasNothing(ino: number): boolean {
-    if (this.taken.isPrepared(ino)) return false;
-    for (const [block, state] of this.#holder.cache.blocks)
-      if (inoOf(block) === ino && state !== 'IS' && state !== 'IE') return false;
-    return true;
   }
 
   /** Gives everything up; resolves when it is at home, or when that takes too long. */
@@ -494,6 +498,3 @@ export class Borrowed implements FileBlocks {
     return false;
   }
 }
-
-const nothing = Buffer.alloc(0);
-const asBuffer = (bytes: Uint8Array): Buffer => Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);

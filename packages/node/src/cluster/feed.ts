@@ -16,7 +16,7 @@
 import { randomBytes } from 'node:crypto';
 import { FsError } from '@cluster-fs/transport';
 import type { PeerEvent, PeerLink, PeerReply, PeerRequest } from '@cluster-fs/transport/peer';
-import { isDirectory, listDirectory, type Segment } from 'cluster-fs/segment';
+import { InodeCopy, isDirectory, listDirectory, readInode, type Segment } from 'cluster-fs/segment';
 import { inodeRow } from '../coordinator/journal.ts';
 import { bytesOf, partsOf } from './parts.ts';
 import type { Position } from './positions.ts';
@@ -144,7 +144,21 @@ export class ChangeFeed {
 
   #sendKept(link: PeerLink, after: number): void {
     for (const commit of this.#kept)
-      if (commit.sequence > after) tell(link, this.#messagesOf(commit, commit.sequence));
+      if (commit.sequence > after) {
+        const told = this.#withHomesOfNow(commit);
+        tell(link, this.#messagesOf(told, commit.sequence));
+      }
+  }
+
+  /**
+   * Where a file has been while a node was away says nothing of what that node has of it: when it has come
+   * back to its home, it may have got blocks there since.
+   */
+  #withHomesOfNow({ inodes, ...commit }: Commit): Commit {
+    const now = new InodeCopy();
+    const isThere = ({ ino, generation }: Commit['inodes'][number]): boolean =>
+      readInode(this.#published, ino, now) && now.generation === generation;
+    return { ...commit, inodes: inodes.map((row) => (isThere(row) ? { ...row, home: now.home } : row)) };
   }
 
   async #sendEverything(follower: Follower, link: PeerLink, turn: number): Promise<void> {

@@ -8,7 +8,7 @@
  * given: the same is asked over the next link, under the same number, and one is given in all.
  */
 import { FsError } from '@cluster-fs/transport';
-import type { PeerRequest } from '@cluster-fs/transport/peer';
+import type { PeerReply, PeerRequest } from '@cluster-fs/transport/peer';
 import { InodeCopy, readInode, type Segment } from 'cluster-fs/segment';
 import type { Line } from './line.ts';
 import { StagMap } from './stag-map.ts';
@@ -28,19 +28,30 @@ interface FileTags {
   asking: number;
 }
 
+/** What the rights are of. */
+interface HeldTagsSession {
+  readonly session: () => number | undefined;
+  /** Whether it goes on over the link that is up. */
+  readonly isWelcome: () => boolean;
+}
+
 /** Read again and again. */
 const seen = new InodeCopy();
 
 export class HeldTags {
   readonly #segment: Segment;
   readonly #line: Line;
+  readonly #isWelcome: () => boolean;
+  readonly #session: () => number | undefined;
   readonly #files = new Map<number, FileTags>();
   readonly #inoByTag = new StagMap<number>();
   /** Of which file each is. */
   readonly #closing = new StagMap<number>();
   #asked = 0;
 
-  constructor(segment: Segment, line: Line) {
+  constructor(segment: Segment, line: Line, { isWelcome, session }: HeldTagsSession) {
+    this.#isWelcome = isWelcome;
+    this.#session = session;
     this.#segment = segment;
     this.#line = line;
   }
@@ -116,18 +127,21 @@ export class HeldTags {
 
   async #given(ino: number, tags: FileTags, mode: TagMode): Promise<Uint8Array> {
     const { generation } = tags;
-    const stag = await this.#answered({ ino, generation, mode, asked: this.nextAsked() });
+    const asked = { ino, generation, mode, asked: this.nextAsked() };
+    let { stag, session } = await this.#answered(asked);
+    // One of a session that was over before the answer came is of no use.
+    while (session !== this.#session()) ({ stag, session } = await this.#answered(asked));
     this.#inoByTag.set(stag, ino);
     tags.come.add(mode);
     if (mode !== 'r' || tags.stag === undefined) tags.stag = stag;
     return stag;
   }
 
-  async #answered(asked: PeerRequest<'tagOpen'>): Promise<Uint8Array> {
+  async #answered(asked: PeerRequest<'tagOpen'>): Promise<PeerReply<'tagOpen'>> {
     for (;;) {
       const link = await this.#line.link();
       try {
-        return (await link.request('tagOpen', asked)).reply.stag;
+        return (await link.request('tagOpen', asked)).reply;
       } catch (error) {
         if (link.closed === undefined) throw error;
       }
@@ -144,7 +158,8 @@ export class HeldTags {
    * it is given back.
    */
   async disown(asked: PeerRequest<'tagOpen'>): Promise<void> {
-    const stag = await this.#answered(asked);
+    const { stag, session } = await this.#answered(asked);
+    if (session !== this.#session()) return;
     this.#inoByTag.set(stag, asked.ino);
     this.#close(stag, asked.ino);
   }
@@ -167,7 +182,8 @@ export class HeldTags {
   #close(stag: Uint8Array, ino: number): void {
     if (this.#closing.get(stag) !== undefined) return;
     this.#closing.set(stag, ino);
-    this.#line.current?.event('tagClose', { stag });
+    // Else it is said with the welcome, or never: the home may not know that session any more.
+    if (this.#isWelcome()) this.#line.current?.event('tagClose', { stag });
   }
 
   /** The session goes on over another link, which knows nothing of what was said over the one before. */
@@ -177,6 +193,8 @@ export class HeldTags {
 
   /** The home will say nothing more of it. */
   closed(stag: Uint8Array): void {
+    // Its session is over here: nothing more can be said of it.
+    if (!this.#isWelcome()) return;
     this.#closing.delete(stag);
     this.#inoByTag.delete(stag);
     this.#line.current?.event('tagGone', { stag });

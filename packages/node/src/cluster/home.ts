@@ -38,7 +38,7 @@ import { coordinatorId, coordinatorNumber, type Homes } from './homes.ts';
 import { Lent } from './lent.ts';
 import type { LentMark } from './lent-mark.ts';
 import { Migration } from './migration.ts';
-import { Moving } from './moving.ts';
+import { type FileMoves, type MovingParts, movingOf, takeOver } from './moving.ts';
 import { nodeReports } from './node-report.ts';
 import type { OwnContent } from './own-content.ts';
 import { makeHomesDurable } from './own-store.ts';
@@ -87,7 +87,8 @@ export class ClusterHome {
   /** At the coordinator. */
   readonly #feed: ChangeFeed | undefined;
   readonly #lent: Lent;
-  readonly moving: Moving;
+  readonly moving: FileMoves;
+  readonly #movingParts: MovingParts;
   /** At the coordinator. */
   readonly migration: Migration | undefined;
   readonly placement: Placement | undefined;
@@ -120,13 +121,14 @@ export class ClusterHome {
       positions: homes.positions,
     });
     homes.lent = this.#lent;
-    this.moving = new Moving({
+    this.#movingParts = {
       c,
       homes,
       lent: this.#lent,
       settled: (ino) => own?.settled(ino) ?? Promise.resolve(),
       sessionOf: (number) => this.#sessionOf(number),
-    });
+    };
+    this.moving = movingOf(this.#movingParts);
     homes.moving = this.moving;
     this.#durability = new Durability(c, homes);
     c.stores = this.#durability;
@@ -332,7 +334,7 @@ export class ClusterHome {
         return request.reply({});
       case 'tagOpen':
         return this.#whenOpen(async () => {
-          request.reply({ stag: await this.#lent.tag(link, request.fields) });
+          request.reply(await this.#lent.tag(link, request.fields));
         });
       default:
         return this.#move(peer, link, request);
@@ -364,7 +366,7 @@ export class ClusterHome {
         assertCoordinator(peer);
         return request.reply({ files: this.#uses() });
       case 'moves':
-        return request.reply({ isMoving: this.migration?.isMoving(request.fields.ino) ?? false });
+        return request.reply({ isMoving: this.migration?.isMoving(request.fields) ?? false });
       case 'take':
         assertCoordinator(peer);
         return this.#whenOpen(async () => request.reply(await this.moving.take(request.fields)));
@@ -376,8 +378,10 @@ export class ClusterHome {
         });
       case 'handOver':
         return this.#whenOpen(async () => {
-          const by = { number: this.#numberOf(peer), session: peer.session, signal: request.signal };
-          await this.moving.handOver(request.fields, by, (reply) => request.reply(reply));
+          const { signal } = request;
+          const reply = (given: { stag: Uint8Array }) => request.reply(given);
+          const by = { number: this.#numberOf(peer), session: peer.session, signal, reply };
+          await takeOver(this.moving, this.#movingParts, request.fields, by);
         });
       default:
         throw new FsError('ENOTSUP', request.name);
@@ -443,7 +447,7 @@ export class ClusterHome {
         return;
       case 'gave':
         assertCoordinator(peer);
-        this.moving.heardOfEnd(event.fields.ino);
+        this.moving.heardOfEnd(event.fields);
         return;
       case 'unused':
         this.#unused(peer, event.fields);

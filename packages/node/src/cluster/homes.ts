@@ -7,7 +7,7 @@
  */
 import { FsError, type Request } from '@cluster-fs/transport';
 import type { PeerLink } from '@cluster-fs/transport/peer';
-import { homeIn, InodeCopy, isFile, pageSize, readInode } from 'cluster-fs/segment';
+import { homeIn, InodeCopy, isFile, pageSize, readInode, showHome } from 'cluster-fs/segment';
 import type { Coordinator } from '../coordinator/coordinator.ts';
 import type { Access, Blocks, FileBlocks, FileId } from '../coordinator/elsewhere.ts';
 import type { Session, View } from '../coordinator/session.ts';
@@ -15,7 +15,7 @@ import type { Range } from '../store/stored.ts';
 import type { Copies } from './copies.ts';
 import { lostFile } from './foreign-content.ts';
 import type { Lent } from './lent.ts';
-import type { Moving } from './moving.ts';
+import type { FileMoves } from './moving.ts';
 import type { Neighbour } from './neighbour.ts';
 import { Openings } from './openings.ts';
 import type { OwnContent } from './own-content.ts';
@@ -35,6 +35,12 @@ const lostKey = (ino: number): string => `lost-${ino}`;
 const followMs = 15_000;
 const movedPollMs = 20;
 
+/** What this node has all of, to become its home by that move. */
+interface Candidate {
+  readonly generation: number;
+  readonly move: number;
+}
+
 export class Homes implements Blocks {
   readonly #c: Coordinator;
   readonly #neighbours = new Map<number, Neighbour>();
@@ -43,7 +49,7 @@ export class Homes implements Blocks {
   #self: number | undefined;
   /** The blocks of its own files, when it keeps some. */
   lent: Lent | undefined;
-  moving: Moving | undefined;
+  moving: FileMoves | undefined;
   /** What views map that cannot have the pages of files of other homes. */
   copies: Copies | undefined;
   /** What this node does to its files, on its way to the coordinator. */
@@ -60,8 +66,10 @@ export class Homes implements Blocks {
   readonly #lost = new Map<number, number>();
   /** Those that the metadata store does not know yet. */
   #unsavedLost: Record<string, string> = {};
-  readonly #candidates = new Map<number, number>();
+  readonly #candidates = new Map<number, Candidate>();
   readonly openings = new Openings();
+  /** Files that are given away, and to whom. */
+  readonly #shown = new Map<number, number>();
   readonly #memoryPages: number;
   #foreignPages = 0;
 
@@ -70,6 +78,7 @@ export class Homes implements Blocks {
     this.#c = c;
     this.#memoryPages = Math.floor(memory / pageSize);
     this.#meet = meet;
+    c.journal.onPublished = () => this.#showAgain();
   }
 
   /** The number of this node; undefined when it keeps no files. */
@@ -239,35 +248,59 @@ export class Homes implements Blocks {
     }
   }
 
+  /**
+   * Processes here may use a file of this node only as long as the lease of that home lasts, to which it is
+   * given away: said where they look by themselves, so that it holds also while this node stands still. The
+   * inode is what it was, and every commit that touches it says so there.
+   */
+  show(ino: number, home: number | undefined): void {
+    // The coordinator names the next home in the turn in which it hears that this one has given it away.
+    if (this.self === coordinatorNumber) return;
+    if (home === undefined) this.#shown.delete(ino);
+    else this.#shown.set(ino, home);
+    showHome(this.#c.journal.published, ino, home ?? this.homeOf(ino));
+  }
+
+  /** After a commit. */
+  #showAgain(): void {
+    for (const [ino, home] of this.#shown) showHome(this.#c.journal.published, ino, home);
+  }
+
   /** Whether this node had all of the file when it was to become its home. */
   isCandidate(ino: number): boolean {
+    return this.candidateOf(ino) !== undefined;
+  }
+
+  /** The same: by which move. */
+  candidateOf(ino: number): number | undefined {
     const inode = new InodeCopy();
-    const generation = this.#candidates.get(ino);
-    return (
-      generation !== undefined && readInode(this.#c.segment, ino, inode) && inode.generation === generation
-    );
+    const candidate = this.#candidates.get(ino);
+    const isThere = candidate !== undefined && readInode(this.#c.segment, ino, inode);
+    return isThere && inode.generation === candidate.generation ? candidate.move : undefined;
   }
 
   /** Remembered over a crash: until it is known whose the file is, its pages are kept as they are. */
-  setCandidate(ino: number, generation: number | undefined): void {
-    if (generation === undefined && !this.#candidates.has(ino)) return;
-    if (generation === undefined) this.#candidates.delete(ino);
-    else this.#candidates.set(ino, generation);
+  setCandidate(ino: number, candidate: Candidate | undefined): void {
+    if (candidate === undefined && !this.#candidates.has(ino)) return;
+    if (candidate === undefined) this.#candidates.delete(ino);
+    else this.#candidates.set(ino, candidate);
     this.#saveCandidates();
   }
 
   #saveCandidates(): void {
-    const candidates = [...this.#candidates].map((pair) => pair.join(':')).join(' ');
+    const candidates = [...this.#candidates]
+      .map(([ino, { generation, move }]) => [ino, generation, move].join(':'))
+      .join(' ');
     this.#c.store.setSuperblock({ [candidatesKey]: candidates });
   }
 
   /** As a node of before has left them: those of which it is not known here whose they are. */
   loadCandidates(): void {
     const saved = this.#c.store.superblock(candidatesKey) ?? '';
-    for (const pair of saved.split(' ')) {
-      const [ino = 0, generation = 0] = pair.split(':').map(Number);
+    for (const each of saved.split(' ')) {
+      const [ino = 0, generation = 0, move = 0] = each.split(':').map(Number);
       const isOpen = this.self !== coordinatorNumber && this.homeOf(ino) !== this.self;
-      if (ino > 0 && isOpen) this.#candidates.set(ino, generation);
+      if (ino > 0 && isOpen) this.#candidates.set(ino, { generation, move });
     }
     if (saved !== '') this.#saveCandidates();
   }
@@ -278,13 +311,12 @@ export class Homes implements Blocks {
 
   /** Whether what is here of a file is what it is at its new home. */
   keepsPages(ino: number, { from, to }: { from: number; to: number }): boolean {
-    if (to === this.self) {
-      if (this.isCandidate(ino)) return true;
-      this.setLost(ino, this.#c.inode(ino).generation);
-      return false;
-    }
-    if (from === this.self) return this.moving?.isGiving(ino) === true;
-    return !this.isKnown(from) || this.neighbour(from).borrowed.hasNothing(ino);
+    const { moving } = this;
+    if (moving === undefined)
+      return !this.isKnown(from) || this.neighbour(from).borrowed.taken.hasNothing(ino);
+    const keeps = moving.keepsPages(ino, { from, to });
+    if (to === this.self && !keeps) this.setLost(ino, this.#c.inode(ino).generation);
+    return keeps;
   }
 
   /** The inode says that a file has another home. */
@@ -308,7 +340,7 @@ export class Homes implements Blocks {
       // Who touches it then, asks again.
       if (!(error instanceof FsError)) throw error;
     } finally {
-      if (this.homeOf(ino) !== from && this.isKnown(from)) this.neighbour(from).borrowed.giveBack(ino);
+      if (this.homeOf(ino) !== from && this.isKnown(from)) this.neighbour(from).borrowed.leaving.add(ino);
     }
   }
 

@@ -12,28 +12,28 @@ import {
   type CacheState,
   carriesBytes,
   defaultLease,
+  HandingOver,
   Home,
   type HomeFrame,
   ownCache,
-  type ToDirectory,
   toCachePlaces,
-  toDirectoryNames,
 } from 'cluster-fs/coherence';
 import { InodeCopy, isFile, pageSize, readInode } from 'cluster-fs/segment';
 import type { Coordinator } from '../coordinator/coordinator.ts';
 import { type Access, type FileBlocks, type FileId, moved } from '../coordinator/elsewhere.ts';
 import type { Session, View } from '../coordinator/session.ts';
+import { Signal } from '../coordinator/signal.ts';
 import { fillForWriters } from '../coordinator/views.ts';
 import { type Range, wholeFile } from '../store/stored.ts';
+import { asBuffer, nothing } from './block-buffers.ts';
 import { BlockMemory, extentsIn, extentsOf } from './block-memory.ts';
 import { blockAt, blockOf, indexOf, inoOf, rangeOf } from './blocks.ts';
-import { HandingOver } from './handing-over.ts';
 import { HomeBytes } from './home-bytes.ts';
 import type { LentMark } from './lent-mark.ts';
 import type { Positions } from './positions.ts';
 import { Shadow } from './shadow.ts';
 import { SharedBlocks } from './shared-blocks.ts';
-import { type Tag, Tags } from './tags.ts';
+import { nameOf, type Tag, Tags } from './tags.ts';
 import { Uses } from './uses.ts';
 
 interface Listeners {
@@ -74,7 +74,8 @@ export class Lent implements FileBlocks {
   readonly #shared = new SharedBlocks();
   /** Files that are being changed, and how often. */
   readonly #held = new Map<number, number>();
-  readonly handing: HandingOver;
+  readonly handing: HandingOver<Buffer>;
+  readonly #stepped = new Signal();
   readonly uses = new Uses();
   readonly #timer: NodeJS.Timeout;
   opening: Promise<void> | undefined;
@@ -99,9 +100,10 @@ export class Lent implements FileBlocks {
     });
     this.handing = new HandingOver({
       home: () => this.#home,
-      shared: this.#shared,
+      sharedOf: (ino) => this.#shared.of(ino),
       isOwn: options.isOwn,
       forget: (ino, blocks) => {
+        this.#shared.deleteFile(ino);
         for (const block of blocks) this.#memory.cancel(block);
         // Block by block it took as long as the file is large, while everybody waited.
         this.#shadow.forget(extentsOf(c, ino));
@@ -132,6 +134,7 @@ export class Lent implements FileBlocks {
         ended: (session) => this.#ended(session),
         entered: (block) => this.#shared.add(block),
         isHeld: (block, from) => this.#isHeld(inoOf(block), from),
+        isKept: (block, from) => this.handing.isKept(inoOf(block), from),
         hasLeft: (block) => this.handing.hasLeft(inoOf(block)),
       },
       { times: defaultLease, firstSession: mark.firstSession, mayHaveGranted: mayHaveLent },
@@ -173,7 +176,10 @@ export class Lent implements FileBlocks {
   }
 
   /** Gives a node the right to a file, once: when the answer was lost with its link it is asked again. */
-  async tag(link: PeerLink, { ino, generation, mode, asked }: PeerRequest<'tagOpen'>): Promise<Uint8Array> {
+  async tag(
+    link: PeerLink,
+    { ino, generation, mode, asked }: PeerRequest<'tagOpen'>,
+  ): Promise<Pick<Tag, 'stag' | 'session'>> {
     const c = this.#c;
     const session = this.#sessionOf(link);
     if (session === undefined) throw new FsError('EPROTO', 'stag', { why: 'no session of blocks' });
@@ -195,7 +201,7 @@ export class Lent implements FileBlocks {
   }
 
   /** Who may store anywhere must have pages everywhere. */
-  async #filled(tag: Tag): Promise<Uint8Array> {
+  async #filled(tag: Tag): Promise<Pick<Tag, 'stag' | 'session'>> {
     try {
       if (tag.mode === 'rw' && this.#options.isOwn(tag.ino)) await fillForWriters(this.#c, tag.ino);
     } catch (error) {
@@ -204,7 +210,7 @@ export class Lent implements FileBlocks {
     }
     // It was asked for twice, and failed once.
     if (!this.#tags.has(tag)) throw moved('stag');
-    return tag.stag;
+    return tag;
   }
 
   #newTag(asked: Omit<Tag, 'stag' | 'isClosing'>): Tag {
@@ -223,7 +229,7 @@ export class Lent implements FileBlocks {
    * say. Whichever of the two has the file in the end has its bytes.
    */
   keep(block: number, bytes: () => Buffer): void {
-    if (!this.handing.isOnItsWay(inoOf(block)) || !readable.has(this.#home.cache.state(block))) return;
+    if (!this.handing.mustKeep(inoOf(block), block)) return;
     this.#shadow.write(this.#extents(block), rangeOf(block).from, bytes());
     this.#home.withdraw(block);
   }
@@ -359,9 +365,14 @@ export class Lent implements FileBlocks {
     }
   }
 
+  /** Resolves when a directory has taken a step while a file stands still, and every now and then. */
+  stepped(): Promise<void> {
+    return this.#stepped.next(tickMs);
+  }
+
   /** Nobody else has it any more. */
   #unshare(block: number): void {
-    this.handing.stepped();
+    if (this.handing.isAnyFrozen) this.#stepped.notify();
     const isOwn = !this.#home.entries.has(block) && this.#home.cache.state(block) === 'E';
     if (!isOwn) return;
     this.#shared.delete(block);
@@ -486,15 +497,3 @@ export class Lent implements FileBlocks {
     return this.handing.inherited(ino) !== undefined;
   }
 }
-
-/** What a node says, if its STag is good for that. */
-function nameOf({ mode }: Tag, message: number): ToDirectory {
-  const name = toDirectoryNames[message];
-  if (name === undefined) throw new FsError('EPROTO', 'blocks', { why: `message ${message}` });
-  if (mode === 'r' && (name === 'getExclusive' || name === 'upgrade'))
-    throw new FsError('EACCES', 'stag', { why: 'the STag is for reading' });
-  return name;
-}
-
-const nothing = Buffer.alloc(0);
-const asBuffer = (bytes: Uint8Array): Buffer => Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);

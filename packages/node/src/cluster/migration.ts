@@ -1,52 +1,44 @@
 /**
- * Moving files between nodes, as the coordinator leads it:
- *
- *   1 take    the next home fetches the file, again and again, while everybody goes on; what is stored into
- *             meanwhile is taken back from it, and fetched again
- *   2 give    the home until now lets nobody change the file any more, and hands over what is missing
- *   3 commit  the inode names the new home, and every node knows it
- *
- * Before the commit nothing has happened: who dies, is cut off or interrupted leaves the file where it was.
+ * Moving files between nodes, at the coordinator: who may, whether there is room, and what it says to whom.
+ * How it leads them is told in coherence.md (`Leading`).
  */
 import { FsError, type Reply, type Request } from '@cluster-fs/transport';
+import { Leading, type LeadingWorld, type MovedFile } from 'cluster-fs/coherence';
 import { InodeCopy, isFile, pageSize, readInode, walk } from 'cluster-fs/segment';
 import type { Coordinator } from '../coordinator/coordinator.ts';
+import type { FileId } from '../coordinator/elsewhere.ts';
 import type { MoveOptions } from '../coordinator/move.ts';
 import { assertMayChange } from '../coordinator/open.ts';
 import type { Session } from '../coordinator/session.ts';
 import { coordinatorNumber, type Homes } from './homes.ts';
-import type { Moving } from './moving.ts';
+import type { FileMoves } from './moving.ts';
 import { beginStoring, endStoring } from './own-store.ts';
 import type { Room, Roster } from './roster.ts';
 import { assertTellable } from './rows.ts';
-
-/** So little may be missing when the file stands still: a few milliseconds' worth. */
-const fewBlocks = 32;
-/** Rounds that bring no less to fetch: somebody stores faster than it is fetched. */
-const vainRounds = 8;
 
 export interface MigrationParts {
   readonly c: Coordinator;
   readonly homes: Homes;
   readonly roster: Roster;
-  readonly moving: Moving;
+  readonly moving: FileMoves;
   /** What the coordinator itself is called, and how much it can keep. */
   readonly name: string;
   readonly room: Room;
 }
 
-interface File {
-  readonly ino: number;
-  readonly generation: number;
+interface Way {
+  readonly from: number;
+  readonly to: number;
 }
 
 export class Migration {
   readonly #parts: MigrationParts;
-  readonly #files = new Set<number>();
+  readonly #leading: Leading;
   #isCommitting = false;
 
   constructor(parts: MigrationParts) {
     this.#parts = parts;
+    this.#leading = new Leading(this.#world(), { firstMove: parts.c.epoch * 2 ** 20 + 1 });
   }
 
   /** Whether what is being committed just now says that a file has another home. */
@@ -54,9 +46,9 @@ export class Migration {
     return this.#isCommitting;
   }
 
-  /** Whether a file is being moved. */
-  isMoving(ino: number): boolean {
-    return this.#files.has(ino);
+  /** Whether that move of a file is under way. */
+  isMoving({ ino, move }: Pick<MovedFile, 'ino' | 'move'>): boolean {
+    return this.#leading.isMoving(ino, move);
   }
 
   /** The number of the node of that name. */
@@ -87,11 +79,11 @@ export class Migration {
   }
 
   /** Gives a file another home. It stays meanwhile, also when it loses its last name. */
-  move(file: File, to: number, options: MoveOptions): Promise<Reply<'migrate'>> {
+  move(file: FileId, to: number, options: MoveOptions): Promise<Reply<'migrate'>> {
     return this.#parts.c.keeping(file.ino, () => this.#move(file, to, options));
   }
 
-  async #move({ ino, generation }: File, to: number, options: MoveOptions): Promise<Reply<'migrate'>> {
+  async #move({ ino, generation }: FileId, to: number, options: MoveOptions): Promise<Reply<'migrate'>> {
     const { c, homes } = this.#parts;
     const started = performance.now();
     const from = homes.homeOf(ino);
@@ -101,24 +93,41 @@ export class Migration {
     if (from === to) return { bytes: 0, elapsedMs: 0, pausedMs: 0 };
     this.#assertCanBeTold(ino, to);
     this.#assertRoom(to, bytes);
-    if (this.#files.has(ino)) throw new FsError('EALREADY', 'move', { why: 'it is being moved' });
-    this.#files.add(ino);
-    try {
-      await this.#fetch({ ino, generation }, { from, to }, options);
-      options.signal?.throwIfAborted();
-      const paused = performance.now();
-      await this.#give({ ino, generation }, { from, to });
-      await this.#commit({ ino, generation }, { from, to });
-      await homes.openings.done;
-      if (to === coordinatorNumber) this.#parts.moving.areOpen(ino);
-      const ended = performance.now();
-      return { bytes, elapsedMs: ended - started, pausedMs: ended - paused };
-    } catch (error) {
-      this.#giveUp({ ino, generation }, [from, to]);
-      throw error;
-    } finally {
-      this.#files.delete(ino);
-    }
+    let paused = started;
+    const fetched = () => {
+      paused = performance.now();
+    };
+    await this.#leading.lead({ ino, generation }, { from, to }, { ...options, fetched });
+    const ended = performance.now();
+    return { bytes, elapsedMs: ended - started, pausedMs: ended - paused };
+  }
+
+  #world(): LeadingWorld {
+    const { homes, moving } = this.#parts;
+    return {
+      take: async (file, { from, to }, signal) => {
+        if (to === coordinatorNumber) return moving.take({ ...file, from });
+        const link = await homes.neighbour(to).line.link();
+        const options = signal === undefined ? {} : { signal };
+        return (await link.request('take', { ...file, from }, options)).reply;
+      },
+      give: async (file, { from, to }) => {
+        if (from === coordinatorNumber) return moving.give({ ...file, to });
+        const link = await homes.neighbour(from).line.link();
+        await link.request('give', { ...file, to });
+      },
+      commit: async (file, way) => {
+        await this.#commit(file, way);
+        await homes.openings.done;
+      },
+      moved: ({ ino }, { to }) => {
+        if (to === coordinatorNumber) moving.areOpen(ino);
+      },
+      gave: (node, file) => {
+        if (node === coordinatorNumber) moving.gave(file);
+        else homes.neighbour(node).line.current?.event('gave', file);
+      },
+    };
   }
 
   #assertCanBeTold(ino: number, home: number): void {
@@ -141,42 +150,8 @@ export class Migration {
     if (bytes > next.memoryBytes) refuse(`memory for ${next.memoryBytes}: a file moves through that`);
   }
 
-  async #fetch(
-    file: File,
-    { from, to }: { from: number; to: number },
-    { signal, onProgress }: MoveOptions,
-  ): Promise<void> {
-    let most = -1;
-    for (let vain = 0; vain < vainRounds; ) {
-      signal?.throwIfAborted();
-      const { present, total } = await this.#take(to, { ...file, from }, signal);
-      onProgress?.(present, total);
-      if (total - present <= fewBlocks) return;
-      vain = present > most ? 0 : vain + 1;
-      most = Math.max(most, present);
-    }
-  }
-
-  async #take(
-    to: number,
-    fields: File & { from: number },
-    signal: AbortSignal | undefined,
-  ): Promise<{ present: number; total: number }> {
-    const { homes, moving } = this.#parts;
-    if (to === coordinatorNumber) return moving.take(fields);
-    const link = await homes.neighbour(to).line.link();
-    return (await link.request('take', fields, signal === undefined ? {} : { signal })).reply;
-  }
-
-  async #give(file: File, { from, to }: { from: number; to: number }): Promise<void> {
-    const { homes, moving } = this.#parts;
-    if (from === coordinatorNumber) return moving.give({ ...file, to });
-    const link = await homes.neighbour(from).line.link();
-    await link.request('give', { ...file, to });
-  }
-
   /** In the same turn as the answer: who asks afterwards what became of it is told so. */
-  #commit({ ino, generation }: File, { from, to }: { from: number; to: number }): Promise<void> {
+  #commit({ ino, generation }: FileId, { from, to }: Way): Promise<void> {
     const { c, homes } = this.#parts;
     const everywhere = c.journal.mutate(() => {
       const inode = new InodeCopy();
@@ -195,13 +170,5 @@ export class Migration {
     c.journal.flush();
     this.#isCommitting = false;
     return everywhere;
-  }
-
-  #giveUp(file: File, nodes: readonly number[]): void {
-    const { homes, moving } = this.#parts;
-    for (const node of nodes) {
-      if (node === coordinatorNumber) moving.gave(file);
-      else homes.neighbour(node).line.current?.event('gave', file);
-    }
   }
 }

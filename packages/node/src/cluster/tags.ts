@@ -4,6 +4,7 @@
  */
 import { randomBytes } from 'node:crypto';
 import { FsError } from '@cluster-fs/transport';
+import { type ToDirectory, toDirectoryNames } from 'cluster-fs/coherence';
 import { StagMap } from './stag-map.ts';
 
 export interface Tag {
@@ -81,4 +82,13 @@ export class Tags {
   ofSession(session: number): Tag[] {
     return [...this.#byTag].map(([, tag]) => tag).filter((tag) => tag.session === session);
   }
+}
+
+/** What a node says, if its STag is good for that. */
+export function nameOf({ mode }: Tag, message: number): ToDirectory {
+  const name = toDirectoryNames[message];
+  if (name === undefined) throw new FsError('EPROTO', 'blocks', { why: `message ${message}` });
+  if (mode === 'r' && (name === 'getExclusive' || name === 'upgrade'))
+    throw new FsError('EACCES', 'stag', { why: 'the STag is for reading' });
+  return name;
 }

@@ -45,6 +45,8 @@ export class Journal {
    * others see it too, and until then nobody is answered.
    */
   replicate: ((changes: readonly Change[]) => Promise<void> | undefined) | undefined;
+  /** Called when a commit is published here, in the same turn. */
+  onPublished: (() => void) | undefined;
   readonly #flushWaiters: (() => void)[] = [];
 
   constructor(
@@ -142,6 +144,7 @@ export class Journal {
     const isTold = (change: Change): boolean => !hasOnlyMoved(this.published, change);
     const told = this.replicate === undefined ? [] : changes.filter(isTold);
     this.writer.publish(this.published);
+    this.onPublished?.();
     const everywhere = told.length > 0 ? this.#replicated(told) : undefined;
     for (const effect of effects) this.#run(effect);
     const answer = (): void => {

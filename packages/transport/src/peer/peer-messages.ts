@@ -24,7 +24,7 @@ import {
 } from '../codec.ts';
 import { hole, maxPathLength } from '../records.ts';
 
-export const peerProtocolVersion = 7;
+export const peerProtocolVersion = 8;
 
 type Shape = Readonly<Record<string, Codec<unknown>>>;
 interface Entry {
@@ -207,7 +207,7 @@ export const peerRequests = {
     id: 24,
     doc: 'Asks for an STag, the right to blocks of a file; `take` to be its next home. ESTALE: it is gone.',
     fields: { ...file, mode: oneOf('r', 'rw', 'take'), asked },
-    reply: { stag },
+    reply: { stag, session: u53 },
   },
   keep: {
     id: 26,
@@ -224,13 +224,13 @@ export const peerRequests = {
   take: {
     id: 28,
     doc: 'The coordinator has a node fetch a file that it is to keep: again, until little is missing.',
-    fields: { ...file, from: u32 },
+    fields: { ...file, move: u53, from: u32 },
     reply: { present: u32, total: u32 },
   },
   give: {
     id: 29,
     doc: 'The coordinator has the home of a file let it go: it stands still there from the answer on.',
-    fields: { ...file, to: u32 },
+    fields: { ...file, move: u53, to: u32 },
     reply: {},
   },
   handOver: {
@@ -238,6 +238,7 @@ export const peerRequests = {
     doc: 'The home has the next one fetch the rest, `alone` without copies; `isWritten`: others may store.',
     fields: {
       ...file,
+      move: u53,
       session: u53,
       mode: oneOf('r', 'rw'),
       alone: list(record('blocks', blocks), mostBlockRuns),
@@ -260,8 +261,8 @@ export const peerRequests = {
   },
   moves: {
     id: 31,
-    doc: 'Whether the coordinator still moves a file. When not, what the asking node heard before is so.',
-    fields: { ino: u32 },
+    doc: 'Whether the coordinator is still at that move. When not, what the asking node heard before is so.',
+    fields: { ino: u32, move: u53 },
     reply: { isMoving: bool },
   },
   flush: {
@@ -340,7 +341,7 @@ export const peerEvents = {
   gave: {
     id: 150,
     doc: 'The coordinator gives up to move a file: its home goes on with it, the other forgets it.',
-    fields: file,
+    fields: { ...file, move: u53 },
   },
   unused: {
     id: 151,

@@ -6,33 +6,34 @@
  * its blocks are known to the next home before the coordinator has said so to all: whoever has heard of it
  * may ask.
  */
-import { FsError } from '@cluster-fs/transport';
-import { atRest, type CacheId, type Entry, type Home, ownCache } from 'cluster-fs/coherence';
-import { Signal } from '../coordinator/signal.ts';
-import type { SharedBlocks } from './shared-blocks.ts';
+import type { BlockId } from './block-cache.ts';
+import type { CacheState } from './cache.ts';
+import type { CacheId, Entry } from './directory.ts';
+import { atRest, type Home, ownCache } from './home.ts';
 
-/** How often is looked at a file that becomes quiet when nothing says so: a lease has ended, say. */
-const pollMs = 100;
-
-export interface HandingOverParts {
-  readonly home: () => Home<Buffer>;
-  readonly shared: SharedBlocks;
+export interface HandingOverParts<B> {
+  readonly home: () => Home<B>;
+  /** Blocks of a file that are not this node's processes' alone. */
+  readonly sharedOf: (ino: number) => ReadonlySet<BlockId>;
   /** Whether this node keeps the file, as its inode says. */
   readonly isOwn: (ino: number) => boolean;
-  /** What the home has of these blocks of a file besides `data`: all that it has of it. */
-  readonly forget: (ino: number, blocks: readonly number[]) => void;
+  /** What the home has of these blocks of a file besides its pages: all that it has of it. */
+  readonly forget: (ino: number, blocks: readonly BlockId[]) => void;
 }
 
-export class HandingOver {
-  readonly #parts: HandingOverParts;
+const readable: ReadonlySet<CacheState> = new Set(['S', 'SE', 'E']);
+
+export class HandingOver<B> {
+  readonly #parts: HandingOverParts<B>;
   /** The next home's session. */
   readonly #frozen = new Map<number, CacheId>();
+  /** Those that the next home has been told of: it may have them by now. */
+  readonly #told = new Set<number>();
   readonly #adopted = new Set<number>();
-  readonly #stepped = new Signal();
-  /** Files that nodes may store into which have not opened them here yet. */
-  readonly #written = new Map<number, object>();
+  /** Files that nodes may store into which have not opened them here yet; by which move they came. */
+  readonly #written = new Map<number, number>();
 
-  constructor(parts: HandingOverParts) {
+  constructor(parts: HandingOverParts<B>) {
     this.#parts = parts;
   }
 
@@ -56,31 +57,41 @@ export class HandingOver {
     return this.#frozen.has(ino) || this.#adopted.has(ino);
   }
 
+  /**
+   * Whether the bytes of a block of it must be kept when they go from the pages: the lease on the other node
+   * is over, say. Whichever of the two has the file in the end has its bytes.
+   */
+  mustKeep(ino: number, block: BlockId): boolean {
+    return this.isOnItsWay(ino) && readable.has(this.#parts.home().cache.state(block));
+  }
+
   /** It stays here. */
   takeBack(ino: number): void {
+    this.#told.delete(ino);
     if (this.#frozen.delete(ino)) this.#parts.home().release();
   }
 
   /** It has another home: whoever waits for a block asks there. Requires: the inode says so. */
   giveAway(ino: number): void {
     this.#frozen.delete(ino);
+    this.#told.delete(ino);
     this.#written.delete(ino);
     this.#forgetFile(ino);
   }
 
   /** A file becomes this node's: the node that had it goes on with a copy to read of these blocks. */
-  adopt(ino: number, session: CacheId, blocks: Iterable<number>): void {
+  adopt(ino: number, session: CacheId, blocks: Iterable<BlockId>): void {
     this.#adopted.add(ino);
     this.#parts.home().adopt(blocks, session);
   }
 
   /** Nodes may store into it that had opened it at the home of before; until `areOpen`. */
-  inherit(ino: number): void {
-    this.#written.set(ino, {});
+  inherit(ino: number, move: number): void {
+    this.#written.set(ino, move);
   }
 
-  /** Something while nodes may store into a file that have not opened it here; another with each move. */
-  inherited(ino: number): object | undefined {
+  /** By which move a file came here that nodes may store into which have not opened it here. */
+  inherited(ino: number): number | undefined {
     return this.#written.get(ino);
   }
 
@@ -96,40 +107,32 @@ export class HandingOver {
   }
 
   #forgetFile(ino: number): void {
-    const { shared, home, forget } = this.#parts;
-    const blocks = [...shared.of(ino)];
-    shared.deleteFile(ino);
+    const { sharedOf, home, forget } = this.#parts;
+    const blocks = [...sharedOf(ino)];
     forget(ino, blocks);
     for (const block of blocks) home().abandon(block);
   }
 
   /**
-   * Resolves when whoever asked for a block before the file stood still has it. Until then the next home may
-   * lose what it has, and does not know it yet: the messages of the directories and what is said of the move
-   * come over two links. Requires: `freeze`.
+   * Those of the blocks that somebody waits for who asked before the file stood still. Until there are none
+   * the next home may lose what it has, and does not know it yet: the messages of the directories and what is
+   * said of the move come over two links. Nobody else asks for more: what is quiet stays so. Requires:
+   * `freeze`.
    */
-  async quiet(ino: number, limitMs: number): Promise<void> {
-    const endMs = performance.now() + limitMs;
+  busy(ino: number, among: Iterable<BlockId> = this.#parts.sharedOf(ino)): BlockId[] {
     const session = this.#frozen.get(ino);
-    const isForOthers = ({ state, queue }: Entry): boolean => {
+    return this.#those(among, ({ state, queue }) => {
       // Whom it is done for stands at the head of the line.
       if (queue.length === 0) return state === 'invalidating' || state === 'recalling';
       return queue.some(({ from }) => from !== session);
-    };
-    // Nobody else asks for more: what is quiet stays so.
-    for (let busy = this.#those(this.#parts.shared.of(ino), isForOthers); busy.length > 0; ) {
-      if (performance.now() > endMs)
-        throw new FsError('ETIMEDOUT', 'move', { why: 'a node does not answer for a block of the file' });
-      await this.#stepped.next(pollMs);
-      busy = this.#those(busy, isForOthers);
-    }
+    });
   }
 
   /** The blocks of whose entries something is so. Few entries are shared by many blocks. */
-  #those(blocks: Iterable<number>, isSo: (entry: Entry) => boolean): number[] {
+  #those(blocks: Iterable<BlockId>, isSo: (entry: Entry) => boolean): BlockId[] {
     const { entries } = this.#parts.home();
     const known = new Map<Entry, boolean>();
-    const those: number[] = [];
+    const those: BlockId[] = [];
     for (const block of blocks) {
       const entry = entries.get(block) ?? atRest;
       const verdict = known.get(entry) ?? isSo(entry);
@@ -139,25 +142,38 @@ export class HandingOver {
     return those;
   }
 
-  /** A directory has taken a step. */
-  stepped(): void {
-    if (this.#frozen.size > 0) this.#stepped.notify();
+  /** The next home is about to hear that it gets the file. Requires: `freeze`. */
+  tell(ino: number): void {
+    this.#told.add(ino);
   }
 
-  /** Blocks that others have than that session and the processes here. Requires: `quiet`. */
-  elsewhere(ino: number, session: CacheId): number[] {
+  /**
+   * Whether it is not known what becomes of what that session has of the file when it ends: if the file is
+   * the next home's by then, nothing is lost with it.
+   */
+  isKept(ino: number, session: CacheId): boolean {
+    return this.#told.has(ino) && this.#frozen.get(ino) === session;
+  }
+
+  /** Whether any file stands still here. */
+  get isAnyFrozen(): boolean {
+    return this.#frozen.size > 0;
+  }
+
+  /** Blocks that others have than that session and the processes here. Requires: it is not `busy`. */
+  elsewhere(ino: number, session: CacheId): BlockId[] {
     const isElse = ({ owner, sharers }: Entry): boolean => {
       if (owner !== undefined) return owner !== session && owner !== ownCache;
       for (const sharer of sharers) if (sharer !== session && sharer !== ownCache) return true;
       return false;
     };
-    return this.#those(this.#parts.shared.of(ino), isElse);
+    return this.#those(this.#parts.sharedOf(ino), isElse);
   }
 
   /** Blocks of which processes here and that session have a copy to read, and nobody else anything. */
-  sharedWith(ino: number, session: CacheId): number[] {
+  sharedWith(ino: number, session: CacheId): BlockId[] {
     const isShared = ({ state, sharers }: Entry): boolean =>
       state === 'idle' && sharers.has(session) && sharers.has(ownCache);
-    return this.#those(this.#parts.shared.of(ino), isShared);
+    return this.#those(this.#parts.sharedOf(ino), isShared);
   }
 }

@@ -1,0 +1,96 @@
+/**
+ * How the coordinator leads a file from one home to the next:
+ *
+ *   1 take    the next home fetches the file, again and again, while everybody goes on; what is stored into
+ *             meanwhile is taken back from it, and fetched again
+ *   2 give    the home until now lets nobody change the file any more, and hands over what is missing
+ *   3 commit  the inode names the new home, and every node knows it
+ *
+ * Before the commit nothing has happened: who dies, is cut off or interrupted leaves the file where it was.
+ */
+import { FsError } from '@cluster-fs/transport';
+import type { MovedFile } from './moving.ts';
+import type { Progress } from './taken.ts';
+
+/** So little may be missing when the file stands still: a few milliseconds' worth. */
+const fewBlocks = 32;
+/** Rounds that bring no less to fetch: somebody stores faster than it is fetched. */
+const vainRounds = 8;
+
+/** From which node to which. */
+export interface Way {
+  readonly from: number;
+  readonly to: number;
+}
+
+export interface LeadingOptions {
+  readonly signal?: AbortSignal;
+  /** How many blocks are there, of how many. */
+  readonly onProgress?: (present: number, total: number) => void;
+  /** The file stands still from here on. */
+  readonly fetched?: () => void;
+}
+
+export interface LeadingWorld {
+  take(file: MovedFile, way: Way, signal: AbortSignal | undefined): Promise<Progress>;
+  give(file: MovedFile, way: Way): Promise<void>;
+  /** Begins at once: who asks afterwards what became of it is told so. Resolves when every node knows it. */
+  commit(file: MovedFile, way: Way): Promise<void>;
+  /** It has another home, and all have it open there who had it open. */
+  moved(file: MovedFile, way: Way): void;
+  /** Tells a node that the file stays where it is. */
+  gave(node: number, file: MovedFile): void;
+}
+
+export class Leading {
+  readonly #world: LeadingWorld;
+  /** Files that are being moved, and the number of the move. */
+  readonly #files = new Map<number, number>();
+  #nextMove: number;
+
+  /** Moves get numbers from `firstMove` on, which were never used before and are above those that were. */
+  constructor(world: LeadingWorld, { firstMove }: { readonly firstMove: number }) {
+    this.#world = world;
+    this.#nextMove = firstMove;
+  }
+
+  /** Whether that move of a file is under way; without a number: any. */
+  isMoving(ino: number, move?: number): boolean {
+    const now = this.#files.get(ino);
+    return now !== undefined && (move === undefined || move === now);
+  }
+
+  /** Gives a file another home. EALREADY; what the nodes and the commit fail with; the reason of `signal`. */
+  async lead(of: Omit<MovedFile, 'move'>, way: Way, options: LeadingOptions = {}): Promise<void> {
+    const { ino } = of;
+    if (this.#files.has(ino)) throw new FsError('EALREADY', 'move', { why: 'it is being moved' });
+    const file = { ...of, move: this.#nextMove++ };
+    this.#files.set(ino, file.move);
+    const world = this.#world;
+    try {
+      await this.#fetch(file, way, options);
+      options.signal?.throwIfAborted();
+      options.fetched?.();
+      await world.give(file, way);
+      await world.commit(file, way);
+      world.moved(file, way);
+    } catch (error) {
+      for (const node of [way.from, way.to]) world.gave(node, file);
+      throw error;
+    } finally {
+      this.#files.delete(ino);
+    }
+  }
+
+  async #fetch(file: MovedFile, way: Way, { signal, onProgress }: LeadingOptions): Promise<void> {
+    let most = -1;
+    for (let vain = 0; vain < vainRounds; ) {
+      signal?.throwIfAborted();
+      const { present, total } = await this.#world.take(file, way, signal);
+      onProgress?.(present, total);
+      if (total - present <= fewBlocks) return;
+      vain = present > most ? 0 : vain + 1;
+      most = Math.max(most, present);
+    }
+  }
+}

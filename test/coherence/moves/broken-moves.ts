@@ -1,0 +1,14 @@
+/** Rules of moves, each of which can be broken: what checks them must notice that. */
+export const moveRules = {
+  quiet: 'a file is handed over when those have their blocks who asked before',
+  alone: 'the next home gets with no other copy what third nodes have',
+  commit: 'the next home serves nobody before the commit',
+  left: 'a home that gave a file away answers nothing about it',
+  moved: 'who asks where the file was is told so',
+  number: 'what is said of one move says nothing of another',
+  outlived: 'what is kept for a move is not used when the session is over',
+  shown: 'processes of an old home that stands still stop with its lease on the next one',
+  given: 'nobody gets a block, or changes one, while the file stands still',
+  candidate: 'what a next home has is kept over its death',
+} as const;
+export type MoveRule = keyof typeof moveRules;

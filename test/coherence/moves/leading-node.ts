@@ -1,0 +1,151 @@
+/** The coordinator of the simulation: it leads moves, and tells all nodes which home each file has. */
+import { FsError } from '@cluster-fs/transport';
+import { Leading, type MovedFile, type Progress } from 'cluster-fs/coherence';
+import type { Change, Changes } from './frames.ts';
+import type { Peer } from './lending.ts';
+import type { MovingNode } from './moving-node.ts';
+
+interface Follower {
+  peer: Peer;
+  isLinked: boolean;
+  applied: number;
+}
+
+interface Waiting {
+  readonly sequence: number;
+  resolve(): void;
+}
+
+export class LeadingNode {
+  readonly #node: MovingNode;
+  readonly #leading: Leading;
+  readonly #life: number;
+  readonly #followers = new Map<string, Follower>();
+  readonly #kept: Change[] = [];
+  #waiting: Waiting[] = [];
+
+  constructor(node: MovingNode, life: number) {
+    this.#node = node;
+    this.#life = life;
+    this.#leading = new Leading(
+      {
+        take: (file, { from, to }, signal) => this.#take({ ...file, from }, to, signal),
+        give: (file, { from, to }) => this.#give({ ...file, to }, from),
+        commit: (file, { to }) => this.#commit(file, to),
+        moved: ({ ino }, { to }) => {
+          if (to === node.id) node.moving.areOpen(ino);
+        },
+        gave: (id, { ino, move }) => {
+          if (id === node.id) node.moving.gave({ ino, move });
+          else node.neighbour(id).event({ kind: 'gave', ino, move });
+        },
+      },
+      { firstMove: life * 1000 + 1 },
+    );
+  }
+
+  isMoving(file: number, move?: number): boolean {
+    return this.#leading.isMoving(file, move);
+  }
+
+  move(file: number, to: number): void {
+    const { host, sim } = this.#node;
+    const from = host.homes[file] as number;
+    if (from === to || this.isMoving(file)) return;
+    const abort = new AbortController();
+    if (sim.random.happens(0.1))
+      this.#node.after(sim.random.between(1, 30), () =>
+        this.#node.settled(() => abort.abort(new FsError('ECANCELED', 'move', { why: 'somebody ended it' }))),
+      );
+    this.#node.note(`moves file ${file} from ${from} to ${to}`);
+    const lead = this.#leading.lead({ ino: file, generation: 1 }, { from, to }, { signal: abort.signal });
+    this.#node.run(lead).then(
+      () => {
+        sim.moves++;
+        this.#node.note(`has moved file ${file} to ${to}`);
+      },
+      (error: unknown) => {
+        if (!(error instanceof FsError)) sim.fail(error);
+        this.#node.note(`could not move file ${file} to ${to}: ${(error as FsError).message}`);
+      },
+    );
+  }
+
+  async #take(
+    file: MovedFile & { readonly from: number },
+    to: number,
+    signal: AbortSignal | undefined,
+  ): Promise<Progress> {
+    if (to === this.#node.id) return this.#node.moving.take(file);
+    const neighbour = this.#node.neighbour(to);
+    await neighbour.link();
+    const answer = neighbour.request('take', file);
+    const aborted = new Promise<never>((_, reject) => {
+      signal?.addEventListener('abort', () => reject(signal.reason));
+    });
+    return Promise.race([answer, aborted]);
+  }
+
+  async #give(file: MovedFile & { readonly to: number }, from: number): Promise<void> {
+    if (from === this.#node.id) return this.#node.moving.give(file);
+    const neighbour = this.#node.neighbour(from);
+    await neighbour.link();
+    await neighbour.request('give', file);
+  }
+
+  async #commit({ ino }: MovedFile, to: number): Promise<void> {
+    const { host } = this.#node;
+    const change = { sequence: ++host.sequence, file: ino, to };
+    this.#kept.push(change);
+    this.#node.note(`commits that node ${to} is the home of file ${ino}`);
+    this.#node.rehomed(ino, to, true);
+    const changes: Changes = { feed: this.#life, isWhole: false, changes: [change] };
+    for (const { peer, isLinked } of this.#followers.values())
+      if (isLinked) peer.link?.send({ kind: 'changes', changes });
+    await new Promise<void>((resolve) => {
+      this.#waiting.push({ sequence: change.sequence, resolve });
+      this.#wake();
+    });
+    await this.#node.opened();
+  }
+
+  /** A node asks for changes. */
+  follow(peer: Peer, asked: { feed: number; sequence: number }, reply: (changes: Changes) => void): void {
+    const { host } = this.#node;
+    const feed = this.#life;
+    const isWhole = asked.feed !== feed;
+    const all = host.homes.map((to, file) => ({ sequence: host.sequence, file, to }));
+    // Where a file has been meanwhile says nothing of what is at the node that asks.
+    const isLast = ({ file, sequence }: Change): boolean =>
+      !this.#kept.some((later) => later.file === file && later.sequence > sequence);
+    const kept = this.#kept.filter((change) => change.sequence > asked.sequence && isLast(change));
+    const changes = isWhole ? all : kept;
+    const applied = isWhole ? host.sequence : asked.sequence;
+    this.#followers.set(`${peer.id}/${peer.life}`, { peer, isLinked: true, applied });
+    reply({ feed, isWhole, changes });
+    this.#wake();
+  }
+
+  linkDown(id: number, life: number): void {
+    const follower = this.#followers.get(`${id}/${life}`);
+    if (follower !== undefined) follower.isLinked = false;
+  }
+
+  applied(id: number, life: number, sequence: number): void {
+    const follower = this.#followers.get(`${id}/${life}`);
+    if (follower !== undefined) follower.applied = Math.max(follower.applied, sequence);
+    this.#wake();
+  }
+
+  /** The lease of a node is over: nobody waits for it. */
+  gone(id: number, life: number): void {
+    if (this.#followers.delete(`${id}/${life}`)) this.#wake();
+  }
+
+  #wake(): void {
+    const applied = Math.min(...[...this.#followers.values()].map((follower) => follower.applied));
+    const waiting = this.#waiting;
+    this.#waiting = waiting.filter(({ sequence }) => sequence > applied);
+    for (const { sequence, resolve } of waiting) if (sequence <= applied) this.#node.settled(resolve);
+  }
+}

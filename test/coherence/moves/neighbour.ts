@@ -1,0 +1,389 @@
+/** Another node, as one of the simulation uses it: the link there, requests, rights to files, blocks. */
+import { FsError } from '@cluster-fs/transport';
+import {
+  type CacheState,
+  type HandedOver,
+  Holder,
+  type HomeFrame,
+  type MovingNeighbour,
+  Taken,
+} from 'cluster-fs/coherence';
+import type { Answer, FromServer, Requests, ToServer } from './frames.ts';
+import type { MovingNode } from './moving-node.ts';
+import { PageMemory } from './page-memory.ts';
+
+interface Pending {
+  resolve(reply: never): void;
+  reject(error: unknown): void;
+}
+
+const readable: ReadonlySet<CacheState> = new Set(['S', 'SE', 'E']);
+
+export class Neighbour implements MovingNeighbour<number, number> {
+  readonly #node: MovingNode;
+  readonly id: number;
+  readonly memory: PageMemory;
+  readonly holder: Holder<number>;
+  readonly taken: Taken<number>;
+  #send: ((frame: ToServer) => void) | undefined;
+  readonly #pending = new Map<number, Pending>();
+  #nextRequest = 0;
+  #session: number | undefined;
+  /** Rights that are held, by file; those that are asked for; of which file each is; those that go back. */
+  #held = new Map<number, number>();
+  #asked = new Map<number, Promise<void>>();
+  readonly #files = new Map<number, number>();
+  readonly #closing = new Set<number>();
+  readonly #leaving = new Set<number>();
+  /** The link has been away for longer than a lease. */
+  #isAway = false;
+  /** Another with every link, and without one. */
+  turn = 0;
+
+  constructor(node: MovingNode, id: number) {
+    this.#node = node;
+    this.id = id;
+    const { sim } = node;
+    this.memory = new PageMemory(node, {
+      done: (block, value) => {
+        // What was stored since the fence was begun goes with what it was said of.
+        if (this.holder.cache.state(block) === 'X') sim.losses.said(block, node.id);
+        this.holder.done(block, value);
+      },
+      dropping: (block, value) => node.lending.keep(block, value),
+      installed: (block) => this.taken.arrived(block),
+      lost: (block) => {
+        node.note(`has lost what it stored into ${block}`);
+        sim.losses.said(block, node.id);
+      },
+    });
+    this.holder = new Holder<number>(
+      { nowMs: () => node.host.nowMs, send: (frame) => this.#say(frame), memory: this.memory },
+      { times: sim.times },
+    );
+    this.taken = new Taken<number>({
+      holder: () => this.holder,
+      inoOf: (block) => sim.fileOf(block),
+      blocksOf: (file) => sim.blocksOf(file),
+      withAbsent: (file) => new Set(sim.blocksOf(file).filter((block) => node.host.page(block).isAbsent)),
+      may: (block, access) => this.#may(block, access),
+      isOpen: (file) => this.#held.has(file),
+      open: (file) => this.#open(file),
+      ask: (block, access) => this.#ask(block, access),
+      changed: (block, waiting) => this.memory.changed(block, waiting?.inTime === true),
+      inTime: (work) => node.inTime(work),
+      session: () => this.session(),
+      assertReachable: () => {
+        if (this.#isAway) throw unreachable();
+      },
+    });
+  }
+
+  session(): number | undefined {
+    return this.holder.isIn ? this.#session : undefined;
+  }
+
+  get isLinked(): boolean {
+    return this.#send !== undefined;
+  }
+
+  linkUp(send: (frame: ToServer) => void): void {
+    this.#send = send;
+    this.turn++;
+    this.#isAway = false;
+    this.holder.linkUp();
+  }
+
+  linkDown(): void {
+    this.#send = undefined;
+    const turn = ++this.turn;
+    this.holder.linkDown();
+    for (const { reject } of this.#pending.values()) this.#node.settled(() => reject(unreachable()));
+    this.#pending.clear();
+    this.#node.after(this.#node.sim.times.leaseMs, () => {
+      if (turn !== this.turn) return;
+      this.#isAway = true;
+      this.memory.failRequests(unreachable());
+    });
+  }
+
+  event(frame: ToServer): void {
+    this.#send?.(frame);
+  }
+
+  request<N extends keyof Requests>(name: N, fields: Requests[N]['fields']): Promise<Requests[N]['reply']> {
+    const send = this.#send;
+    if (send === undefined) return Promise.reject(unreachable());
+    const id = this.#nextRequest++;
+    const answered = new Promise<Requests[N]['reply']>((resolve, reject) => {
+      this.#pending.set(id, { resolve: resolve as Pending['resolve'], reject });
+      send({ kind: 'request', id, name, fields } as ToServer);
+    });
+    return answered;
+  }
+
+  /** Resolves when there is a link; ECONNRESET when it does not come up in time. */
+  async link(): Promise<void> {
+    const endMs = this.#node.host.nowMs + this.#node.sim.times.leaseMs;
+    while (this.#send === undefined) {
+      if (this.#node.host.nowMs >= endMs) throw unreachable();
+      await this.#node.pause(2);
+    }
+  }
+
+  receive(frame: FromServer): void {
+    switch (frame.kind) {
+      case 'holder':
+        this.#receive(frame.frame, frame.tag);
+        return;
+      case 'reply':
+        this.#answered(frame.id, frame.answer);
+        return;
+      case 'tagClosed':
+        if (!this.holder.isWelcome) return;
+        this.#closing.delete(frame.tag);
+        this.#files.delete(frame.tag);
+        this.event({ kind: 'tagGone', tag: frame.tag });
+        return;
+      case 'changes':
+        this.#node.followed(frame.changes);
+    }
+  }
+
+  #answered(id: number, answer: Answer): void {
+    const pending = this.#pending.get(id);
+    this.#pending.delete(id);
+    this.#node.sim.settles();
+    if ('error' in answer) pending?.reject(answer.error);
+    else pending?.resolve(answer.reply as never);
+  }
+
+  #receive(frame: HomeFrame<number>, tag: number | undefined): void {
+    if (frame.kind === 'welcome') {
+      if (!this.holder.awaits(frame)) return;
+      if (this.#session !== frame.session) this.#forgetRights();
+      this.#session = frame.session;
+    }
+    if (frame.kind === 'message') {
+      const file = this.#files.get(tag ?? -1);
+      if (file === undefined)
+        throw new Error(`node ${this.#node.id} is told of a file that it does not know`);
+      // Who gave the file away goes on as its home.
+      if (this.taken.isPrepared(file)) this.taken.reattach(file);
+    }
+    this.holder.receive(frame);
+    if (frame.kind !== 'welcome') return;
+    for (const tag of this.#closing) this.event({ kind: 'tagClose', tag });
+  }
+
+  #forgetRights(): void {
+    this.#held.clear();
+    this.#asked = new Map();
+    this.#files.clear();
+    this.#closing.clear();
+  }
+
+  #say(frame: Parameters<ConstructorParameters<typeof Holder<number>>[0]['send']>[0]): void {
+    if (frame.kind !== 'message') {
+      this.event({ kind: 'home', frame, tag: undefined });
+      return;
+    }
+    const file = this.#node.sim.fileOf(frame.envelope.message.block);
+    const closing = [...this.#closing].find((each) => this.#files.get(each) === file);
+    const tag = this.#held.get(file) ?? closing;
+    if (tag === undefined) throw new Error(`node ${this.#node.id} names file ${file} without a right to it`);
+    this.event({ kind: 'home', frame, tag });
+  }
+
+  /** Sees to it that the file may be used. EAGAIN when it has another home. */
+  async #open(file: number): Promise<void> {
+    while (!this.#held.has(file)) {
+      const asked = this.#asked.get(file) ?? this.#askFor(file);
+      await asked;
+    }
+  }
+
+  #askFor(file: number): Promise<void> {
+    const asked: Promise<void> = Promise.resolve().then(async () => {
+      const number = this.#node.nextAsked();
+      for (;;) {
+        await this.link();
+        const turn = this.turn;
+        try {
+          const { tag, session } = await this.request('open', { file, asked: number });
+          // One of a session that was over before the answer came is of no use.
+          if (session !== this.#session) continue;
+          this.#files.set(tag, file);
+          // A new session may have begun meanwhile, in which nobody knows of it.
+          if (this.#asked.get(file) === asked) this.#held.set(file, tag);
+          return;
+        } catch (error) {
+          if (turn === this.turn) throw error;
+        }
+      }
+    });
+    this.#asked.set(file, asked);
+    const done = (): void => {
+      if (this.#asked.get(file) === asked) this.#asked.delete(file);
+    };
+    asked.then(done, done);
+    return asked;
+  }
+
+  adoptRight(file: number, tag: number): void {
+    this.#held.set(file, tag);
+    this.#files.set(tag, file);
+  }
+
+  giveBack(file: number): void {
+    if (this.#send === undefined) return;
+    this.#held.delete(file);
+    for (const [tag, of] of this.#files) {
+      if (of !== file || this.#closing.has(tag)) continue;
+      this.#close(tag);
+    }
+  }
+
+  /** Before the home has welcomed this node it may be one of a session that it does not know any more. */
+  #close(tag: number): void {
+    this.#closing.add(tag);
+    if (this.holder.isWelcome) this.event({ kind: 'tagClose', tag });
+  }
+
+  /** The file has another home: the right to it goes back when all that was asked for is answered. */
+  leave(file: number): void {
+    if (this.taken.isDone(file)) this.giveBack(file);
+    else this.#leaving.add(file);
+  }
+
+  tick(): void {
+    this.holder.tick();
+    this.holder.retryMoved();
+    for (const file of this.#leaving) {
+      const isHome = this.#node.host.homes[file] === this.id;
+      if (!isHome && !this.taken.isDone(file)) continue;
+      this.#leaving.delete(file);
+      if (!isHome) this.giveBack(file);
+    }
+  }
+
+  #may(block: number, access: 'read' | 'write'): boolean {
+    const state = this.#state(block);
+    const isEnough = access === 'write' ? state === 'E' : readable.has(state);
+    return isEnough && !this.#node.host.page(block).isAbsent;
+  }
+
+  #state(block: number): CacheState {
+    return this.taken.copyOf(block) ?? this.holder.cache.state(block);
+  }
+
+  #ask(block: number, access: 'read' | 'write'): void {
+    if (readable.has(this.#state(block)) && this.#node.host.page(block).isAbsent) this.holder.evict(block);
+    this.holder.fault(block, access);
+  }
+
+  /** A process touches a block. */
+  fault(block: number, access: 'read' | 'write'): void {
+    if (this.#may(block, access)) {
+      this.memory.wake(block);
+      return;
+    }
+    const file = this.#node.sim.fileOf(block);
+    if (this.#held.has(file)) {
+      this.#touched(block, access);
+      return;
+    }
+    this.#node.run(this.#open(file)).then(
+      () => this.#touched(block, access),
+      (error: unknown) => {
+        if (!(error instanceof FsError)) throw error;
+        this.memory.wake(block);
+      },
+    );
+  }
+
+  #touched(block: number, access: 'read' | 'write'): void {
+    const file = this.#node.sim.fileOf(block);
+    if (this.#node.host.homes[file] !== this.id) this.memory.wake(block);
+    else if (this.taken.isStanding(file)) this.holder.wait(block);
+    else this.#ask(block, access);
+  }
+
+  /** Whoever has the file mapped here may use it. */
+  keepOpen(file: number): Promise<void> {
+    return this.#open(file);
+  }
+
+  async enter(): Promise<number> {
+    const endMs = this.#node.host.nowMs + this.#node.sim.times.leaseMs;
+    for (;;) {
+      await this.link();
+      const session = this.session();
+      if (session !== undefined) return session;
+      if (this.#node.host.nowMs > endMs) throw unreachable();
+      await this.#node.pause(1);
+    }
+  }
+
+  async reach(): Promise<(said: HandedOver) => Promise<number>> {
+    await this.link();
+    const turn = this.turn;
+    return async (said) => {
+      if (turn !== this.turn) throw unreachable();
+      const asked = this.#node.nextAsked();
+      try {
+        return await this.request('handOver', { ...said, asked });
+      } catch (error) {
+        if (turn !== this.turn) this.#disown(said.ino, asked);
+        throw error;
+      }
+    };
+  }
+
+  /** If a right was given under that number, it is given back. */
+  #disown(file: number, asked: number): void {
+    const disown = async (): Promise<void> => {
+      for (;;) {
+        await this.link();
+        const turn = this.turn;
+        try {
+          const { tag, session } = await this.request('open', { file, asked });
+          if (session !== this.#session) return;
+          this.#files.set(tag, file);
+          this.#close(tag);
+          return;
+        } catch (error) {
+          if (turn === this.turn) throw error;
+        }
+      }
+    };
+    this.#node.run(disown()).catch((error: unknown) => {
+      if (!(error instanceof FsError)) throw error;
+    });
+  }
+
+  async bring(file: number, isTime: () => boolean): ReturnType<Taken<number>['fetch']> {
+    this.taken.begin(file);
+    await this.#open(file);
+    return this.taken.fetch(file, isTime);
+  }
+
+  adopt(file: number, { right }: { readonly right: number }, blocks: number[]): void {
+    this.adoptRight(file, right);
+    for (const block of blocks) this.holder.adopt(block, 'S', this.#session ?? 0);
+  }
+
+  abandon(file: number): void {
+    this.taken.abandon(file, (block) => this.memory.cancel(block));
+  }
+
+  publish(): void {
+    if (this.holder.isFencing) return;
+    const { heldUntilMs } = this.#node.host;
+    const hasOutlived = this.#node.sim.holds('outlived') && this.taken.hasOutlived;
+    if (!hasOutlived) heldUntilMs.set(this.id, this.holder.heldUntilMs ?? 0);
+    else if ((heldUntilMs.get(this.id) ?? 0) === 0) heldUntilMs.set(this.id, 1);
+  }
+}
+
+export const unreachable = (): FsError => new FsError('ECONNRESET', 'request', { why: 'no link' });

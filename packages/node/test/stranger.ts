@@ -40,6 +40,7 @@ export async function startHome(): Promise<Home> {
     onTestFinished(() => stranger.link.close());
     stranger.link.event('blockHello', { hello: 1, session, received: 0 });
     await stranger.hears('blockWelcome');
+    await stranger.follow();
     return stranger;
   };
   return { fs, segment: home.coordinator.segment, enter };
@@ -50,6 +51,8 @@ export class Stranger {
   /** Bytes of files that it was given. */
   received = 0;
   session = 0;
+  /** Whether it applies the changes that it hears of. */
+  applies = true;
   /** What it heard last of nodes that keep files. */
   keepers: readonly Keeper[] = [];
   readonly #said: string[] = [];
@@ -64,8 +67,20 @@ export class Stranger {
         this.received += payload?.length ?? 0;
         if (name === 'blockWelcome') this.session = fields.session;
         if (name === 'keepers') this.keepers = fields.keepers;
+        if (name === 'changes' && fields.isLast && this.applies) this.#knows(fields);
       },
     });
+  }
+
+  /** Hears of changes from here on, and says that it knows them: else it gets no block. */
+  async follow(): Promise<void> {
+    await this.link.request('follow', { feed: undefined, sequence: 0 });
+    await this.hears('changes');
+  }
+
+  #knows({ feed, sequence }: PeerEvent<'changes'>): void {
+    this.link.event('position', { feed, sequence });
+    this.link.event('applied', { sequence });
   }
 
   async hears(name: string): Promise<void> {

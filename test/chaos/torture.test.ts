@@ -56,7 +56,7 @@ describe('under three writers and three readers', () => {
       await leave(clients);
       expect(node.errors).toEqual([]);
     },
-    90_000,
+    240_000,
   );
 });
 

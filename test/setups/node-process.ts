@@ -18,7 +18,8 @@ export interface NodeProcess {
 
 const limitMs = 15_000;
 const packageFile = createRequire(import.meta.url).resolve('@cluster-fs/node/package.json');
-const bin = join(dirname(packageFile), 'bin/clusterfs.js');
+/** Modules and no bundle: what breaks a node on purpose does so in one of them. */
+const program = join(dirname(packageFile), 'dist/cli.js');
 
 export async function startNode({
   memory = '64MiB',
@@ -33,7 +34,7 @@ export async function startNode({
 } = {}): Promise<NodeProcess> {
   const dir = await mkdtemp(join(tmpdir(), 'clusterfs-test-'));
   const url = `unix:${dir}/node.sock`;
-  const args = [...execArgv, bin, 'serve', '--listen', url, '--memory', memory, ...options];
+  const args = [...execArgv, program, 'serve', '--listen', url, '--memory', memory, ...options];
   const child = spawn(process.execPath, args, { stdio: ['ignore', 'pipe', 'pipe'] });
   const killWithUs = () => child.kill('SIGKILL');
   process.once('exit', killWithUs);

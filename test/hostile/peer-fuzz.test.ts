@@ -115,9 +115,11 @@ test(`${attacks} attacks harm nobody (seed ${seed})`, { timeout }, async () => {
     });
   for (const begin of [nobody, damaged])
     await attackAll(peerPort, attacks / 4, attackAs(begin, withoutSession));
-  expect(scene.joined()).toBeLessThan(attacks / 4);
+  const before = scene.joined();
+  expect(before).toBeLessThan(attacks / 4);
   await attackAll(peerPort, attacks / 2, attackAs(letIn, withoutSession));
-  await expect.poll(scene.joined, { timeout: 5000 }).toBeGreaterThan(attacks / 3);
+  // Most of them: on a busy machine some hellos come too late.
+  await expect.poll(scene.joined, { timeout: 5000 }).toBeGreaterThan(before + attacks / 3);
   await attackAll(peerPort, sessions, attackAs(letIn, frames));
   await scene.expectUndisturbed();
 });

@@ -13,6 +13,7 @@ import type { CacheTable, DirectoryTable, HolderFrame, HomeFrame, LeaseTimes } f
 import { type Random, randomOf } from '../random.mjs';
 import { Losses } from './losses.ts';
 import { Link } from './network.ts';
+import { RunLog } from './run-log.ts';
 import { SimulatedNode } from './simulated-node.ts';
 import { Timeline } from './timeline.ts';
 
@@ -82,24 +83,23 @@ export function simulate(options: Options): Outcome {
   try {
     return simulation.run();
   } catch (error) {
-    const steps = simulation.log.slice(-40).join('\n  ');
+    const steps = simulation.log.last(40);
     throw new Error(`seed ${options.seed}: ${(error as Error).message}\n  ${steps}`, { cause: error });
   }
 }
 
 export class Simulation {
   readonly timeline = new Timeline();
+  readonly log = new RunLog(this.timeline);
   readonly random: Random;
   readonly rules: Rules;
   readonly faults: Faults;
   readonly blocks: number;
   readonly nodes: SimulatedNode[];
-  readonly log: string[] = [];
   readonly losses = new Losses();
   /** What was stored last into each block. */
   readonly newest: number[];
   #stored = 0;
-  #hash = 0;
   #isCalm = false;
   accesses = 0;
   messages = 0;
@@ -131,7 +131,7 @@ export class Simulation {
     for (const node of this.nodes) node.assertNobodyWaits();
     this.losses.assertAllSaid();
     for (let block = 0; block < this.blocks; block++) this.assertOneWriter(block);
-    return { accesses: this.accesses, messages: this.messages, lost: this.lost, hash: this.#hash };
+    return { accesses: this.accesses, messages: this.messages, lost: this.lost, hash: this.log.hash };
   }
 
   homeOf(block: number): SimulatedNode {
@@ -144,10 +144,7 @@ export class Simulation {
   }
 
   note(what: string): void {
-    const line = `${this.timeline.nowMs.toFixed(2)} ${what}`;
-    this.#hash = (Math.imul(this.#hash, 31) + Math.floor(this.timeline.nowMs * 1e6) + line.length) | 0;
-    this.log.push(line);
-    if (this.log.length > 2000) this.log.splice(0, 1000);
+    this.log.note(what);
   }
 
   isLinked(a: number, b: number): boolean {

@@ -15,6 +15,7 @@ import type { LeaseTimes, MovingTimes } from 'cluster-fs/coherence';
 import { type Random, randomOf } from '../../random.mjs';
 import { Losses } from '../losses.ts';
 import { Link, type LinkEnd } from '../network.ts';
+import { RunLog } from '../run-log.ts';
 import { Timeline } from '../timeline.ts';
 import type { MoveRule } from './broken-moves.ts';
 import { MovingNode } from './moving-node.ts';
@@ -67,13 +68,14 @@ export async function simulateMoves(options: Options): Promise<Outcome> {
   try {
     return await simulation.run();
   } catch (error) {
-    const steps = simulation.log.slice(options.isTraced === true ? 0 : -60).join('\n  ');
+    const steps = simulation.log.last(options.isTraced === true ? undefined : 60);
     throw new Error(`seed ${options.seed}: ${(error as Error).message}\n  ${steps}`, { cause: error });
   }
 }
 
 export class MovesSimulation {
   readonly timeline = new Timeline();
+  readonly log = new RunLog(this.timeline);
   readonly random: Random;
   readonly faults: Faults;
   readonly times: LeaseTimes = { leaseMs: 100, heartbeatMs: 20, cutOffMs: 10 };
@@ -85,12 +87,10 @@ export class MovesSimulation {
   readonly blocks: number;
   readonly #blocksPerFile: number;
   readonly nodes: MovingNode[];
-  readonly log: string[] = [];
   readonly losses = new Losses();
   /** What was stored last into each block. */
   readonly newest: number[];
   #stored = 0;
-  #hash = 0;
   #isCalm = false;
   #isSettling = false;
   #failure: { readonly error: unknown } | undefined;
@@ -146,7 +146,7 @@ export class MovesSimulation {
     this.losses.assertAllSaid();
     for (let block = 0; block < this.blocks; block++) this.assertOneWriter(block);
     const { accesses, messages, moves, lost } = this;
-    return { accesses, messages, moves, lost, hash: this.#hash };
+    return { accesses, messages, moves, lost, hash: this.log.hash };
   }
 
   /** Lets time pass until nothing is left to be done. Throws what is, when that takes more leases. */
@@ -207,17 +207,14 @@ export class MovesSimulation {
   }
 
   note(what: string): void {
-    const line = `${this.timeline.nowMs.toFixed(2)} ${what}`;
-    this.#hash = (Math.imul(this.#hash, 31) + Math.floor(this.timeline.nowMs * 1e6) + line.length) | 0;
-    this.log.push(line);
-    if (this.log.length > 4000) this.log.splice(0, 2000);
+    this.log.note(what);
   }
 
   /** For whoever looks for what a seed has found: every message as it arrives. */
   trace(from: number, to: number, frame: unknown): void {
     if (!this.#isTraced) return;
-    const line = `${this.timeline.nowMs.toFixed(2)}     ${from} -> ${to} ${JSON.stringify(frame)}`;
-    if (!line.includes('"ping"') && !line.includes('"pong"')) this.log.push(line);
+    const said = JSON.stringify(frame);
+    if (!said.includes('"ping"') && !said.includes('"pong"')) this.log.trace(`${from} -> ${to} ${said}`);
   }
 
   cutLink(client: number, server: number): void {

@@ -1,11 +1,11 @@
 /** A cluster whose nodes have stores: files that move between disks, and what is there when power is lost. */
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import Database from 'better-sqlite3';
 import type { ClusterFs } from 'cluster-fs';
 import { expect, onTestFinished, test } from 'vitest';
-import { mountForTest, type NodeProcess, startNodeProcess } from '../chaos/node-process.ts';
+import { mountForTest, type NodeOptions, type NodeProcess, startNodeProcess } from '../chaos/node-process.ts';
 import { cutPower, never } from '../durability/power.ts';
 import { randomOf } from '../random.mjs';
 import { freePort } from './line.ts';
@@ -33,11 +33,21 @@ interface Two {
   readonly storeOfB: string;
 }
 
+interface Starting extends Pick<NodeOptions, 'memory' | 'capacity' | 'writeBackMs'> {
+  /** Of the coordinator. */
+  readonly env?: Readonly<Record<string, string>>;
+}
+
 /** The coordinator and a node that joined it, each with a store; nothing is stored that was not asked for. */
-async function start({ memory = 32 * MiB, capacity = 256 * MiB, writeBackMs = never } = {}): Promise<Two> {
+async function start({
+  memory = 32 * MiB,
+  capacity = 256 * MiB,
+  writeBackMs = never,
+  env = {},
+}: Starting = {}): Promise<Two> {
   const joinPort = await freePort();
   const common = { memory, capacity, writeBackMs };
-  const a = await startNodeProcess({ ...common, peerPort: joinPort, name: 'a', store: newStore() });
+  const a = await startNodeProcess({ ...common, peerPort: joinPort, name: 'a', store: newStore(), env });
   const storeOfB = newStore();
   const own = { peerPort: await freePort(), store: storeOfB };
   const b = await startNodeProcess({ ...common, ...own, joinPort, name: 'b' });
@@ -159,6 +169,34 @@ test('a coordinator that loses its power after a move does not take the file bac
   await atB.unmount();
   await b.stop();
   expect(storedFiles(storeOfB)).toEqual([]);
+});
+
+test('a file is given away in the turn in which it is stored', { timeout }, async () => {
+  const directory = mkdtempSync(join(tmpdir(), 'clusterfs-meeting-'));
+  onTestFinished(() => rmSync(directory, { recursive: true }));
+  const marker = join(directory, 'marker');
+  const program = new URL('given-while-stored.mjs', import.meta.url).href;
+  const env = { NODE_OPTIONS: `--import ${program}`, CLUSTERFS_MEETING: marker };
+  const { a, b, atA } = await start({ env });
+  const contentOf = (version: number): Buffer => Buffer.alloc(5 * block, version);
+  await atA.promises.writeFile('/f', contentOf(1));
+  await atA.sync();
+  await atA.promises.writeFile('/f', contentOf(2));
+  writeFileSync(marker, '');
+  await Promise.all([atA.sync('/f'), atA.migrate('/f', 'b')]);
+  rmSync(marker);
+  // Into the places that were let go of.
+  for (const path of ['/g', '/h']) await atA.promises.writeFile(path, contentOf(3));
+  await atA.sync();
+  await Promise.all([a, b].map(cutPower));
+  for (const node of [a, b]) await node.start();
+  const mounts = [await again(a), await again(b)];
+  for (const fs of mounts) {
+    expect((await fs.promises.readFile('/f')).equals(contentOf(2))).toBe(true);
+    for (const path of ['/g', '/h'])
+      expect((await fs.promises.readFile(path)).equals(contentOf(3))).toBe(true);
+  }
+  await expectSound([a, b], mounts);
 });
 
 test('a node with a store that is stopped keeps its files, and has them when it is started again', {

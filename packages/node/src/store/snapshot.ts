@@ -12,7 +12,14 @@ import { clip, pageCountOf, subtract } from '../coordinator/runs.ts';
 import { readAll, readAllNow } from './file-calls.ts';
 import { Slab, slabBytes } from './slab.ts';
 import type { StoreFile } from './store-file.ts';
-import { changeStored, extentPages, type Range, type StoredExtent, wholeFile } from './stored.ts';
+import {
+  afterChange,
+  changeStored,
+  extentPages,
+  type Range,
+  type StoredExtent,
+  wholeFile,
+} from './stored.ts';
 import { sumsOf } from './sum.ts';
 import type { WriteBack } from './write-back.ts';
 
@@ -92,7 +99,7 @@ export async function takeSnapshot(
       if (times === 0) patience = patienceFor(pageCountOf(part.now) + part.left);
       const { ranges, stored } = await writePart(writeBack, part, pieces);
       const change = changeStored(written, { rewritten: part.read, written: stored, kept: [wholeFile] });
-      written = [...written.filter(({ filePage }) => !change.remove.includes(filePage)), ...change.put];
+      written = afterChange(written, change);
       file.release(change.freed);
       // What was changed and is now as it is stored needs no new place: the one that it had is gone again.
       seen = [...withoutRanges(seen, part.read), ...ranges];

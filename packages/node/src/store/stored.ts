@@ -77,3 +77,13 @@ export function changeStored(
   }
   return { remove, put, freed };
 }
+
+/** What is stored after that change, in order. */
+export function afterChange(
+  before: readonly StoredExtent[],
+  { remove, put }: StoredChange,
+): readonly StoredExtent[] {
+  const removed = new Set(remove);
+  const left = before.filter(({ filePage }) => !removed.has(filePage));
+  return [...left, ...put].sort((a, b) => a.filePage - b.filePage);
+}

@@ -18,7 +18,7 @@ import type { MetadataStore } from '../metadata/store.ts';
 import { Dirty } from './dirty.ts';
 import { placesOf, redoPages, type Snapshot, takeSnapshot, type WrittenPiece } from './snapshot.ts';
 import type { StoreFile } from './store-file.ts';
-import { changeStored, type Range, type StoredExtent } from './stored.ts';
+import { afterChange, changeStored, type Range, type StoredExtent } from './stored.ts';
 import { SyncHabits } from './sync-habit.ts';
 
 export interface WriteBackOptions {
@@ -84,10 +84,12 @@ export class WriteBack {
   readonly #timer: NodeJS.Timeout;
   /** Inodes with a row in `dirty`, in the working copy. */
   readonly #named = new Set<number>();
-  /** Inodes whose places go with the commit that is on its way: SQLite still names them. */
-  readonly #forgotten = new Set<number>();
+  /** What is stored of inodes when the commit that is on its way is made, where that changes it. */
+  readonly #storedNext = new Map<number, readonly StoredExtent[]>();
   /** Inodes of the round that runs: what was read of them is not committed yet. */
   readonly #underWay = new Set<number>();
+  /** Those of them that were forgotten since: what was read is of no use, also when the file is back. */
+  readonly #outdated = new Set<number>();
   #coordinator: Coordinator | undefined;
   #waiting: Waiter[] = [];
   #running: Promise<void> | undefined;
@@ -157,20 +159,34 @@ export class WriteBack {
     return this.#underWay.has(ino);
   }
 
-  /** An inode goes, and what is stored of it. Requires: inside mutate, with no round on its way with it. */
+  /** An inode goes, or becomes another node's, and what is stored of it goes. Requires: inside mutate. */
   forget(c: Coordinator, ino: number): void {
     const ranges = this.dirty.take(ino);
     c.writer.onRollback(() => {
       for (const range of ranges === 'all' ? [ranges] : (ranges ?? [])) this.dirty.mark(ino, range, c.now());
     });
-    const runs = this.#forgotten.has(ino) ? [] : placesOf(this.#store.stored(ino));
-    this.#forgotten.add(ino);
-    c.writer.onRollback(() => this.#forgotten.delete(ino));
-    c.journal.afterCommit(() => this.#forgotten.delete(ino));
+    const runs = placesOf(this.#storedAfterAll(ino));
+    this.#setStored(c, ino, []);
+    if (this.#underWay.has(ino)) this.#outdated.add(ino);
     c.journal.change({ type: 'forgetStored', ino });
     this.#habits.forget(ino);
     this.#setNamed(c, ino, false);
     c.journal.afterCommit(() => this.#retired.push(...runs));
+  }
+
+  /** With all that was changed in this turn: several who change it then must let go of each place once. */
+  #storedAfterAll(ino: number): readonly StoredExtent[] {
+    return this.#storedNext.get(ino) ?? this.#store.stored(ino);
+  }
+
+  #setStored(c: Coordinator, ino: number, extents: readonly StoredExtent[]): void {
+    const before = this.#storedNext.get(ino);
+    this.#storedNext.set(ino, extents);
+    c.writer.onRollback(() => {
+      if (before === undefined) this.#storedNext.delete(ino);
+      else this.#storedNext.set(ino, before);
+    });
+    c.journal.afterCommit(() => this.#storedNext.delete(ino));
   }
 
   /**
@@ -316,6 +332,7 @@ export class WriteBack {
     } finally {
       for (const ino of inos) {
         this.#underWay.delete(ino);
+        this.#outdated.delete(ino);
         c.unrefer(ino);
       }
     }
@@ -428,13 +445,17 @@ export class WriteBack {
     const copy = new InodeCopy();
     for (const { ino, generation, size, mtimeMs, extents, ranges, written } of taken) {
       const isHere = readInode(c.segment, ino, copy) && copy.generation === generation;
-      // Gone, or another node's by now.
-      if (!isHere || c.blocks?.stores(ino) === false) {
+      const isStored = isHere && c.blocks?.stores(ino) !== false;
+      // Gone, or another node's by now, or was for a while.
+      if (!isStored || this.#outdated.has(ino)) {
         retired.push(...placesOf(written));
+        if (isStored) for (const range of ranges) this.mark(c, ino, range);
         continue;
       }
       const kept = extents.map(({ filePage, count }) => ({ from: filePage, count }));
-      const change = changeStored(this.#store.stored(ino), { rewritten: ranges, written, kept });
+      const before = this.#storedAfterAll(ino);
+      const change = changeStored(before, { rewritten: ranges, written, kept });
+      this.#setStored(c, ino, afterChange(before, change));
       for (const filePage of change.remove) c.journal.change({ type: 'deleteStored', ino, filePage });
       for (const extent of change.put) c.journal.change({ type: 'putStored', ino, extent });
       c.journal.change({ type: 'putDurable', row: { ino, generation, size, mtimeMs } });

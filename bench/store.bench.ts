@@ -103,7 +103,7 @@ async function inOrder(b: Bench, { bytes, evict, fd }: Files): Promise<void> {
         for (let at = 0; at < size; at += buffer.length) nodeFs.readSync(fd, buffer, 0, buffer.length, at);
       }),
     );
-  const gbs = await interleave({ touch, read }, { rounds: b.pick(7, 2), warmup: 1 });
+  const gbs = await interleave({ touch, read }, { rounds: b.pick(11, 2), warmup: 3 });
   b.row({
     claim: `touch ${size / mebibyte} MiB that are not in memory, in order`,
     unit: 'GB/s',

@@ -12,7 +12,8 @@ test('touches here and there bring their blocks in, and nothing more', () => {
   let stream: Stream | undefined;
   for (const block of [160, 0, 64, 48, 32, 16, 16, 1600]) {
     stream = streamAfter(stream, block, most);
-    expect(stream).toEqual({ start: block, next: block + blockPages, end: block + blockPages });
+    const after = block + blockPages;
+    expect(stream).toEqual({ start: block, next: after, end: after, mark: undefined });
   }
 });
 
@@ -30,15 +31,25 @@ test('touches in order read ahead twice as far as they have come, up to a limit'
 });
 
 test('a touch of what is on its way moves the end, and nothing is read twice', () => {
-  const before = { start: 0, next: 1024, end: 2048 };
-  expect(streamAfter(before, 800, most)).toEqual({ start: 0, next: 1024, end: 800 + blockPages + 1600 });
-  expect(streamAfter(before, 16, most)).toEqual({ start: 0, next: 1024, end: 2048 });
+  const before = { start: 0, next: 1024, end: 2048, mark: 1536 };
+  const end = 800 + blockPages + 1600;
+  expect(streamAfter(before, 800, most)).toEqual({ start: 0, next: 1024, end, mark: 1712 });
+  expect(streamAfter(before, 16, most)).toEqual(before);
 });
 
 test('pieces grow with what is to be read', () => {
-  const counts = [32, 48, 256, 4096].map((end) => pieceOf({ start: 0, next: 16, end }));
-  expect(counts.map(({ count }) => count)).toEqual([16, 16, 64, piecePages]);
-  expect(pieceOf({ start: 0, next: 2040, end: 2048 })).toEqual({ from: 2040, count: 8 });
+  const pieceTo = (end: number) => pieceOf({ start: 0, next: 16, end, mark: undefined });
+  expect([32, 48, 256, 4096].map((end) => pieceTo(end).count)).toEqual([16, 16, 64, piecePages]);
+  const last = { start: 0, next: 2040, end: 2048, mark: undefined };
+  expect(pieceOf(last)).toEqual({ from: 2040, count: 8 });
+});
+
+test('the block at the mark is left out, and its touch moves the end before the reader is there', () => {
+  const stream = { start: 0, next: 1024, end: 2048, mark: 1152 };
+  expect(pieceOf(stream)).toEqual({ from: 1024, count: 128 });
+  expect(pieceOf({ ...stream, next: 1152 })).toEqual({ from: 1168, count: piecePages });
+  const after = streamAfter({ ...stream, next: 2048 }, 1152, most);
+  expect(after).toEqual({ start: 0, next: 2048, end: 1168 + most, mark: 2624 });
 });
 
 /** A view of a file, and what is asked to be brought in for it. */
@@ -46,11 +57,13 @@ function reader(options: { pages?: number; goesOn?: boolean; hasRoom?: boolean }
   const { pages = 8192, goesOn = true, hasRoom = true } = options;
   const view = { from: 0, pages } as View;
   const brought: Range[] = [];
+  const here = new Set<number>();
   let under = 0;
   let mostUnder = 0;
   const ahead = new ReadAhead({
     async bring(_, piece) {
       brought.push(piece);
+      for (let i = 0; i < piece.count; i++) here.add(piece.from + i);
       mostUnder = Math.max(mostUnder, ++under);
       await setImmediate();
       under--;
@@ -68,7 +81,7 @@ function reader(options: { pages?: number; goesOn?: boolean; hasRoom?: boolean }
     ahead.pump();
     return settled();
   };
-  return { touch, brought, mostUnder: () => mostUnder };
+  return { touch, brought, here, mostUnder: () => mostUnder };
 }
 
 test('all that is to be read comes once, in order, two pieces at a time', async () => {
@@ -89,6 +102,20 @@ test('all that is to be read comes once, in order, two pieces at a time', async 
     expect(count).toBeGreaterThan(0);
   }
   expect(mostUnder()).toBe(2);
+});
+
+test('who touches in order never comes to the end of what was read ahead, once there is a mark', async () => {
+  const { touch, here, brought } = reader();
+  const touched: number[] = [];
+  for (let block = 0; block < 8192; block += blockPages) {
+    if (here.has(block)) continue;
+    touched.push(block);
+    const last = brought.at(-1);
+    const end = last === undefined ? 0 : last.from + last.count;
+    if (touched.length > 4 && end < 8192) expect(block + blockPages).toBeLessThan(end);
+    await touch(block);
+  }
+  expect(touched.length).toBeLessThan(20);
 });
 
 test('it ends with the view', async () => {

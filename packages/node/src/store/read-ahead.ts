@@ -2,9 +2,11 @@
  * Where touches of a view go on in order, what follows is brought in before they get there.
  *
  *   a touch elsewhere ──▶ [start ... the block]                                  nothing is read ahead
- *   one at its end, or in what was read ahead ──▶ [start ... the block ... end]  twice as far as it has come
+ *   one at its end, or in what was read ahead ──▶ [start ... the block ... mark ... end]
+ *                                                                                twice as far as it has come
  *
- * Pieces of that are read off the event loop, two at once, so that one is read while another is put.
+ * Pieces of that are read off the event loop, two at once, so that one is read while another is put. The
+ * block at the mark is left out: its touch says in time that more is wanted (as Linux's PG_readahead).
  */
 import type { View } from '../coordinator/session.ts';
 import { piecePages } from './page-buffer.ts';
@@ -14,6 +16,8 @@ import type { Range } from './stored.ts';
 export const blockPages = 16;
 /** As far ahead as goes on for some milliseconds, at most. */
 const mostAheadPages = 2048;
+/** With less ahead of it there is no mark. */
+const fewestMarkedPages = 8 * blockPages;
 /** One on the way from the store while another is put. */
 const mostReads = 2;
 
@@ -24,21 +28,34 @@ export interface Stream {
   readonly next: number;
   /** Up to here they are to be read. */
   readonly end: number;
+  /** A block that is left out; undefined when none is. */
+  readonly mark: number | undefined;
 }
 
 /** The stream after a touch of an absent block that begins at a page. */
 export function streamAfter(before: Stream | undefined, block: number, most: number): Stream {
-  const next = block + blockPages;
+  const after = block + blockPages;
   const goesOn = before !== undefined && before.start < block && block <= before.end;
-  if (!goesOn) return { start: block, next, end: next };
-  const ahead = Math.min(most, 2 * (block - before.start));
-  return { start: before.start, next: Math.max(before.next, next), end: Math.max(before.end, next + ahead) };
+  if (!goesOn) return { start: block, next: after, end: after, mark: undefined };
+  const { start } = before;
+  const next = Math.max(before.next, after);
+  const end = Math.max(before.end, after + Math.min(most, 2 * (block - start)));
+  return { start, next, end, mark: end > before.end ? markBetween(next, end) : before.mark };
+}
+
+/** Half way. */
+function markBetween(next: number, end: number): number | undefined {
+  if (end - next < fewestMarkedPages) return undefined;
+  const middle = (next + end) / 2;
+  return middle - (middle % blockPages);
 }
 
 /** What of a stream is read next: a quarter of what it may read, so that the first of it comes soon. */
-export function pieceOf({ start, next, end }: Stream): Range {
+export function pieceOf({ start, next, end, mark }: Stream): Range {
+  const from = next === mark ? mark + blockPages : next;
   const blocks = Math.ceil((end - start) / 4 / blockPages);
-  return { from: next, count: Math.min(blocks * blockPages, piecePages, end - next) };
+  const until = mark !== undefined && from < mark ? mark : end;
+  return { from, count: Math.min(blocks * blockPages, piecePages, until - from) };
 }
 
 export interface ReadAheadParts {

@@ -31,7 +31,7 @@ export default defineConfig({
     projects: [
       {
         extends: true,
-        test: { name: 'two at a time', include: waiting, maxWorkers: 2, sequence: { groupOrder: 0 } },
+        test: { name: 'three at a time', include: waiting, maxWorkers: 3, sequence: { groupOrder: 0 } },
       },
       {
         extends: true,

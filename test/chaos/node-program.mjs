@@ -1,7 +1,10 @@
 /** A node in a process of its own: options as JSON in argv, then `ready` or `refused` as a message. */
 import { rmSync } from 'node:fs';
 import { dirname } from 'node:path';
-import { joinNode, startNode } from '@cluster-fs/node';
+import { nodeModule } from '../setups/node-modules.mjs';
+
+/** @type {typeof import('@cluster-fs/node')} */
+const { joinNode, startNode } = await import(nodeModule(process.execArgv));
 
 const {
   peerPort,

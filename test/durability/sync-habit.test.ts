@@ -104,9 +104,12 @@ describe.each([
   });
 });
 
+/** Within the time of a flush. */
+const often = { interval: 2, timeout: 5000 };
+
 /** Until what is foreseen is being flushed, and long before that ends. */
 const underWay = (recorder: Recorder): Promise<void> =>
   vi.waitFor(() => {
     const flushes = recorder.calls().filter(({ kind }) => kind.startsWith('flush'));
     expect(flushes.at(-1)?.kind).toBe('flushBegin');
-  });
+  }, often);

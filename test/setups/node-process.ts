@@ -2,11 +2,11 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtemp, rm } from 'node:fs/promises';
-import { createRequire } from 'node:module';
 import { tmpdir } from 'node:os';
-import { dirname, join } from 'node:path';
+import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { expectGone, inMemoryFiles } from './in-memory-files.ts';
+import { nodeProgram } from './node-modules.mjs';
 
 export interface NodeProcess {
   readonly url: string;
@@ -17,9 +17,6 @@ export interface NodeProcess {
 }
 
 const limitMs = 15_000;
-const packageFile = createRequire(import.meta.url).resolve('@cluster-fs/node/package.json');
-/** Modules and no bundle: what breaks a node on purpose does so in one of them. */
-const program = join(dirname(packageFile), 'dist/cli.js');
 
 export async function startNode({
   memory = '64MiB',
@@ -34,7 +31,7 @@ export async function startNode({
 } = {}): Promise<NodeProcess> {
   const dir = await mkdtemp(join(tmpdir(), 'clusterfs-test-'));
   const url = `unix:${dir}/node.sock`;
-  const args = [...execArgv, program, 'serve', '--listen', url, '--memory', memory, ...options];
+  const args = [...execArgv, nodeProgram(execArgv), 'serve', '--listen', url, '--memory', memory, ...options];
   const child = spawn(process.execPath, args, { stdio: ['ignore', 'pipe', 'pipe'] });
   const killWithUs = () => child.kill('SIGKILL');
   process.once('exit', killWithUs);

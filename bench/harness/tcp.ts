@@ -8,14 +8,15 @@ import { stopChild } from './processes.ts';
 
 export class TcpPeer {
   #socket: Socket | undefined;
-  #take: (bytes: number) => void = () => undefined;
+  #take: (chunk: Buffer) => void = () => undefined;
 
   /** Read as nodes read: into one buffer, again and again. */
   async connect(port: number): Promise<void> {
+    const buffer = Buffer.allocUnsafeSlow(256 * 1024);
     const onread = {
-      buffer: Buffer.allocUnsafeSlow(256 * 1024),
+      buffer,
       callback: (bytes: number): boolean => {
-        this.#take(bytes);
+        this.#take(buffer.subarray(0, bytes));
         return true;
       },
     };
@@ -24,10 +25,10 @@ export class TcpPeer {
     await once(this.#socket, 'connect');
   }
 
-  /** Bytes from the other end, which sends 64 KiB at a time, in GB/s. */
-  async receive(bytes: number): Promise<number> {
+  /** Bytes from the other end, which sends 64 KiB at a time, in GB/s. `put`: what becomes of each chunk. */
+  async receive(bytes: number, put?: (chunk: Buffer, at: number) => void): Promise<number> {
     const started = performance.now();
-    await this.#ask(bytes);
+    await this.#ask(bytes, put);
     return bytes / (performance.now() - started) / 1e6;
   }
 
@@ -38,14 +39,15 @@ export class TcpPeer {
     return (performance.now() - started) * 1000;
   }
 
-  #ask(bytes: number): Promise<void> {
+  #ask(bytes: number, put?: (chunk: Buffer, at: number) => void): Promise<void> {
     const request = Buffer.alloc(4);
     request.writeUInt32LE(bytes);
     return new Promise((resolve) => {
-      let left = bytes;
-      this.#take = (taken) => {
-        left -= taken;
-        if (left === 0) resolve();
+      let taken = 0;
+      this.#take = (chunk) => {
+        put?.(chunk, taken);
+        taken += chunk.length;
+        if (taken === bytes) resolve();
       };
       this.#socket?.write(request);
     });

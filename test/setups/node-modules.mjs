@@ -1,6 +1,6 @@
 /**
- * What nodes of tests are started from: the bundle, as a user's are, in less time; but modules where something
- * is loaded before them, as what breaks a node on purpose does so in one of them.
+ * What nodes of tests are started from: the bundle, as a user's are, in less time; but modules where
+ * something is loaded before them, as what breaks a node on purpose does so in one of them.
  */
 import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';

@@ -1,5 +1,5 @@
-// Puts the modules of the compiled program together, and those of a node in a program of one's own: they start
-// in less time when Node finds, reads and links a dozen of them in place of 150. Quick when nothing was
+// Puts the modules of the compiled program together, and those of a node in a program of one's own: they
+// start in less time when Node finds, reads and links a dozen of them in place of 150. Quick when nothing was
 // compiled since. bin/newest.js says when a bundle is used.
 import { readdirSync, readFileSync, renameSync, rmSync, statSync, utimesSync, writeFileSync } from 'node:fs';
 import { basename, dirname, join, relative } from 'node:path';

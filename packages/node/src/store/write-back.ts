@@ -88,8 +88,6 @@ export class WriteBack {
   readonly #storedNext = new Map<number, readonly StoredExtent[]>();
   /** Inodes of the round that runs: what was read of them is not committed yet. */
   readonly #underWay = new Set<number>();
-  /** Those of them that were forgotten since: what was read is of no use, also when the file is back. */
-  readonly #outdated = new Set<number>();
   #coordinator: Coordinator | undefined;
   #waiting: Waiter[] = [];
   #running: Promise<void> | undefined;
@@ -165,9 +163,8 @@ export class WriteBack {
     c.writer.onRollback(() => {
       for (const range of ranges === 'all' ? [ranges] : (ranges ?? [])) this.dirty.mark(ino, range, c.now());
     });
-    const runs = placesOf(this.#storedAfterAll(ino));
+    const runs = placesOf(this.#storedAfterTurn(ino));
     this.#setStored(c, ino, []);
-    if (this.#underWay.has(ino)) this.#outdated.add(ino);
     c.journal.change({ type: 'forgetStored', ino });
     this.#habits.forget(ino);
     this.#setNamed(c, ino, false);
@@ -175,7 +172,7 @@ export class WriteBack {
   }
 
   /** With all that was changed in this turn: several who change it then must let go of each place once. */
-  #storedAfterAll(ino: number): readonly StoredExtent[] {
+  #storedAfterTurn(ino: number): readonly StoredExtent[] {
     return this.#storedNext.get(ino) ?? this.#store.stored(ino);
   }
 
@@ -332,7 +329,6 @@ export class WriteBack {
     } finally {
       for (const ino of inos) {
         this.#underWay.delete(ino);
-        this.#outdated.delete(ino);
         c.unrefer(ino);
       }
     }
@@ -445,15 +441,13 @@ export class WriteBack {
     const copy = new InodeCopy();
     for (const { ino, generation, size, mtimeMs, extents, ranges, written } of taken) {
       const isHere = readInode(c.segment, ino, copy) && copy.generation === generation;
-      const isStored = isHere && c.blocks?.stores(ino) !== false;
-      // Gone, or another node's by now, or was for a while.
-      if (!isStored || this.#outdated.has(ino)) {
+      // Gone, or another node's by now.
+      if (!isHere || c.blocks?.stores(ino) === false) {
         retired.push(...placesOf(written));
-        if (isStored) for (const range of ranges) this.mark(c, ino, range);
         continue;
       }
       const kept = extents.map(({ filePage, count }) => ({ from: filePage, count }));
-      const before = this.#storedAfterAll(ino);
+      const before = this.#storedAfterTurn(ino);
       const change = changeStored(before, { rewritten: ranges, written, kept });
       this.#setStored(c, ino, afterChange(before, change));
       for (const filePage of change.remove) c.journal.change({ type: 'deleteStored', ino, filePage });

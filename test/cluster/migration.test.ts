@@ -271,6 +271,26 @@ test('a node that is drained, or stopped, leaves its files to the others', { tim
   expect([await atA.check(), await atC.check()]).toEqual([[], []]);
 });
 
+test('a node that stops, and has a file for which nobody has room, has it as others left it', {
+  timeout,
+}, async () => {
+  const joinPort = await freePort();
+  const a = await startNodeProcess({ peerPort: joinPort, name: 'a', memory: 4 * 2 ** 20, capacity: 2 ** 24 });
+  const b = await startNodeProcess({ joinPort, peerPort: await freePort(), name: 'b' });
+  const atA = await mountForTest(a);
+  await atA.promises.writeFile('/f', Buffer.alloc(6 * block, 1));
+  await atA.migrate('/f', 'b');
+  const view = await atA.map('/f', { mode: 'rw' });
+  await atA.promises.writeFile('/other', Buffer.alloc(3.75 * 2 ** 20));
+  view.bytes[block] = 7;
+  await b.stop();
+  expect(b.notices.join()).toMatch(/some files have no other place/);
+  await b.start();
+  const atB = await mountForTest(b);
+  expect([...(await atB.promises.readFile('/f')).subarray(block - 1, block + 2)]).toEqual([1, 7, 1]);
+  expect([await atA.check(), await atB.check()]).toEqual([[], []]);
+});
+
 test('files go to the node that uses them, and from full nodes to empty ones', { timeout }, async () => {
   const nodes = await start();
   const { atA, atB } = nodes;

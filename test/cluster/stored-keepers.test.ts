@@ -220,6 +220,20 @@ test('a node with a store that is stopped keeps its files, and has them when it 
   await expectSound([a, b], [atA, nowB]);
 });
 
+test('what clients of a coordinator that stops have stored is at the home of the file', {
+  timeout,
+}, async () => {
+  const { a, b, atA, atB } = await start();
+  await atA.promises.writeFile('/f', Buffer.alloc(3 * block, 5));
+  await atA.migrate('/f', 'b');
+  const view = await atA.map('/f', { mode: 'rw' });
+  view.bytes[block] = 6;
+  await a.stop();
+  expect((await atB.promises.readFile('/f')).subarray(block, block + 2)).toEqual(Buffer.from([6, 5]));
+  await a.start();
+  await expectSound([a, b], [await again(a)]);
+});
+
 test('a node keeps more than its memory holds', { timeout }, async () => {
   const { a, b, atA, atB } = await start({ memory: 8 * MiB, writeBackMs: 100 });
   const files = new Map<string, Buffer>();

@@ -15,7 +15,7 @@ import type * as entrances from './cluster/enter.ts';
 import type { ClusterOptions, Joining } from './cluster/enter.ts';
 import type { ClusterHome } from './cluster/home.ts';
 import type { Member } from './cluster/member.ts';
-import { emptyOut, reportOf } from './cluster/membership.ts';
+import { reportOf, standDown } from './cluster/membership.ts';
 import type * as stores from './cluster/own-store.ts';
 import { Coordinator, type CoordinatorOptions } from './coordinator/coordinator.ts';
 import { EventHub } from './coordinator/event-hub.ts';
@@ -25,7 +25,6 @@ import { type OnConflict, onConflicts, type RecallPolicy } from './coordinator/r
 import { isAlive, type Recovered, recover, releaseTables } from './coordinator/recovery.ts';
 import type { NodeFacts } from './coordinator/report.ts';
 import { resolveSession } from './coordinator/sessions.ts';
-import { takeHome } from './coordinator/sync.ts';
 import { DataFile } from './data-file.ts';
 import { type Limits, limitsWith } from './limits.ts';
 import { type MetadataStore, memberOfKey } from './metadata/store.ts';
@@ -154,6 +153,8 @@ export function prepare(options: NodeOptions, entrance?: Entrance): Prepared {
     });
     const stop = async (): Promise<void> => {
       await leave();
+      // That was for a node that cannot start.
+      if (cleanup.includes(removeFiles)) cleanup.splice(cleanup.indexOf(removeFiles), 1);
       // Before the lock goes, so that a node that starts just then does not find half of it.
       if (node.facts.persistent || node.member?.keepsSome !== true) cleanup.splice(1, 0, removeFiles);
       cleanUp();
@@ -304,12 +305,10 @@ function assemble(options: NodeOptions, { limits, admission, cleanup, entrance }
     if (writeBack === undefined && options.cluster === undefined) return;
     home?.moving.stop();
     for (const server of servers) server.close(nodeStopped());
-    if (writeBack === undefined && member?.keepsSome === true)
-      await emptyOut(member, data.directory, onNotice);
-    if (home !== undefined && writeBack !== undefined) await takeHome(coordinator);
+    await standDown(coordinator, { home, member }, { directory: data.directory, onNotice });
     await writeBack?.close();
+    await coordinator.blocks?.leave();
     await home?.close();
-    await member?.leave();
     member?.close();
   };
   return { coordinator, home, member, socketPath, facts, recovered: wentOn, removeFiles, leave, serve };

@@ -50,6 +50,8 @@ export class HandingOver<B> {
   /** From here on, until `takeBack` or `giveAway`, nobody but that session gets anything of the file. */
   freeze(ino: number, session: CacheId): void {
     this.#frozen.set(ino, session);
+    // What it has asked for before may have had to wait.
+    this.#parts.home().release();
   }
 
   /** Whether its bytes are this node's to keep, while another one is its home, or may be soon. */

@@ -73,6 +73,7 @@ export class Holder<B> {
   #session: Session<B> | undefined;
   /** The copies of a session before this one are still being given up. */
   #isFencing = false;
+  #isLeaving = false;
   /** Copies of a session before, too, which were kept from its end for a file that was to come here. */
   readonly #outlived = new Set<BlockId>();
   /** The last one: a welcome to an earlier one is of no use any more. */
@@ -127,7 +128,7 @@ export class Holder<B> {
   /** A process may not do what it wants with a block. It tries again when it is woken. */
   fault(block: BlockId, access: 'read' | 'write'): void {
     this.tick();
-    if (this.isIn) this.#cache.fault(block, access);
+    if (this.isIn && !this.#isLeaving) this.#cache.fault(block, access);
     else this.#cache.wait(block);
   }
 
@@ -139,6 +140,16 @@ export class Holder<B> {
   flush(block: BlockId): void {
     this.tick();
     if (this.isIn) this.#cache.step(block, 'flush');
+  }
+
+  /**
+   * The node stops: from here on nothing more is asked for, and what is here goes home. Whether nothing is
+   * left; to be called again until then, since what had been asked for still comes.
+   */
+  leave(): boolean {
+    this.#isLeaving = true;
+    for (const block of [...this.#cache.blocks.keys()]) this.evict(block);
+    return this.#cache.blocks.size === 0;
   }
 
   /** A process waits for a block of which nothing is to be asked just now; until `retry`. */

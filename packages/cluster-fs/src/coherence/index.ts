@@ -6,7 +6,7 @@ export * from './directory.ts';
 export { HandingOver, type HandingOverParts } from './handing-over.ts';
 export * from './holder.ts';
 export * from './home.ts';
-export { Leading, type LeadingOptions, type LeadingWorld } from './leading.ts';
+export { Leading, type LeadingOptions, type LeadingWorld, type Way } from './leading.ts';
 export * from './lease.ts';
 export * from './messages.ts';
 export * from './moving.ts';

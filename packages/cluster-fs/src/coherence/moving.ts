@@ -151,6 +151,7 @@ export class Moving<B, Right> {
   readonly #asked = new Map<number, number>();
   readonly #taking = new Map<number, Taking>();
   #isStopping = false;
+  #isSettling = false;
 
   constructor(world: MovingWorld<B, Right>) {
     this.#world = world;
@@ -163,6 +164,20 @@ export class Moving<B, Right> {
   /** This node stops: it becomes the home of nothing more, and gives away what it has. */
   stop(): void {
     this.#isStopping = true;
+  }
+
+  /**
+   * It gives nothing away any more either. Resolves when it is known of all that is on its way whose it is,
+   * as far as that can be heard within `limitMs`. Requires: `stop`.
+   */
+  async settle(limitMs: number): Promise<void> {
+    const world = this.#world;
+    this.#isSettling = true;
+    const endMs = world.nowMs() + limitMs;
+    const isStanding = ([ino, { from }]: [number, Taking]): boolean =>
+      world.neighbour(from).taken.isStanding(ino);
+    const isOpen = (): boolean => world.handing.isAnyFrozen || [...this.#taking].some(isStanding);
+    while (isOpen() && world.nowMs() < endMs) await world.stepped();
   }
 
   #assertStays(): void {
@@ -220,6 +235,7 @@ export class Moving<B, Right> {
   ): Promise<void> {
     const world = this.#world;
     const { handing } = world;
+    this.#assertStays();
     const taking = this.assertExpected({ ino, move }, by);
     world.assertIs({ ino, generation }, taking.from);
     taking.stopWaiting?.();
@@ -270,6 +286,7 @@ export class Moving<B, Right> {
       world.assertIs({ ino, generation }, world.self() ?? -1);
       assertLast();
       world.assertMovable(ino);
+      if (this.#isSettling) throw new FsError('ENONET', 'move', { why: 'the home is stopping' });
       handing.freeze(ino, theirs);
       await world.settled(ino);
       const say = await next.reach();

@@ -354,10 +354,8 @@ export class Borrowed implements FileBlocks {
 
   /** Gives everything up; resolves when it is at home, or when that takes too long. */
   async giveUp(): Promise<void> {
-    const { blocks } = this.#holder.cache;
-    for (const block of [...blocks.keys()]) this.#holder.evict(block);
     const endMs = performance.now() + defaultLease.leaseMs;
-    while (blocks.size > 0 && performance.now() < endMs)
+    while (!this.#holder.leave() && performance.now() < endMs)
       await new Promise((goOn) => setTimeout(goOn, giveUpPollMs));
   }
 

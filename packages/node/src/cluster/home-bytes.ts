@@ -68,6 +68,11 @@ export class HomeBytes {
     }
   }
 
+  /** Whether they are not in `data`. */
+  isBeside(block: number): boolean {
+    return away.has(this.#parts.state(block));
+  }
+
   load(block: number, to: CacheId): Buffer {
     const [returned, taken] = [this.#returned, this.#taken];
     if (returned?.block === block) {
@@ -82,8 +87,8 @@ export class HomeBytes {
       this.#taken = undefined;
       return taken.bytes;
     }
-    const { c, shadow, state, read } = this.#parts;
-    if (!away.has(state(block))) return read(block);
+    const { c, shadow, read } = this.#parts;
+    if (!this.isBeside(block)) return read(block);
     return shadow.read(extentsIn(c, block), rangeOf(block).from, (length) => this.#buffers.take(length));
   }
 

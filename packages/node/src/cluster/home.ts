@@ -141,8 +141,7 @@ export class ClusterHome {
     homes.positions.begin(feed.position);
     const { name } = identity;
     const migration = new Migration({ c, homes, roster, moving: this.moving, name, room });
-    const uses = () => this.#uses();
-    const placement = new Placement({ c, homes, roster, migration, name, room, uses });
+    const placement = new Placement({ c, homes, roster, migration, name, room, uses: () => this.#uses() });
     this.migration = migration;
     this.placement = placement;
     c.placing = {
@@ -203,8 +202,7 @@ export class ClusterHome {
 
   /** Where nodes can join from here on. */
   async listen(address: PeerAddress): Promise<string> {
-    const { identity } = this.#options;
-    const { security, onNotice } = this.#options;
+    const { identity, security, onNotice } = this.#options;
     const say = sparingly(onNotice);
     const listener = await listenPeers(
       {
@@ -219,16 +217,20 @@ export class ClusterHome {
     return listener.url;
   }
 
-  /** Safe to call twice. */
-  async close(): Promise<void> {
-    if (this.#closed) return;
-    this.#closed = true;
+  /** From here on nobody is served. */
+  async turnAway(): Promise<void> {
     clearInterval(this.#timer);
     this.moving.close();
-    await Promise.all(this.#listeners.map((listener) => listener.close()));
+    await Promise.all(this.#listeners.splice(0).map((listener) => listener.close()));
     for (const { link } of this.#peers.values())
       link?.close(new FsError('ECONNRESET', 'stop', { why: 'the node stopped' }));
-    this.#lent.close();
+  }
+
+  /** Safe to call twice. */
+  async close(): Promise<void> {
+    await this.turnAway();
+    if (!this.#closed) this.#lent.close();
+    this.#closed = true;
   }
 
   #admit(link: PeerLink): void {
@@ -410,9 +412,9 @@ export class ClusterHome {
   }
 
   get #description(): PeerReply<'describe'> {
-    const { segment, writeBack } = this.#c;
-    const { dataSize: dataBytes, inodeCount, id } = segment;
-    return { dataBytes, inodeCount, segmentId: Buffer.from(id, 'hex'), isStored: writeBack !== undefined };
+    const { dataSize: dataBytes, inodeCount, id } = this.#c.segment;
+    const isStored = this.#c.writeBack !== undefined;
+    return { dataBytes, inodeCount, segmentId: Buffer.from(id, 'hex'), isStored };
   }
 
   #tellKeepers(): void {

@@ -125,7 +125,10 @@ export class Homes implements Blocks {
     this.lent?.lookAgain();
   }
 
-  /** What is here of others goes home, so that nobody waits for a lease. */
+  async giveUp(): Promise<void> {
+    await Promise.all([...this.#neighbours.values()].map((neighbour) => neighbour.giveUp()));
+  }
+
   async leave(): Promise<void> {
     await Promise.all([...this.#neighbours.values()].map((neighbour) => neighbour.leave()));
   }
@@ -394,6 +397,14 @@ export class Homes implements Blocks {
 
   release(ino: number): void {
     this.lent?.release(ino);
+  }
+
+  lendNothing(): void {
+    this.lent?.lendNothing();
+  }
+
+  bringBack(): void {
+    if (this.#c.writeBack !== undefined) this.lent?.bringBack();
   }
 
   isShared(ino: number): boolean {

@@ -21,6 +21,7 @@ import {
 import { InodeCopy, isFile, pageSize, readInode } from 'cluster-fs/segment';
 import type { Coordinator } from '../coordinator/coordinator.ts';
 import { type Access, type FileBlocks, type FileId, moved } from '../coordinator/elsewhere.ts';
+import { assertNotPinned } from '../coordinator/pinned.ts';
 import type { Session, View } from '../coordinator/session.ts';
 import { Signal } from '../coordinator/signal.ts';
 import { fillForWriters } from '../coordinator/views.ts';
@@ -74,6 +75,7 @@ export class Lent implements FileBlocks {
   readonly #shared = new SharedBlocks();
   /** Files that are being changed, and how often. */
   readonly #held = new Map<number, number>();
+  #lendsNothing = false;
   readonly handing: HandingOver<Buffer>;
   readonly #stepped = new Signal();
   readonly uses = new Uses();
@@ -156,8 +158,7 @@ export class Lent implements FileBlocks {
   }
 
   get report() {
-    const lentBlocks = this.#shared.count;
-    return { lentBlocks, lostBlocks: this.#lostBlocks, stags: this.#tags.count };
+    return { lentBlocks: this.#shared.count, lostBlocks: this.#lostBlocks, stags: this.#tags.count };
   }
 
   close(): void {
@@ -190,13 +191,7 @@ export class Lent implements FileBlocks {
       throw new FsError('ESTALE', 'stag', { why: `inode ${ino} is gone` });
     this.#options.assertHas(ino);
     if (!this.#options.isOwn(ino)) throw moved('stag');
-    for (const view of c.viewsOf(ino)) {
-      if (view.session.userfault !== undefined || (mode === 'r' && view.mode === 'r')) continue;
-      const { id, pid } = view.session;
-      const what = view.mode === 'r' ? 'read' : 'write';
-      const why = `session ${id} (pid ${pid}) has it pinned at its home, mapped to ${what}`;
-      throw new FsError('EBUSY', 'map', { path: view.path, why });
-    }
+    assertNotPinned(c, ino, mode);
     return this.#filled(this.#newTag({ ino, mode, session, asked }));
   }
 
@@ -224,10 +219,7 @@ export class Lent implements FileBlocks {
     return this.#newTag(asked).stag;
   }
 
-  /**
-   * A block of a file that is on its way between homes goes from `data`: the lease on the other node is over,
-   * say. Whichever of the two has the file in the end has its bytes.
-   */
+  /** A block goes from `data`: its bytes may have to be kept all the same (`HandingOver.mustKeep`). */
   keep(block: number, bytes: () => Buffer): void {
     if (!this.handing.mustKeep(inoOf(block), block)) return;
     this.#shadow.write(this.#extents(block), rangeOf(block).from, bytes());
@@ -238,7 +230,7 @@ export class Lent implements FileBlocks {
     const givenTo = this.handing.givenTo(ino);
     if (givenTo !== undefined) return from !== givenTo;
     if (from === ownCache) return false;
-    return this.#held.has(ino) || !this.#options.positions.knows(ino, from);
+    return this.#lendsNothing || this.#held.has(ino) || !this.#options.positions.knows(ino, from);
   }
 
   /** Some node knows more, or may: who asked for blocks of what it did not know is served. */
@@ -416,10 +408,7 @@ export class Lent implements FileBlocks {
 
   async open({ ino }: FileId, { mode }: { mode: 'r' | 'rw' }, session: Session): Promise<void> {
     if (session.userfault !== undefined) return;
-    for (const tag of this.#tags.on(ino)) {
-      if (mode === 'r' && tag.mode === 'r') continue;
-      throw new FsError('EBUSY', 'map', { why: 'another node uses the file, and this client has it pinned' });
-    }
+    this.#tags.assertMayPin(ino, mode);
     await this.acquire(ino, wholeFile, 'read');
   }
 
@@ -484,6 +473,17 @@ export class Lent implements FileBlocks {
     else if (this.#held.delete(ino)) this.#home.release();
   }
 
+  lendNothing(): void {
+    this.#lendsNothing = true;
+  }
+
+  bringBack(): void {
+    for (const ino of [...this.#shared.files()].filter((each) => this.#options.isOwn(each)))
+      for (const block of this.#shared.of(ino))
+        if (this.#bytes.isBeside(block))
+          this.#memory.install(block, this.#bytes.load(block, ownCache), 'read');
+  }
+
   isShared(ino: number): boolean {
     return this.#shared.hasFile(ino);
   }
@@ -493,7 +493,6 @@ export class Lent implements FileBlocks {
   }
 
   isWritten(ino: number): boolean {
-    for (const { mode } of this.#tags.on(ino)) if (mode === 'rw') return true;
-    return this.handing.inherited(ino) !== undefined;
+    return this.#tags.isWritten(ino) || this.handing.inherited(ino) !== undefined;
   }
 }

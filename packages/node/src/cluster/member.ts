@@ -132,15 +132,10 @@ export class Member {
     this.#coordinator.line.use(link);
   }
 
-  /** Before the end: what clients have stored goes home, so that nobody waits for a lease. */
-  async leave(): Promise<void> {
-    await this.#homes.leave();
-  }
-
-  /** Whether this node keeps files: nobody else has them. */
+  /** Whether this node keeps files, or may, as far as it has heard: nobody else has them. */
   get keepsSome(): boolean {
-    const { self } = this.#homes;
-    return self !== undefined && this.#homes.keptBytes.has(self);
+    const { self, keptBytes, candidates } = this.#homes;
+    return self !== undefined && (keptBytes.has(self) || [...candidates].length > 0);
   }
 
   /** Before the end: files that this node keeps go to others; whether all of them did. */

@@ -56,14 +56,24 @@ export class Neighbour {
     this.borrowed = new Borrowed(c, this.line, options);
   }
 
-  /** Before the end: everything goes home, and the lease with it. */
+  /** Before the end: everything goes home. */
+  async giveUp(): Promise<void> {
+    if (this.line.current !== undefined) await this.borrowed.giveUp();
+  }
+
+  /** And the lease with it. Requires: `giveUp`. */
   async leave(): Promise<void> {
     const link = this.line.current;
     if (link === undefined) return;
-    await this.borrowed.giveUp();
-    link.event('leaving', {});
-    // Answered, or cut off, when the other side has heard that.
-    await link.request('describe', {}).catch(() => undefined);
+    try {
+      // A block that it asks for was on its way home: before this is answered it has heard that, too.
+      await link.request('describe', {});
+      link.event('leaving', {});
+      // Answered, or cut off, when the other side has heard that.
+      await link.request('describe', {});
+    } catch (error) {
+      if (!(error instanceof FsError)) throw error;
+    }
   }
 
   close(): void {

@@ -65,6 +65,21 @@ export class Tags {
     return this.#byFile.get(ino) ?? [];
   }
 
+  /** Whether a node may store into the file. */
+  isWritten(ino: number): boolean {
+    for (const { mode } of this.on(ino)) if (mode === 'rw') return true;
+    return false;
+  }
+
+  /** EBUSY when a client of this node cannot have the file pinned in that mode. */
+  assertMayPin(ino: number, mode: 'r' | 'rw'): void {
+    for (const tag of this.on(ino))
+      if (mode === 'rw' || tag.mode !== 'r')
+        throw new FsError('EBUSY', 'map', {
+          why: 'another node uses the file, and this client has it pinned',
+        });
+  }
+
   /** Whether it was there. */
   delete(tag: Tag): boolean {
     if (!this.has(tag)) return false;

@@ -139,6 +139,14 @@ export interface Blocks extends FileBlocks {
   /** From here on, until `release`, other nodes get nothing of the file that they do not have. */
   hold(ino: number): void;
   release(ino: number): void;
+  /** From here on that is so for all files: this node stops. */
+  lendNothing(): void;
+  /** What is here of others goes home, and nothing more of theirs is asked for. */
+  giveUp(): Promise<void>;
+  /** When nobody is served any more: what the home has of its files beside `data` goes there. */
+  bringBack(): void;
+  /** They hear that this node has nothing of them, so that nobody waits for a lease. Requires: `giveUp`. */
+  leave(): Promise<void>;
   /** Whether this node is the home of the file, or is alone. */
   isOwn(ino: number): boolean;
   readonly copies: ViewCopies | undefined;

@@ -59,3 +59,14 @@ export function assertNoPinnedWriterOf(c: Coordinator, ino: number, range: PageR
   const views = [...c.viewsOf(ino)].filter(isPinnedWriter);
   if (views.length > 0) throw new PinnedWriters(views, range, syscall);
 }
+
+/** Refuses to let another node use a file in that mode which a client has pinned at its home. EBUSY. */
+export function assertNotPinned(c: Coordinator, ino: number, mode: 'r' | 'rw' | 'take'): void {
+  for (const view of c.viewsOf(ino)) {
+    if (view.session.userfault !== undefined || (mode === 'r' && view.mode === 'r')) continue;
+    const { id, pid } = view.session;
+    const what = view.mode === 'r' ? 'read' : 'write';
+    const why = `session ${id} (pid ${pid}) has it pinned at its home, mapped to ${what}`;
+    throw new FsError('EBUSY', 'map', { path: view.path, why });
+  }
+}

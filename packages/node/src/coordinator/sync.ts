@@ -1,4 +1,5 @@
 /** What a sync does: at this node, and at the others that have a part in it. */
+
 import { setTimeout as pause } from 'node:timers/promises';
 import type { Reply } from '@cluster-fs/transport';
 import { wholeFile } from '../store/stored.ts';
@@ -22,17 +23,17 @@ export async function syncHere(c: Coordinator, ino: number | undefined): Promise
   return (await (ino === undefined ? c.writeBack?.sync() : c.writeBack?.syncFile(ino)))?.pages ?? 0;
 }
 
-/** How long a node that stops waits for what others have; as long as the lease of one that is gone. */
-const takeHomeMs = 5000;
+/** How long a node that stops waits for others: until the lease of one is over that is gone, and longer. */
+export const standDownMs = 6000;
 
 /** Before the end: what other nodes have of the files here is taken back, and they get nothing more. */
 export async function takeHome(c: Coordinator): Promise<void> {
   const { blocks } = c;
   if (blocks === undefined) return;
-  const shared = [...blocks.sharedFiles()];
-  for (const ino of shared) blocks.hold(ino);
+  blocks.lendNothing();
+  const shared = [...blocks.sharedFiles()].filter((ino) => blocks.isOwn(ino));
   const taken = shared.map((ino) => blocks.acquire(ino, wholeFile, 'write'));
-  await Promise.race([Promise.allSettled(taken), pause(takeHomeMs, undefined, { ref: false })]);
+  await Promise.race([Promise.allSettled(taken), pause(standDownMs, undefined, { ref: false })]);
 }
 
 /** What other nodes have stored and not sent yet is here from now on, and outlives them. */

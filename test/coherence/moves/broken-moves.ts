@@ -10,5 +10,11 @@ export const moveRules = {
   shown: 'processes of an old home that stands still stop with its lease on the next one',
   given: 'nobody gets a block, or changes one, while the file stands still',
   candidate: 'what a next home has is kept over its death',
+  stays: 'a node that stops becomes the home of nothing more',
+  settled: 'a node that stops waits until it is known whose the files are that are on their way',
+  beside: 'what a home that stops has beside its pages is stored, too',
+  home: 'a home that stops takes back what others have, and lends nothing more',
+  givenUp: 'a node that stops gives back what it has',
+  answered: 'a node that leaves has answered what it was asked before',
 } as const;
 export type MoveRule = keyof typeof moveRules;

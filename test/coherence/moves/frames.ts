@@ -7,6 +7,8 @@ export interface Requests {
   readonly take: { fields: MovedFile & { from: number }; reply: Progress };
   readonly give: { fields: MovedFile & { to: number }; reply: undefined };
   readonly handOver: { fields: HandedOver & { asked: number }; reply: number };
+  readonly describe: { fields: Record<string, never>; reply: undefined };
+  readonly empty: { fields: Record<string, never>; reply: undefined };
   readonly moves: { fields: { ino: number; move: number }; reply: boolean };
   readonly follow: { fields: { feed: number; sequence: number }; reply: Changes };
 }
@@ -33,6 +35,7 @@ export type Answer = { readonly reply: unknown } | { readonly error: FsError };
 export type ToServer =
   | { readonly kind: 'home'; readonly frame: HolderFrame<number>; readonly tag: number | undefined }
   | { readonly kind: 'tagClose' | 'tagGone'; readonly tag: number }
+  | { readonly kind: 'leaving' }
   | { readonly kind: 'gave'; readonly ino: number; readonly move: number }
   | { readonly kind: 'applied'; readonly sequence: number }
   | AnyRequest;

@@ -24,6 +24,8 @@ interface Waiting {
 const mostWaiting = 2;
 /** What is where nothing is: no block ever had it. */
 const nothing = -1;
+/** The home of a file of which the node has not heard. */
+export const unknown = -1;
 
 export class Host {
   readonly id: number;
@@ -45,6 +47,8 @@ export class Host {
   sequence = 0;
   feed = -1;
   waiting: Waiting[] = [];
+  /** Those of a node that has stopped are gone, and others come when it is started again. */
+  #hasProcesses = true;
   /** What the node does when a process touches what it may not. */
   onTouch: (block: number, access: 'read' | 'write') => void = () => undefined;
 
@@ -85,6 +89,7 @@ export class Host {
   /** What a process of this host can do with a block now, without asking anybody. */
   accessTo(block: number): Access {
     const { access } = this.page(block);
+    if (!this.#hasProcesses) return 'none';
     const file = this.#sim.fileOf(block);
     const home = this.shownHomes.get(file) ?? (this.homes[file] as number);
     if (access === 'none' || home === this.id) return access;
@@ -94,6 +99,7 @@ export class Host {
   }
 
   access(block: number, access: 'read' | 'write', isAlive: boolean): void {
+    if (!this.#hasProcesses) return;
     const may = this.accessTo(block);
     if (may === 'none' || (access === 'write' && may === 'read')) {
       // Some processes of a host wait for a block, and not more with every touch.
@@ -130,6 +136,21 @@ export class Host {
     return woken;
   }
 
+  endProcesses(): void {
+    this.#hasProcesses = false;
+    this.waiting = [];
+  }
+
+  /** A node that has stopped, and left nothing here. */
+  forgetAll(): void {
+    this.disk.clear();
+    this.shadow.clear();
+    this.candidates.clear();
+    this.homes.fill(unknown);
+    this.feed = -1;
+    for (const block of this.pages.keys()) this.punch(block);
+  }
+
   /** The host itself is gone, and comes back with its disk. */
   loseMemory(): void {
     this.waiting = [];
@@ -143,6 +164,8 @@ export class Host {
 
   /** A node starts here: what is its own, or may be, is in the pages; of others' files there is nothing. */
   restore(): void {
+    if (!this.#hasProcesses) for (const page of this.pages) page.access = 'none';
+    this.#hasProcesses = true;
     for (const [block, value] of this.shadow) Object.assign(this.page(block), { value, isAbsent: false });
     this.shadow.clear();
     this.heldUntilMs.clear();

@@ -1,6 +1,6 @@
 /** The coordinator of the simulation: it leads moves, and tells all nodes which home each file has. */
 import { FsError } from '@cluster-fs/transport';
-import { Leading, type MovedFile, type Progress } from 'cluster-fs/coherence';
+import { Leading, type MovedFile, type Progress, type Way } from 'cluster-fs/coherence';
 import type { Change, Changes } from './frames.ts';
 import type { Peer } from './lending.ts';
 import type { MovingNode } from './moving-node.ts';
@@ -23,6 +23,7 @@ export class LeadingNode {
   readonly #followers = new Map<string, Follower>();
   readonly #kept: Change[] = [];
   #waiting: Waiting[] = [];
+  readonly #ways = new Map<number, Way>();
 
   constructor(node: MovingNode, life: number) {
     this.#node = node;
@@ -48,6 +49,11 @@ export class LeadingNode {
     return this.#leading.isMoving(file, move);
   }
 
+  /** From where to where files are moved just now. */
+  get ways(): Iterable<Way> {
+    return this.#ways.values();
+  }
+
   move(file: number, to: number): void {
     const { host, sim } = this.#node;
     const from = host.homes[file] as number;
@@ -57,18 +63,35 @@ export class LeadingNode {
       this.#node.after(sim.random.between(1, 30), () =>
         this.#node.settled(() => abort.abort(new FsError('ECANCELED', 'move', { why: 'somebody ended it' }))),
       );
+    void this.#node.run(this.#lead(file, { from, to }, abort.signal));
+  }
+
+  /** Moves the files of a node to others; those that it cannot move stay. */
+  async empty(from: number, isWanted: () => boolean): Promise<void> {
+    const { host, sim } = this.#node;
+    const others = sim.nodes.filter(({ id }) => id !== from);
+    for (const [file, home] of [...host.homes.entries()]) {
+      if (!isWanted()) return;
+      if (home === from && host.homes[file] === from && !this.isMoving(file))
+        await this.#lead(file, { from, to: sim.random.pick(others).id });
+    }
+  }
+
+  async #lead(file: number, way: Way, signal?: AbortSignal): Promise<void> {
+    const { sim } = this.#node;
+    const { from, to } = way;
     this.#node.note(`moves file ${file} from ${from} to ${to}`);
-    const lead = this.#leading.lead({ ino: file, generation: 1 }, { from, to }, { signal: abort.signal });
-    this.#node.run(lead).then(
-      () => {
-        sim.moves++;
-        this.#node.note(`has moved file ${file} to ${to}`);
-      },
-      (error: unknown) => {
-        if (!(error instanceof FsError)) sim.fail(error);
-        this.#node.note(`could not move file ${file} to ${to}: ${(error as FsError).message}`);
-      },
-    );
+    this.#ways.set(file, way);
+    try {
+      await this.#leading.lead({ ino: file, generation: 1 }, way, signal === undefined ? {} : { signal });
+      sim.moves++;
+      this.#node.note(`has moved file ${file} to ${to}`);
+    } catch (error) {
+      if (!(error instanceof FsError)) sim.fail(error);
+      this.#node.note(`could not move file ${file} to ${to}: ${(error as FsError).message}`);
+    } finally {
+      this.#ways.delete(file);
+    }
   }
 
   async #take(

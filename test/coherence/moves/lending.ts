@@ -39,6 +39,8 @@ export class Lending {
   #nextTag: number;
   #nextLink = 1;
   isOpen = false;
+  /** The node is about to stop. */
+  lendsNothing = false;
   #whenOpen: (() => void)[] = [];
 
   constructor(node: MovingNode, life: number, mayHaveGranted: boolean) {
@@ -75,7 +77,8 @@ export class Lending {
       ended: (session: number) => this.#ended(session),
       isHeld: (block: number, from: number) => {
         const givenTo = this.handing.givenTo(sim.fileOf(block));
-        return sim.holds('given') && givenTo !== undefined && from !== givenTo;
+        if (givenTo === undefined) return this.lendsNothing && from !== ownCache;
+        return sim.holds('given') && from !== givenTo;
       },
       isKept: (block: number, from: number) => this.handing.isKept(sim.fileOf(block), from),
       hasLeft: (block: number) => sim.holds('left') && this.handing.hasLeft(sim.fileOf(block)),
@@ -88,10 +91,23 @@ export class Lending {
     return this.home.entries.has(block) || this.home.cache.state(block) !== 'E';
   }
 
+  get hasLent(): boolean {
+    return this.home.entries.size > 0 || this.home.cache.blocks.size > 0;
+  }
+
+  /** Whether processes of this node may store into a block of it, as far as others are concerned. */
+  mayStore(block: number): boolean {
+    return !this.isShared(block) || this.home.cache.state(block) === 'E';
+  }
+
+  /** Whether its bytes are not in the pages. */
+  isAway(block: number): boolean {
+    return away.has(this.home.cache.state(block));
+  }
+
   load(block: number): number {
     const { host, id } = this.#node;
-    const isAway = away.has(this.home.cache.state(block));
-    const value = isAway ? host.shadow.get(block) : host.page(block).value;
+    const value = this.isAway(block) ? host.shadow.get(block) : host.page(block).value;
     if (value === undefined || value < 0) throw new Error(`node ${id} has no bytes of its block ${block}`);
     return value;
   }
@@ -107,7 +123,7 @@ export class Lending {
     const { sim } = this.#node;
     this.#node.note(`says that what session ${session} stored into ${block} is lost`);
     sim.assertUnused(block);
-    sim.lost++;
+    sim.loses(block);
     sim.newest[block] = this.load(block);
   }
 
@@ -179,6 +195,9 @@ export class Lending {
       case 'gave':
         this.#node.moving.heardOfEnd(frame);
         return;
+      case 'leaving':
+        if (peer.session !== undefined) this.home.leave(peer.session);
+        return;
       case 'applied':
         this.#node.leading?.applied(peer.id, peer.life, frame.sequence);
         return;
@@ -246,6 +265,11 @@ export class Lending {
 
   async #answer(peer: Peer, request: AnyRequest, reply: (reply: unknown) => void): Promise<void> {
     const { moving, leading } = this.#node;
+    const { link } = peer;
+    if (request.name === 'describe') {
+      reply(undefined);
+      return;
+    }
     if (request.name === 'moves') {
       reply(leading?.isMoving(request.fields.ino, request.fields.move));
       return;
@@ -255,7 +279,11 @@ export class Lending {
       return;
     }
     if (!this.isOpen) await new Promise<void>((resolve) => this.#whenOpen.push(resolve));
-    if (request.name === 'open') reply(this.#open(peer, request.fields));
+    if (request.name === 'empty') {
+      const isHeard = (): boolean => this.peers.get(`${peer.id}/${peer.life}`)?.link === link;
+      await leading?.empty(peer.id, isHeard);
+      reply(undefined);
+    } else if (request.name === 'open') reply(this.#open(peer, request.fields));
     else if (request.name === 'take') reply(await moving.take(request.fields));
     else if (request.name === 'give') reply(await moving.give(request.fields));
     else {

@@ -1,12 +1,14 @@
 /** A node of the simulation between whose homes files move: it lives and dies, its host goes on. */
 import { FsError } from '@cluster-fs/transport';
-import { Moving, type MovingWorld } from 'cluster-fs/coherence';
+import { Moving } from 'cluster-fs/coherence';
 import type { Changes, FromServer, ToServer } from './frames.ts';
-import { Host } from './host.ts';
+import { Host, unknown } from './host.ts';
 import { LeadingNode } from './leading-node.ts';
 import { Lending } from './lending.ts';
+import { movingWorldOf } from './moving-world.ts';
 import { Neighbour } from './neighbour.ts';
 import { coordinator, type MovesSimulation } from './simulation.ts';
+import { type Stop, stopCleanly } from './stopping.ts';
 
 export class MovingNode {
   readonly id: number;
@@ -21,14 +23,17 @@ export class MovingNode {
   /** Who holds the layout of a file, and who waits for that. */
   readonly #gates = new Map<number, (() => void)[]>();
   /** Everything that had been committed when the link to the coordinator came up is applied. */
-  #isCurrent = false;
+  isCurrent = false;
   #asked = 0;
   #inbox: (() => void)[] = [];
   #stalledUntilMs = 0;
   #life = 0;
+  /** Whether leases may last that it has given, when it has stopped. */
+  #hasLent = false;
   isAlive = false;
   /** A node that joins serves nobody before it has heard from the coordinator. */
   isServing = false;
+  isStopping = false;
 
   constructor(sim: MovesSimulation, id: number) {
     this.sim = sim;
@@ -49,6 +54,16 @@ export class MovingNode {
     return this.#moving as Moving<number, number>;
   }
 
+  /** Whether it is one that connects to another node. */
+  mayUse(id: number): boolean {
+    const isIn = this.isServing || this.isStopping || id === coordinator;
+    return isIn && this.#neighbours.get(id)?.hasLeft === false;
+  }
+
+  get neighbours(): Neighbour[] {
+    return [...this.#neighbours.values()];
+  }
+
   neighbour(id: number): Neighbour {
     return this.#neighbours.get(id) as Neighbour;
   }
@@ -61,18 +76,19 @@ export class MovingNode {
     return ++this.#asked;
   }
 
-  start({ mayHaveGranted }: { readonly mayHaveGranted: boolean }): void {
+  start({ isFirst, mayHaveGranted }: { readonly isFirst: boolean; readonly mayHaveGranted: boolean }): void {
     this.isAlive = true;
-    this.isServing = this.id === coordinator || !mayHaveGranted;
+    this.isServing = this.id === coordinator || isFirst;
+    this.isStopping = false;
     this.#life++;
-    this.#isCurrent = false;
+    this.isCurrent = false;
     this.#openings.clear();
     this.#gates.clear();
     this.#lending = new Lending(this, this.#life, mayHaveGranted);
     this.#neighbours.clear();
     for (let id = 0; id < this.sim.nodeCount; id++)
       if (id !== this.id) this.#neighbours.set(id, new Neighbour(this, id));
-    this.#moving = new Moving(this.#world());
+    this.#moving = new Moving(movingWorldOf(this));
     this.leading = this.id === coordinator ? new LeadingNode(this, this.#life) : undefined;
     for (const file of this.host.candidates.keys()) this.#moving.resume(file);
     this.publish();
@@ -83,23 +99,56 @@ export class MovingNode {
   crash(what: 'process' | 'host'): void {
     if (!this.isAlive) return;
     this.sim.note(`the ${what} of node ${this.id} dies`);
-    this.isAlive = false;
-    this.isServing = false;
-    const { losses, timeline, random } = this.sim;
-    losses.forget(
+    this.sim.losses.forget(
       (block, node) => node === this.id || (what === 'host' && this.host.isOwn(this.sim.fileOf(block))),
     );
-    this.#inbox = [];
-    this.sim.cutLinksOf(this.id);
     if (what === 'host') this.host.loseMemory();
-    timeline.after(random.pick([5, 50, 300]), () => this.#restart());
+    this.#end({ mayHaveGranted: true });
   }
 
-  #restart(): void {
+  /** Ctrl-C: from here on it does what is to be done before it is gone. */
+  stop(how: Stop): void {
+    this.#do(() => {
+      if (!this.isServing || this.isStopping || !this.lending.isOpen) return;
+      this.note(`stops, ${how}`);
+      this.isStopping = true;
+      this.run(stopCleanly(this, how)).then(
+        (kept) => this.#left(kept),
+        (error: unknown) => this.sim.fail(error),
+      );
+    });
+  }
+
+  /** Nobody comes to it any more. */
+  closeHome(): void {
+    this.isServing = false;
+    this.#hasLent = this.lending.hasLent;
+    this.moving.close();
+    this.sim.cutLinksTo(this.id);
+  }
+
+  #left(kept: 'disk' | 'memory' | 'nothing'): void {
+    this.note(`has left, with ${kept}`);
+    if (kept === 'disk') this.host.loseMemory();
+    if (kept === 'nothing') this.host.forgetAll();
+    this.sim.losses.forget((_, node) => node === this.id);
+    this.#end({ mayHaveGranted: this.#hasLent });
+  }
+
+  #end(next: { readonly mayHaveGranted: boolean }): void {
+    const { sim } = this;
+    this.isAlive = false;
+    this.isServing = false;
+    this.#inbox = [];
+    sim.cutLinksOf(this.id);
+    sim.timeline.after(sim.random.pick([5, 50, 300]), () => this.#restart(next));
+  }
+
+  #restart(next: { readonly mayHaveGranted: boolean }): void {
     this.note('starts again');
     this.host.restore();
     this.#stalledUntilMs = 0;
-    this.start({ mayHaveGranted: true });
+    this.start({ isFirst: false, ...next });
     if (this.isServing) this.#touchAgain();
   }
 
@@ -204,7 +253,7 @@ export class MovingNode {
       if (page.isAbsent) throw new Error(`node ${this.id} has nothing of its block ${block}`);
       sim.assertUnused(block, this.id);
       if (page.value !== sim.newest[block]) {
-        sim.lost++;
+        sim.loses(block);
         sim.losses.lost(block);
       }
       page.access = 'write';
@@ -242,16 +291,24 @@ export class MovingNode {
   evict(block: number): void {
     const file = this.sim.fileOf(block);
     this.#do(() => {
-      if (this.host.isOwn(file)) return;
-      const { taken, holder } = this.neighbour(this.host.homes[file] as number);
-      if (!taken.has(file)) holder.evict(block);
+      const home = this.#homeElsewhere(file);
+      if (home?.taken.has(file) === false) home.holder.evict(block);
     });
   }
 
   flush(block: number): void {
-    const file = this.sim.fileOf(block);
+    this.#do(() => this.#homeElsewhere(this.sim.fileOf(block))?.holder.flush(block));
+  }
+
+  #homeElsewhere(file: number): Neighbour | undefined {
+    const { host } = this;
+    return host.isOwn(file) ? undefined : this.#neighbours.get(host.homes[file] as number);
+  }
+
+  /** Its files are moved to other nodes. */
+  drain(id: number): void {
     this.#do(() => {
-      if (!this.host.isOwn(file)) this.neighbour(this.host.homes[file] as number).holder.flush(block);
+      if (this.leading !== undefined) void this.run(this.leading.empty(id, () => true));
     });
   }
 
@@ -305,7 +362,7 @@ export class MovingNode {
       down: () => {
         isUp = false;
         whileAlive(() => {
-          if (peer === coordinator) this.#isCurrent = false;
+          if (peer === coordinator) this.isCurrent = false;
           this.neighbour(peer).linkDown();
         });
       },
@@ -339,8 +396,8 @@ export class MovingNode {
     const { turn } = neighbour;
     const applied = (): void => {
       if (neighbour.turn !== turn || !neighbour.isLinked) return;
-      this.#isCurrent = true;
-      if (!this.isServing) this.#serve();
+      this.isCurrent = true;
+      if (!this.isServing && !this.isStopping) this.#serve();
       neighbour.event({ kind: 'applied', sequence: this.host.sequence });
     };
     this.run(this.opened().then(applied)).catch((error: unknown) => this.sim.fail(error));
@@ -356,9 +413,14 @@ export class MovingNode {
     const { host, moving, id, sim } = this;
     const from = host.homes[file] as number;
     if (from === to) return;
+    if (from === unknown) {
+      host.homes[file] = to;
+      if (to === id) throw lostIt(id, file);
+      return;
+    }
     const keeps = isCommit || moving.keepsPages(file, { from, to });
     host.homes[file] = to;
-    if (to === id && !keeps) throw new Error(`node ${id} is the home of file ${file}, and has lost it`);
+    if (to === id && !keeps) throw lostIt(id, file);
     if (!keeps) for (const block of sim.blocksOf(file)) host.punch(block);
     if (from === id) for (const block of sim.blocksOf(file)) host.disk.delete(block);
     this.note(`hears that node ${to} is the home of file ${file}`);
@@ -392,7 +454,7 @@ export class MovingNode {
     }
   }
 
-  async #hold(file: number): Promise<() => void> {
+  async hold(file: number): Promise<() => void> {
     const line = this.#gates.get(file);
     if (line === undefined) this.#gates.set(file, []);
     else await new Promise<void>((resolve) => line.push(resolve));
@@ -400,58 +462,6 @@ export class MovingNode {
       const next = this.#gates.get(file)?.shift();
       if (next === undefined) this.#gates.delete(file);
       else this.settled(next);
-    };
-  }
-
-  #world(): MovingWorld<number, number> {
-    const { host, sim, lending } = this;
-    const moment = (): Promise<void> => this.pause(sim.random.between(0, 2));
-    const stores = (file: number): boolean =>
-      host.isOwn(file) || host.candidates.has(file) || this.moving.isTaking(file);
-    return {
-      times: sim.movingTimes,
-      nowMs: () => host.nowMs,
-      after: (ms, run) => this.after(ms, () => this.settled(run)),
-      stepped: () => this.pause(1),
-      self: () => this.id,
-      handing: lending.handing,
-      neighbour: (id) => this.neighbour(id),
-      isKnown: () => true,
-      sessionOf: (id) => lending.sessionOf(id),
-      homeOf: (file) => host.homes[file] as number,
-      assertIs: ({ ino }, home) => {
-        if (host.homes[ino] !== home) throw new FsError('ESTALE', 'move', { why: 'it has another home' });
-      },
-      assertMovable: () => undefined,
-      hold: (file) => this.#hold(file),
-      settled: moment,
-      uses: () => ({ mode: 'rw', isWritten: false }),
-      makeRoom: moment,
-      store: async (file, blocks) => {
-        const news = [...blocks];
-        await moment();
-        for (const block of news)
-          if (!host.page(block).isAbsent && stores(file)) host.disk.set(block, host.page(block).value);
-      },
-      forgetStored: (file) => {
-        if (!stores(file)) for (const block of sim.blocksOf(file)) host.disk.delete(block);
-      },
-      showHome: (file, home) => {
-        if (home === undefined || !sim.holds('shown')) host.shownHomes.delete(file);
-        else host.shownHomes.set(file, home);
-      },
-      candidateOf: (file) => host.candidates.get(file),
-      setCandidate: (file, of) => {
-        if (of !== undefined) host.candidates.set(file, of.move);
-        else host.candidates.delete(file);
-      },
-      isMoving: (file, move) => {
-        if (this.id === coordinator || !this.#isCurrent) return undefined;
-        return this.neighbour(coordinator).request('moves', {
-          ino: file,
-          move: sim.holds('number') ? move : move - 1,
-        });
-      },
     };
   }
 
@@ -477,3 +487,6 @@ export class MovingNode {
     return undefined;
   }
 }
+
+const lostIt = (id: number, file: number): Error =>
+  new Error(`node ${id} is the home of file ${file}, and has lost it`);

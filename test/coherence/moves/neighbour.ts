@@ -37,6 +37,8 @@ export class Neighbour implements MovingNeighbour<number, number> {
   readonly #leaving = new Set<number>();
   /** The link has been away for longer than a lease. */
   #isAway = false;
+  /** The node has said so, and does not come again. */
+  hasLeft = false;
   /** Another with every link, and without one. */
   turn = 0;
 
@@ -129,6 +131,26 @@ export class Neighbour implements MovingNeighbour<number, number> {
       if (this.#node.host.nowMs >= endMs) throw unreachable();
       await this.#node.pause(2);
     }
+  }
+
+  /** The node stops: what is here from there goes home, and the lease with it. */
+  async leaveIt(): Promise<void> {
+    await this.#giveUp().catch((error: unknown) => {
+      if (!(error instanceof FsError)) throw error;
+    });
+    this.hasLeft = true;
+    this.#node.sim.cutLink(this.#node.id, this.id);
+  }
+
+  async #giveUp(): Promise<void> {
+    if (!this.isLinked) return;
+    const { host, sim } = this.#node;
+    const endMs = host.nowMs + sim.times.leaseMs;
+    while (!this.holder.leave() && host.nowMs < endMs) await this.#node.pause(1);
+    // What was asked of it meanwhile is answered.
+    if (sim.holds('answered')) await this.request('describe', {});
+    this.event({ kind: 'leaving' });
+    await this.request('describe', {});
   }
 
   receive(frame: FromServer): void {

@@ -9,7 +9,7 @@
  * INVARIANT: when a process can store into a block, no process of another node can read it.
  * Losses of nodes are the exception that the protocol reports. In the end, when nothing breaks any more,
  * nobody waits, every node knows the home of every file, nothing is on its way, and what was lost was said
- * to be.
+ * to be. Nodes that stop when they are asked to lose nothing.
  */
 import type { LeaseTimes, MovingTimes } from 'cluster-fs/coherence';
 import { type Random, randomOf } from '../../random.mjs';
@@ -28,6 +28,8 @@ export interface Faults {
   readonly partitions: number;
   readonly stalls: number;
   readonly crashes: number;
+  /** A node is asked to stop, or its files are moved away. */
+  readonly stops: number;
   readonly delayMs: number;
 }
 
@@ -36,6 +38,7 @@ export const someFaults: Faults = {
   partitions: 0.004,
   stalls: 0.004,
   crashes: 0.002,
+  stops: 0.003,
   delayMs: 3,
 };
 
@@ -103,6 +106,8 @@ export class MovesSimulation {
   readonly #broken: MoveRule | undefined;
   /** By who uses it as a client, and whom. */
   readonly #links = new Map<string, Link>();
+  /** Each kind of event has its own: the others are the same without it. */
+  readonly #chance: { readonly stops: Random };
   /** Pairs of nodes that cannot reach each other, until when. */
   readonly #apart = new Map<string, number>();
 
@@ -119,6 +124,7 @@ export class MovesSimulation {
     this.#isTraced = isTraced;
     this.#broken = broken;
     this.random = randomOf(seed);
+    this.#chance = { stops: randomOf(seed ^ 0x5709) };
     this.faults = { ...someFaults, ...faults };
     this.nodeCount = nodes;
     this.files = files;
@@ -130,12 +136,13 @@ export class MovesSimulation {
   }
 
   async run(): Promise<Outcome> {
-    for (const node of this.nodes) node.start({ mayHaveGranted: false });
+    for (const node of this.nodes) node.start({ isFirst: true, mayHaveGranted: false });
     for (const { host } of this.nodes) host.feed = this.node(coordinator).life;
     this.#keepLinked();
     for (const { id } of this.nodes) this.#keepAccessing(id);
     this.#keepMoving();
     this.#keepBreaking();
+    if (this.faults.stops > 0) this.#keepStopping();
     await this.#until(this.#chaosMs);
     this.#calm();
     await this.#rest(15);
@@ -183,6 +190,14 @@ export class MovesSimulation {
     return rule !== this.#broken;
   }
 
+  /** Of a block something is lost with a node. */
+  loses(block: number): void {
+    this.lost++;
+    const { crashes, stalls, partitions, linkBreaks } = this.faults;
+    if (crashes + stalls + partitions + linkBreaks === 0)
+      this.fail(new Error(`what was stored into ${block} is lost, and nothing has broken`));
+  }
+
   /** What was found by somebody whom nobody asked. */
   fail(error: unknown): void {
     this.#failure ??= { error };
@@ -225,6 +240,11 @@ export class MovesSimulation {
     for (const { id: other } of this.nodes) this.#cut(id, other);
   }
 
+  /** Nobody can come to a node any more. */
+  cutLinksTo(id: number): void {
+    for (const { id: other } of this.nodes) this.cutLink(other, id);
+  }
+
   #cut(a: number, b: number): void {
     this.#links.get(`${a}-${b}`)?.cut();
     this.#links.get(`${b}-${a}`)?.cut();
@@ -235,7 +255,8 @@ export class MovesSimulation {
     const writer = using.indexOf('write');
     if (writer === -1) return;
     const other = using.findIndex((access, id) => id !== writer && access !== 'none');
-    if (other !== -1) throw new Error(`node ${writer} may store into ${block}, and node ${other} may use it`);
+    if (other !== -1)
+      this.fail(new Error(`node ${writer} may store into ${block}, and node ${other} may use it`));
   }
 
   /** Nobody can use the block as it was: it may be something else. */
@@ -243,7 +264,7 @@ export class MovesSimulation {
     for (const { id, host } of this.nodes) {
       const access = id === except ? 'none' : host.accessTo(block);
       if (access !== 'none')
-        throw new Error(`node ${id} can still ${access} block ${block}, which is taken back`);
+        this.fail(new Error(`node ${id} can still ${access} block ${block}, which is taken back`));
     }
   }
 
@@ -252,7 +273,7 @@ export class MovesSimulation {
       for (const b of this.nodes) {
         const isApart = (this.#apart.get(pairOf(a.id, b.id)) ?? 0) > this.timeline.nowMs;
         const isUp = this.#links.get(`${a.id}-${b.id}`)?.isUp === true;
-        const mayUse = b.isServing && (a.isServing || b.id === coordinator);
+        const mayUse = b.isServing && a.mayUse(b.id);
         if (a !== b && !isApart && a.isAlive && b.isAlive && mayUse && !isUp) this.#link(a, b);
       }
     this.timeline.after(this.random.between(2, 20), () => this.#keepLinked());
@@ -315,6 +336,23 @@ export class MovesSimulation {
       this.timeline.after(0, () => node.crash(what));
     }
     this.timeline.after(stepMs, () => this.#keepBreaking());
+  }
+
+  /** Half of the time a node that a file is on its way from, or to. */
+  #keepStopping(): void {
+    if (this.#isCalm) return;
+    const random = this.#chance.stops;
+    const stepMs = 2;
+    if (random.happens(this.faults.stops * stepMs)) {
+      const ways = this.node(coordinator).leading?.ways ?? [];
+      const moving = [...ways].flatMap(({ from, to }) => [from, to]);
+      const id =
+        moving.length > 0 && random.happens(0.5) ? random.pick(moving) : random.below(this.nodeCount);
+      const what = random.pick(['stored', 'emptied', 'drained'] as const);
+      if (what === 'drained') this.node(coordinator).drain(id);
+      else this.node(id).stop(id === coordinator ? 'stored' : what);
+    }
+    this.timeline.after(stepMs, () => this.#keepStopping());
   }
 
   #part(a: number, b: number): void {

@@ -1,0 +1,57 @@
+/** The world of moves at a node of the simulation, in memory: what `moving.ts` of the node binds to files. */
+import { FsError } from '@cluster-fs/transport';
+import type { MovingWorld } from 'cluster-fs/coherence';
+import type { MovingNode } from './moving-node.ts';
+import { coordinator } from './simulation.ts';
+
+export function movingWorldOf(node: MovingNode): MovingWorld<number, number> {
+  const { host, sim, lending } = node;
+  const moment = (): Promise<void> => node.pause(sim.random.between(0, 2));
+  const stores = (file: number): boolean =>
+    host.isOwn(file) || host.candidates.has(file) || node.moving.isTaking(file);
+  return {
+    times: sim.movingTimes,
+    nowMs: () => host.nowMs,
+    after: (ms, run) => node.after(ms, () => node.settled(run)),
+    stepped: () => node.pause(1),
+    self: () => node.id,
+    handing: lending.handing,
+    neighbour: (id) => node.neighbour(id),
+    isKnown: () => true,
+    sessionOf: (id) => lending.sessionOf(id),
+    homeOf: (file) => host.homes[file] as number,
+    assertIs: ({ ino }, home) => {
+      if (host.homes[ino] !== home) throw new FsError('ESTALE', 'move', { why: 'it has another home' });
+    },
+    assertMovable: () => undefined,
+    hold: (file) => node.hold(file),
+    settled: moment,
+    uses: () => ({ mode: 'rw', isWritten: false }),
+    makeRoom: moment,
+    store: async (file, blocks) => {
+      const news = [...blocks];
+      await moment();
+      for (const block of news)
+        if (!host.page(block).isAbsent && stores(file)) host.disk.set(block, host.page(block).value);
+    },
+    forgetStored: (file) => {
+      if (!stores(file)) for (const block of sim.blocksOf(file)) host.disk.delete(block);
+    },
+    showHome: (file, home) => {
+      if (home === undefined || !sim.holds('shown')) host.shownHomes.delete(file);
+      else host.shownHomes.set(file, home);
+    },
+    candidateOf: (file) => host.candidates.get(file),
+    setCandidate: (file, of) => {
+      if (of !== undefined) host.candidates.set(file, of.move);
+      else host.candidates.delete(file);
+    },
+    isMoving: (file, move) => {
+      if (node.id === coordinator || !node.isCurrent) return undefined;
+      return node.neighbour(coordinator).request('moves', {
+        ino: file,
+        move: sim.holds('number') ? move : move - 1,
+      });
+    },
+  };
+}

@@ -1,0 +1,103 @@
+/**
+ * A file that gets another home, in every state of small clusters, by spin(1). CLUSTERFS_SPIN=long: larger
+ * ones, for minutes.
+ */
+import { readFileSync } from 'node:fs';
+import { describe, expect, test } from 'vitest';
+import { check as checkModel, withSpin } from './spin.ts';
+
+const model = readFileSync(new URL('moves/move.pml', import.meta.url), 'utf8');
+const isLong = process.env.CLUSTERFS_SPIN === 'long';
+
+/** How many of what there is. `ended`: moves that somebody ends. */
+interface Sizes {
+  readonly nodes?: number;
+  readonly keepers?: number;
+  readonly moves?: number;
+  readonly deaths?: number;
+  readonly cuts?: number;
+  readonly ended?: number;
+}
+
+const definesOf = (sizes: Sizes): string[] =>
+  Object.entries(sizes).map(([k, v]) => `-D${k.toUpperCase()}=${v}`);
+const compact = ['-DVECTORSZ=1024', '-DHC4', '-DNOREDUCE', '-DNOFAIR', '-DNOBOUNDCHECK'];
+const isQuick = { deaths: 0, cuts: 0, ended: 0, moves: 1 };
+
+const check = (sizes: Sizes, defines: readonly string[] = [], optimize = '-O1') =>
+  checkModel(model, {
+    defines: [...definesOf(sizes), ...defines],
+    flags: [optimize, '-DSAFETY', '-DMEMLIM=4000', ...compact],
+    args: ['-m20000', defines.length === 0 ? '-w22' : '-w18'],
+    limitMs: isLong ? 3_000_000 : 100_000,
+  });
+
+/** And that after the last fault everything comes to an end, whatever is done in which order. */
+const checkEnds = (sizes: Sizes, defines: readonly string[] = []) =>
+  checkModel(model, {
+    defines: ['-DENDS', ...definesOf(sizes), ...defines],
+    flags: ['-O1', '-DMEMLIM=4000', ...compact],
+    args: ['-a', '-m20000', '-w20'],
+    limitMs: 100_000,
+  });
+
+withSpin('the model of a move', () => {
+  test('every move ends, of which any node may die', { timeout: 120_000 }, () => {
+    const { errors, states, found } = checkEnds({ moves: 1, deaths: 1, cuts: 0, ended: 0 });
+    expect({ errors, found }).toEqual({ errors: 0 });
+    expect(states).toBeGreaterThan(400_000);
+  });
+
+  test.each<[string, Sizes, number]>([
+    ['two moves, a link that breaks', { moves: 2, deaths: 0, cuts: 1, ended: 1 }, 900_000],
+    ['a third node, a link that breaks', { nodes: 3, moves: 1, deaths: 0, cuts: 1, ended: 0 }, 300_000],
+  ])('%s', { timeout: 120_000 }, (_, sizes, least) => {
+    const { errors, states, found } = check(sizes);
+    expect({ errors, found }).toEqual({ errors: 0 });
+    expect(states).toBeGreaterThan(least);
+  });
+
+  describe.runIf(isLong)('larger', () => {
+    test.each<[string, Sizes]>([
+      ['two moves, a death', { moves: 2, deaths: 1, cuts: 0, ended: 1 }],
+      ['a death, and a link that breaks', { moves: 1, deaths: 1, cuts: 1, ended: 1 }],
+      ['three moves, a link that breaks', { moves: 3, deaths: 0, cuts: 1, ended: 1 }],
+    ])('%s', { timeout: 3_600_000 }, (_, sizes) => {
+      const { errors, states, found } = check(sizes);
+      expect({ errors, found }).toEqual({ errors: 0 });
+      expect(states).toBeGreaterThan(1_000_000);
+    });
+  });
+});
+
+/** Rules of the model, and where breaking them is found. */
+const rules: Readonly<Record<string, readonly [title: string, sizes: Sizes]>> = {
+  EARLY: ['the next home answers before it has stored what it has', isQuick],
+  STILL: ['processes of the home go on storing while the file stands still', isQuick],
+  NUMBER: ['a late answer of one move ends a later one', { ...isQuick, moves: 2, ended: 1 }],
+  QUIET: ['the file is handed over while somebody waits for a block', { ...isQuick, nodes: 3, cuts: 1 }],
+  ALONE: ['a third node keeps its copy', { ...isQuick, nodes: 3 }],
+  SHOWN: ['processes of the old home go on when the lease on the next one is over', { ...isQuick, cuts: 1 }],
+  CANDIDATE: ['what a next home has is not kept over its death', { ...isQuick, deaths: 1 }],
+  COMMIT: ['who does not reach the coordinator takes the file for his', { ...isQuick, cuts: 1 }],
+  WAIT: ['nobody asks what became of a move', { ...isQuick, ended: 1 }],
+};
+
+withSpin('the model of a move is wrong when', () => {
+  test.each(Object.entries(rules).map(([rule, [title, sizes]]) => [title, rule, sizes] as const))(
+    '%s',
+    { timeout: 120_000 },
+    (_, rule, sizes) => {
+      const { errors, found, trail } = check(sizes, [`-DBROKEN_${rule}`], '-O0');
+      expect(errors).toBe(1);
+      expect(found).toMatch(/^assertion violated/);
+      expect(trail.filter((line) => line.startsWith('@')).length).toBeGreaterThan(3);
+    },
+  );
+
+  test('a node asks for ever what became of a move', { timeout: 120_000 }, () => {
+    const { errors, found } = checkEnds({ ...isQuick, ended: 1 }, ['-DBROKEN_DEAF']);
+    expect(errors).toBe(1);
+    expect(found).toMatch(/^acceptance cycle/);
+  });
+});

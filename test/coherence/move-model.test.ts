@@ -3,10 +3,13 @@
  * ones, for minutes.
  */
 import { readFileSync } from 'node:fs';
+import { type MovedFile, Moving } from 'cluster-fs/coherence';
 import { describe, expect, test } from 'vitest';
-import { check as checkModel, withSpin } from './spin.ts';
+import { Replay } from './moves/replay.ts';
+import { check as checkModel, walk, withSpin } from './spin.ts';
 
 const model = readFileSync(new URL('moves/move.pml', import.meta.url), 'utf8');
+const walks = Number(process.env.CLUSTERFS_WALKS ?? 4);
 const isLong = process.env.CLUSTERFS_SPIN === 'long';
 
 /** How many of what there is. `ended`: moves that somebody ends. */
@@ -70,6 +73,24 @@ withSpin('the model of a move', () => {
   });
 });
 
+withSpin('the code takes the steps of the model', () => {
+  test.each(Array.from({ length: 5 }, (_, part) => part))('part %i', { timeout: 120_000 }, async (part) => {
+    const sum = { steps: 0, committed: 0 };
+    for (let seed = 1 + part * walks; seed <= (part + 1) * walks; seed++) {
+      const replay = new Replay();
+      const faults = { deaths: seed % 2, cuts: seed % 5, ended: seed % 3 === 0 ? 1 : 0 };
+      const lines = walk(model, ['-DSIMULATED', ...definesOf({ moves: 3, ...faults })], seed);
+      await replay.run(lines).catch((error: Error) => {
+        throw new Error(`seed ${seed}: ${error.message}\n  ${replay.steps.join('\n  ')}`, { cause: error });
+      });
+      sum.steps += replay.steps.length;
+      sum.committed += replay.committed;
+    }
+    expect(sum.steps).toBeGreaterThan(walks * 20);
+    expect(sum.committed).toBeGreaterThan(0);
+  });
+});
+
 /** Rules of the model, and where breaking them is found. */
 const rules: Readonly<Record<string, readonly [title: string, sizes: Sizes]>> = {
   EARLY: ['the next home answers before it has stored what it has', isQuick],
@@ -83,15 +104,45 @@ const rules: Readonly<Record<string, readonly [title: string, sizes: Sizes]>> = 
   WAIT: ['nobody asks what became of a move', { ...isQuick, ended: 1 }],
 };
 
+/** Those by which a node takes another step than the code, of two nodes. */
+const isOfSteps = new Set(['EARLY', 'STILL', 'NUMBER', 'SHOWN', 'CANDIDATE']);
+
+class Careless extends Moving<number, number> {
+  override gave({ ino }: Pick<MovedFile, 'ino' | 'move'>): void {
+    for (let move = 1; move < 5; move++) super.gave({ ino, move });
+  }
+}
+
+class Deaf extends Moving<number, number> {
+  override gave(): void {
+    // It goes on with a move that is over.
+  }
+}
+
+withSpin('code that takes another step', () => {
+  test('is noticed', { timeout: 120_000 }, async () => {
+    const findings: string[] = [];
+    for (let seed = 1; seed <= 40 && findings.length === 0; seed++)
+      await new Replay(Deaf)
+        .run(walk(model, ['-DSIMULATED', ...definesOf({ cuts: 3 })], seed))
+        .catch(({ message }: Error) => findings.push(message));
+    expect(findings[0]).toMatch(/^whether node \d takes the file is true, and false in the model/);
+  });
+});
+
 withSpin('the model of a move is wrong when', () => {
   test.each(Object.entries(rules).map(([rule, [title, sizes]]) => [title, rule, sizes] as const))(
     '%s',
     { timeout: 120_000 },
-    (_, rule, sizes) => {
+    async (_, rule, sizes) => {
       const { errors, found, trail } = check(sizes, [`-DBROKEN_${rule}`], '-O0');
       expect(errors).toBe(1);
       expect(found).toMatch(/^assertion violated/);
       expect(trail.filter((line) => line.startsWith('@')).length).toBeGreaterThan(3);
+      if (isOfSteps.has(rule)) await expect(new Replay().run(trail)).rejects.toThrow();
+      // And who makes that mistake goes this way to its end.
+      if (rule === 'NUMBER')
+        await expect(new Replay(Careless).run(trail)).rejects.toThrow('has lost the file');
     },
   );
 

@@ -9,8 +9,9 @@ const isThere = spawnSync('spin', ['-V']).status === 0;
 const isDemanded = process.env.CLUSTERFS_DEMAND?.split(',').includes('spin') === true;
 
 /** Of tests: where they are skipped, their title says why. */
-export const withSpin = (title: string, tests: () => void): void =>
+export const withSpin = (title: string, tests: () => void): void => {
   describe.skipIf(!isThere && !isDemanded)(`${title}${isThere ? '' : ' (needs spin(1))'}`, tests);
+};
 
 export interface Check {
   /** For the preprocessor of the model. */

@@ -46,6 +46,8 @@
 #define P(x, y) ((x) * (NODES + 1) + (y))
 #define M(n, m) ((n) * (MOVES + 1) + (m))
 #define BIT(n) (1 << (n))
+/* For whom a copy is given up whose session is over by now. */
+#define NOBODY (NODES + 1)
 #define SIZE (NODES + 1)
 #define PAIRS (SIZE * SIZE)
 
@@ -125,24 +127,36 @@ byte deaths = DEATHS; byte cuts = CUTS; byte ended = ENDED; bit calm; bit isHost
 #define standsStill(n) (frozen[n] != 0)
 #endif
 #define isGone(m) (m == 0 || !isAt(m))
+/* By chance a move would hardly ever come far. */
 #ifdef SIMULATED
 #define mayCalm (next > MOVES && isGone(next - 1))
+#define mayFail(m) (rare > 0 || !isAt(m))
+#define fails(m) rare = (isAt(m) -> rare - 1 : rare)
+byte rare;
 #else
 #define mayCalm 1
+#define mayFail(m) 1
+#define fails(m) skip
 #endif
 
 #define each(v) v = 1; do :: v <= NODES
 #define eachMove(v) v = 1; do :: v <= MOVES
 #define then(v) v++ :: else -> break od; v = 0
 
+/* What is compared with the code. */
+#define says(n) printf("= %d %d %d %d %d %d %d\n", \
+  n, home[n], taking[n] != 0, given[n] != 0, cand[n], acc[n], frozen[n] != 0)
+
 /* INVARIANT: who may store is alone, and who may load has the newest. One node at most is the home, and may
    let others have the block. */
 inline check() {
+  printf("= 0 %d %d %d\n", next - 1, isAt(next - 1), home[C]);
   other = 0; count = 0; peer = 0;
   each(nth) ->
     if :: acc[nth] == STORE -> count++ :: else fi;
     if :: acc[nth] != 0 -> peer++; assert(mem[nth] == NEWEST) :: else fi;
     if :: alive[nth] && isHome(nth) && open[nth] && given[nth] == 0 -> other++ :: else fi;
+    says(nth);
   then(nth);
   assert(count == 0 || peer == 1);
   assert(other <= 1);
@@ -188,7 +202,8 @@ inline resolves(h) {
   :: served[h] != 0 ->
      count = 0; each(nth) -> if :: isInTheWay(h, nth) -> count++ :: else fi; then(nth);
      if
-     :: count == 0 && (served[h] == h || isIn(served[h], h)) ->
+     :: count == 0 && served[h] == NOBODY -> served[h] = 0; servedTo[h] = 0
+     :: count == 0 && served[h] != NOBODY && (served[h] == h || isIn(served[h], h)) ->
         assert(mem[h] == NEWEST);
         if
         :: servedTo[h] == STORE -> owner[h] = served[h]; sharers[h] = 0
@@ -494,8 +509,8 @@ proctype move(byte m, a, b) {
        take[m] = (isIn(b, a) && isHome(a) && open[a] -> YES : NO);
        printf("@ brought %d %d\n", m, take[m]);
        if :: lead[m] != TAKES -> take[m] = DONE :: else fi }
-  :: d_step { taking[b] == m && take[m] == DONE && hand[m] <= SENT && cand[b] != m ->
-       forgets(b); printf("@ abandon %d\n", m); check() }
+  :: d_step { taking[b] == m && take[m] == DONE && hand[m] <= SENT && cand[b] != m && mayFail(m) ->
+       fails(m); forgets(b); printf("@ abandon %d\n", m); check() }
 
   /* The home until now: Moving.give. */
 #define arrivesAt a
@@ -529,7 +544,8 @@ proctype move(byte m, a, b) {
        fi;
        printf("@ say %d %d %d\n", m, give[m], alone[m]); check() }
   /* It takes too long. */
-  :: d_step { give[m] == ENTERS || give[m] == SETTLES ->
+  :: d_step { (give[m] == ENTERS || give[m] == SETTLES) && mayFail(m) ->
+       fails(m);
        printf("@ late %d %d\n", m, give[m]); givesUp(m); check() }
   :: d_step { give[m] == SAYS && isLinked(a, b) && (hand[m] == YES || hand[m] == NO) ->
        if
@@ -565,7 +581,8 @@ proctype move(byte m, a, b) {
        fi;
        printf("@ prepare %d %d\n", m, hand[m]); check() }
   /* It takes too long. */
-  :: d_step { hand[m] == PREPARES && acc[b] < (alone[m] -> STORE : LOAD) ->
+  :: d_step { hand[m] == PREPARES && acc[b] < (alone[m] -> STORE : LOAD) && mayFail(m) ->
+       fails(m);
        hand[m] = NO; printf("@ missed %d\n", m) }
   :: d_step { hand[m] == STORES ->
        if :: taking[b] == m -> disk[b] = mem[b] :: else fi;
@@ -636,7 +653,7 @@ proctype node(byte n) {
        acc[n] != 0 -> syncs(n); printf("@ sync %d\n", n) }
   :: d_step { alive[n] && isHome(n) && open[n] && !calm && acc[n] < STORE && served[n] == 0 &&
        !standsStill(n) ->
-       asks(n, n, STORE); printf("@ own %d\n", n); check() }
+       asks(n, n, STORE); printf("@ own %d %d\n", n, n); check() }
   :: d_step { alive[n] && isHome(n) && served[n] != 0 && isInTheWay(n, n) ->
        yields(n, n); printf("@ yield %d %d\n", n, n); check() }
   od
@@ -659,7 +676,7 @@ proctype use(byte user, keeper) {
   :: d_step { known[P(user, keeper)] && !held[P(user, keeper)] && alive[keeper] ->
        known[P(user, keeper)] = 0;
        eachMove(nth) -> if :: to[nth] == user && from[nth] == keeper -> theirs[nth] = 0 :: else fi; then(nth);
-       if :: served[keeper] == user -> served[keeper] = 0; servedTo[keeper] = 0 :: else fi;
+       if :: served[keeper] == user -> served[keeper] = NOBODY :: else fi;
        if
        :: told[keeper] && to[frozen[keeper]] == user -> keptLoss[keeper] = 1
        :: else -> loses(user, keeper)
@@ -724,6 +741,9 @@ ltl ends { <>calm -> <>rests }
 #endif
 
 init { atomic {
+#ifdef SIMULATED
+  if :: rare = 0 :: rare = 0 :: rare = 1 :: rare = 2 fi;
+#endif
   owner[1] = 1; acc[1] = STORE; mem[1] = NEWEST; disk[1] = NEWEST;
   run coordinator();
   run node(1); run node(2); run follower(1); run follower(2); run use(1, 2); run use(2, 1);

@@ -411,6 +411,8 @@ export class ReplayNode {
       neighbour: () => this.#neighbour(),
       isKnown: () => true,
       sessionOf: () => this.sessionHere,
+      // A file of one block, which is there.
+      knows: () => true,
       homeOf: () => this.home,
       assertIs: (_, home) => {
         if (this.home !== home) throw new FsError('ESTALE', 'move', { why: 'it has another home' });

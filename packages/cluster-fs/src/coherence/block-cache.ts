@@ -52,12 +52,15 @@ interface Parts<B> {
   readonly table: CacheTable | undefined;
 }
 
+const asking: ReadonlySet<CacheState> = new Set(['IS', 'IE', 'SE', 'SIE']);
+
 export class BlockCache<B> {
   readonly #memory: Memory<B>;
   readonly #send: (message: CacheMessage<B>) => void;
   readonly #initial: 'I' | 'E';
   readonly #table: CacheTable | undefined;
   readonly #states = new Map<BlockId, CacheState>();
+  readonly #asked = new Set<BlockId>();
   /** Blocks for which processes wait. */
   readonly #waiting = new Set<BlockId>();
   /** Blocks that were asked for in vain: another node is their home. */
@@ -77,6 +80,11 @@ export class BlockCache<B> {
   /** Blocks whose state is not the initial one. */
   get blocks(): ReadonlyMap<BlockId, CacheState> {
     return this.#states;
+  }
+
+  /** Blocks that were asked for, by whomever, and have no answer. */
+  get asked(): ReadonlySet<BlockId> {
+    return this.#asked;
   }
 
   /** Blocks for which processes wait. */
@@ -107,8 +115,7 @@ export class BlockCache<B> {
 
   /** The block is here without having been asked for: its home has changed, or has not after all. */
   adopt(block: BlockId, state: 'S' | 'E'): void {
-    if (state === this.#initial) this.#states.delete(block);
-    else this.#states.set(block, state);
+    this.#become(block, state);
   }
 
   /** Those who wait for any of these blocks try again. */
@@ -129,12 +136,12 @@ export class BlockCache<B> {
 
   /** The copy is gone, and its home knows that; who asked to store waits on. Requires: it was readable. */
   withdraw(block: BlockId): void {
-    this.#states.set(block, this.state(block) === 'SE' ? 'IE' : 'I');
+    this.#become(block, this.state(block) === 'SE' ? 'IE' : 'I');
   }
 
   /** The block is no longer this home's: whatever was asked for is not answered, and nothing is said. */
   abandon(block: BlockId): void {
-    this.#states.delete(block);
+    this.#become(block, this.#initial);
     if (this.#waiting.delete(block)) this.#memory.wake(block);
   }
 
@@ -146,14 +153,20 @@ export class BlockCache<B> {
   step(block: BlockId, event: CacheEvent, bytes?: B): void {
     const before = this.state(block);
     const { next, actions } = stepCache(before, event, this.#table);
-    if (next === this.#initial) this.#states.delete(block);
-    else this.#states.set(block, next);
+    this.#become(block, next);
     for (const action of actions) this.#perform(action, block, bytes);
     // Who waits for an answer waits on while it is on its way.
     const isSettled = next === 'I' || next === 'S' || next === 'E';
     if (!isSettled || next === before) return;
     if (event === 'moved') this.#moved.add(block);
     else if (this.#waiting.delete(block)) this.#memory.wake(block);
+  }
+
+  #become(block: BlockId, state: CacheState): void {
+    if (state === this.#initial) this.#states.delete(block);
+    else this.#states.set(block, state);
+    if (asking.has(state)) this.#asked.add(block);
+    else this.#asked.delete(block);
   }
 
   #perform(action: CacheAction, block: BlockId, bytes: B | undefined): void {

@@ -91,6 +91,11 @@ export class Holder<B> {
     return this.#cache;
   }
 
+  /** Blocks that were asked for, and have no answer. */
+  get asked(): ReadonlySet<BlockId> {
+    return this.#cache.asked;
+  }
+
   /** Blocks for which processes wait. */
   get waiting(): ReadonlySet<BlockId> {
     return this.#cache.waiting;

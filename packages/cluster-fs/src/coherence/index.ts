@@ -10,4 +10,5 @@ export { Leading, type LeadingOptions, type LeadingWorld, type Way } from './lea
 export * from './lease.ts';
 export * from './messages.ts';
 export * from './moving.ts';
+export { type Committed, type Position, Positions } from './positions.ts';
 export { type Progress, Taken, type TakenParts } from './taken.ts';

@@ -90,6 +90,8 @@ export interface MovingWorld<B, Right> {
   isKnown(number: number): boolean;
   /** The session of blocks that the node of that number has here. */
   sessionOf(number: number): CacheId | undefined;
+  /** Whether the node of that session knows the file as it is. */
+  knows(ino: number, session: CacheId): boolean;
   /** The home of a file, as its inode says. */
   homeOf(ino: number): number;
   /** Throws ESTALE when the inode is another one, or has another home. */
@@ -290,7 +292,7 @@ export class Moving<B, Right> {
       handing.freeze(ino, theirs);
       await world.settled(ino);
       const say = await next.reach();
-      await this.#quiet(ino);
+      await this.#quiet(ino, theirs);
       const alone = handing.elsewhere(ino, theirs);
       const { mode, isWritten } = world.uses(ino);
       // What it had of the file is taken back here when its lease is over.
@@ -317,15 +319,20 @@ export class Moving<B, Right> {
     }
   }
 
-  /** Resolves when whoever asked for a block before the file stood still has it. */
-  async #quiet(ino: number): Promise<void> {
+  /**
+   * Resolves when whoever asked for a block before the file stood still has it, and the next home knows which
+   * blocks there are: it would not fetch others.
+   */
+  async #quiet(ino: number, next: CacheId): Promise<void> {
     const world = this.#world;
     const { handing } = world;
     const endMs = world.nowMs() + world.times.quietMs;
-    for (let busy = handing.busy(ino); busy.length > 0; busy = handing.busy(ino, busy)) {
-      if (world.nowMs() > endMs)
-        throw new FsError('ETIMEDOUT', 'move', { why: 'a node does not answer for a block of the file' });
+    let busy = handing.busy(ino);
+    while (busy.length > 0 || !world.knows(ino, next)) {
+      const why = busy.length > 0 ? 'a node does not answer for a block of the file' : isBehind;
+      if (world.nowMs() > endMs) throw new FsError('ETIMEDOUT', 'move', { why });
       await world.stepped();
+      busy = handing.busy(ino, busy);
     }
   }
 
@@ -447,3 +454,5 @@ export class Moving<B, Right> {
 
 const laterMove = (): FsError =>
   new FsError('ESTALE', 'move', { why: 'the coordinator moves it anew by now' });
+
+const isBehind = 'the next home does not know the file as it is';

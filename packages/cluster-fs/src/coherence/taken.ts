@@ -76,6 +76,10 @@ export class Taken<B> {
     return this.#files.has(ino);
   }
 
+  get isAny(): boolean {
+    return this.#files.size > 0;
+  }
+
   /** Of such a file nothing is asked. */
   isStanding(ino: number): boolean {
     return this.#standing.has(ino);

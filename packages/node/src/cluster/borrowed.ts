@@ -9,6 +9,7 @@ import {
   defaultLease,
   Holder,
   type HolderFrame,
+  type Position,
   type Progress,
   Taken,
 } from 'cluster-fs/coherence';
@@ -29,7 +30,6 @@ import { HomeLoss } from './home-loss.ts';
 import { blocksOfFile, blocksWithAbsent, pagesByBlock } from './layout.ts';
 import { Leaving } from './leaving.ts';
 import type { Line } from './line.ts';
-import type { Position } from './positions.ts';
 import { hostNowMs } from './published-leases.ts';
 import { ReadAhead } from './read-ahead.ts';
 import { Resident } from './resident.ts';
@@ -108,7 +108,7 @@ export class Borrowed implements FileBlocks {
       session: () => this.#session,
       isWelcome: () => this.#holder.isWelcome,
     });
-    this.#wire = new HolderWire(this.#tags, position);
+    this.#wire = new HolderWire(this.#tags, position, () => this.#session);
     this.#loss = new HomeLoss({ c, isHome, isHere: (block) => this.#state(block) !== 'I' });
     this.#memory = new BlockMemory(c, {
       done: (block, bytes) => {
@@ -267,7 +267,8 @@ export class Borrowed implements FileBlocks {
 
   /** This node knows more of the changes: the home may wait for that with what was asked for. */
   wentOn(): void {
-    const link = this.#holder.waiting.size + this.leaving.count > 0 ? this.#line.current : undefined;
+    const isAwaited = this.taken.isAny || this.#holder.asked.size + this.leaving.count > 0;
+    const link = isAwaited ? this.#line.current : undefined;
     if (link !== undefined) this.#wire.sayPosition(link);
   }
 
@@ -298,6 +299,7 @@ export class Borrowed implements FileBlocks {
   /** Fetches a file that this node is to keep, until `isTime`; how many of its blocks are here. */
   async bring(ino: number, isTime: () => boolean): Promise<Progress> {
     this.taken.begin(ino);
+    this.wentOn();
     await this.#tags.open(ino, 'take');
     return this.taken.fetch(ino, isTime);
   }

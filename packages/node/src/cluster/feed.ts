@@ -16,10 +16,10 @@
 import { randomBytes } from 'node:crypto';
 import { FsError } from '@cluster-fs/transport';
 import type { PeerEvent, PeerLink, PeerReply, PeerRequest } from '@cluster-fs/transport/peer';
+import type { Position } from 'cluster-fs/coherence';
 import { InodeCopy, isDirectory, listDirectory, readInode, type Segment } from 'cluster-fs/segment';
 import { inodeRow } from '../coordinator/journal.ts';
 import { bytesOf, partsOf } from './parts.ts';
-import type { Position } from './positions.ts';
 import { type NetChanges, toPeerInode } from './rows.ts';
 
 /** What is kept for nodes whose link broke. */

@@ -1,6 +1,7 @@
 /** What a cache of blocks (coherence.md) says to a home, and hears from it, as events on the link to it. */
 import { FsError } from '@cluster-fs/transport';
 import type { AnyPeerEvent, PeerLink } from '@cluster-fs/transport/peer';
+import type { Position } from 'cluster-fs/coherence';
 import {
   asks,
   carriesBytes,
@@ -13,17 +14,18 @@ import {
 import { asBuffer, nothing } from './block-buffers.ts';
 import { blockOf, indexOf, inoOf } from './blocks.ts';
 import type { HeldTags } from './held-tags.ts';
-import type { Position } from './positions.ts';
 
 export class HolderWire {
   readonly #tags: HeldTags;
   readonly #position: () => Position | undefined;
-  /** What the home has heard of it, and over which link. */
-  #said: { readonly link: PeerLink; readonly position: Position } | undefined;
+  readonly #session: () => number | undefined;
+  /** What the home has heard of it, in which session, and over which link. */
+  #said: { link: PeerLink; session: number | undefined; position: Position } | undefined;
 
-  /** `position`: how far this node is. */
-  constructor(tags: HeldTags, position: () => Position | undefined) {
+  /** `position`: how far this node is; `session`: the one that it has there. */
+  constructor(tags: HeldTags, position: () => Position | undefined, session: () => number | undefined) {
     this.#tags = tags;
+    this.#session = session;
     this.#position = position;
   }
 
@@ -57,9 +59,11 @@ export class HolderWire {
 
   /** The home lends no blocks of files that this node does not know as they are. */
   sayPosition(link: PeerLink): void {
-    const position = this.#position();
-    if (position === undefined || (this.#said?.link === link && this.#said.position === position)) return;
-    this.#said = { link, position };
+    const [position, session, said] = [this.#position(), this.#session(), this.#said];
+    if (position === undefined) return;
+    // Also over the same link a session may be another one.
+    if (said?.link === link && said.session === session && said.position === position) return;
+    this.#said = { link, session, position };
     link.event('position', position);
   }
 }

@@ -7,6 +7,7 @@
  */
 import { FsError, type Request } from '@cluster-fs/transport';
 import type { PeerLink } from '@cluster-fs/transport/peer';
+import { type Position, Positions } from 'cluster-fs/coherence';
 import { homeIn, InodeCopy, isFile, pageSize, readInode, showHome } from 'cluster-fs/segment';
 import type { Coordinator } from '../coordinator/coordinator.ts';
 import type { Access, Blocks, FileBlocks, FileId } from '../coordinator/elsewhere.ts';
@@ -19,7 +20,6 @@ import type { FileMoves } from './moving.ts';
 import type { Neighbour } from './neighbour.ts';
 import { Openings } from './openings.ts';
 import type { OwnContent } from './own-content.ts';
-import { type Position, Positions } from './positions.ts';
 import { publishLease, publishOwn } from './published-leases.ts';
 
 /** The node where the cluster began: it decides on names, attributes and homes. */

@@ -16,6 +16,7 @@ import {
   Home,
   type HomeFrame,
   ownCache,
+  type Positions,
   toCachePlaces,
 } from 'cluster-fs/coherence';
 import { InodeCopy, isFile, pageSize, readInode } from 'cluster-fs/segment';
@@ -31,7 +32,6 @@ import { BlockMemory, extentsIn, extentsOf } from './block-memory.ts';
 import { blockAt, blockOf, indexOf, inoOf, rangeOf } from './blocks.ts';
 import { HomeBytes } from './home-bytes.ts';
 import type { LentMark } from './lent-mark.ts';
-import type { Positions } from './positions.ts';
 import { Shadow } from './shadow.ts';
 import { SharedBlocks } from './shared-blocks.ts';
 import { nameOf, type Tag, Tags } from './tags.ts';
@@ -228,14 +228,16 @@ export class Lent implements FileBlocks {
 
   #isHeld(ino: number, from: number): boolean {
     const givenTo = this.handing.givenTo(ino);
-    if (givenTo !== undefined) return from !== givenTo;
+    if (givenTo !== undefined && from !== givenTo) return true;
     if (from === ownCache) return false;
+    if (givenTo !== undefined) return !this.#options.positions.knows(ino, from);
     return this.#lendsNothing || this.#held.has(ino) || !this.#options.positions.knows(ino, from);
   }
 
   /** Some node knows more, or may: who asked for blocks of what it did not know is served. */
   lookAgain(): void {
     this.#home.release();
+    if (this.handing.isAnyFrozen) this.#stepped.notify();
   }
 
   /** What is on its way to the holder is still answered; nothing more is sent. */

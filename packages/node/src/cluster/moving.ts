@@ -49,6 +49,7 @@ export function movingOf(parts: MovingParts): FileMoves {
     neighbour: (number) => neighbourOf(parts, homes.neighbour(number)),
     isKnown: (number) => homes.isKnown(number),
     sessionOf,
+    knows: (ino, session) => homes.positions.knows(ino, session),
     homeOf: (ino) => homes.homeOf(ino),
     assertIs: ({ ino, generation }, home) => {
       const inode = c.inode(ino);

@@ -1,13 +1,13 @@
 /** Another node as a home: the line to it, and the blocks of its files that are here. */
 import { FsError, type Reply, type Request, type Spinner } from '@cluster-fs/transport';
 import type { AnyPeerEvent, PeerLink } from '@cluster-fs/transport/peer';
+import type { Position } from 'cluster-fs/coherence';
 import type { Coordinator } from '../coordinator/coordinator.ts';
 import type { Handle, Session } from '../coordinator/session.ts';
 import { Borrowed } from './borrowed.ts';
 import type { CacheBudget } from './cache-budget.ts';
 import type { Copies } from './copies.ts';
 import { type Connect, Line } from './line.ts';
-import type { Position } from './positions.ts';
 
 export interface NeighbourOptions {
   readonly budget: CacheBudget;

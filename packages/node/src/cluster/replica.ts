@@ -13,6 +13,7 @@
  */
 import { FsError } from '@cluster-fs/transport';
 import type { PeerEvent, PeerInode, PeerName } from '@cluster-fs/transport/peer';
+import type { Position } from 'cluster-fs/coherence';
 import {
   counter,
   encodeName,
@@ -38,7 +39,6 @@ import { layOutForeign, pagesHere } from './foreign-content.ts';
 import type { Homes } from './homes.ts';
 import { beginStoring, endStoring } from './own-store.ts';
 import { Joiner, Succession } from './parts.ts';
-import type { Position } from './positions.ts';
 import { keyOf, type NetChanges } from './rows.ts';
 
 export class Replica {

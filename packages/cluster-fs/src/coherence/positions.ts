@@ -7,12 +7,16 @@
  *
  * INVARIANT: a block is lent to a node that has applied the last commit of the coordinator about its file.
  */
-import type { NetChanges } from './rows.ts';
-
 /** Changes up to `sequence` of a feed, which is one life of the coordinator. */
 export interface Position {
   readonly feed: Uint8Array;
   readonly sequence: number;
+}
+
+/** What there is to know of a commit: whose the files are that it says something of, and which are gone. */
+export interface Committed {
+  readonly inodes: readonly { readonly ino: number; readonly home: number }[];
+  readonly gone: readonly number[];
 }
 
 /** So many are told apart. */
@@ -38,7 +42,7 @@ export class Positions {
   }
 
   /** That is the commit of the coordinator of that number. `self`: of this node. */
-  committed({ inodes, gone }: NetChanges, self: number | undefined, sequence: number): void {
+  committed({ inodes, gone }: Committed, self: number | undefined, sequence: number): void {
     for (const { ino, home } of inodes) if (home === self) this.#changed.set(ino, sequence);
     for (const ino of gone) this.#changed.delete(ino);
     if (this.#changed.size <= mostChanged) return;
@@ -73,4 +77,4 @@ export class Positions {
   }
 }
 
-const nameOf = (feed: Uint8Array): string => Buffer.from(feed).toString('hex');
+const nameOf = (feed: Uint8Array): string => feed.join();

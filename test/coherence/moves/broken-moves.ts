@@ -16,5 +16,9 @@ export const moveRules = {
   home: 'a home that stops takes back what others have, and lends nothing more',
   givenUp: 'a node that stops gives back what it has',
   answered: 'a node that leaves has answered what it was asked before',
+  back: 'what a home changes of a file is taken back first',
+  told: 'nobody gets a block of what the coordinator has not been told',
+  position: 'who gets a block knows the file as it is',
+  known: 'so does the next home before it is given the file',
 } as const;
 export type MoveRule = keyof typeof moveRules;

@@ -1,6 +1,7 @@
 /** What nodes of the simulation say over the links between them: one knows the other as a server. */
 import type { FsError } from '@cluster-fs/transport';
-import type { HandedOver, HolderFrame, HomeFrame, MovedFile, Progress } from 'cluster-fs/coherence';
+import type { HandedOver, HolderFrame, HomeFrame, MovedFile, Position, Progress } from 'cluster-fs/coherence';
+import type { Layout } from './layouts.ts';
 
 export interface Requests {
   readonly open: { fields: { file: number; asked: number }; reply: { tag: number; session: number } };
@@ -8,6 +9,7 @@ export interface Requests {
   readonly give: { fields: MovedFile & { to: number }; reply: undefined };
   readonly handOver: { fields: HandedOver & { asked: number }; reply: number };
   readonly describe: { fields: Record<string, never>; reply: undefined };
+  readonly content: { fields: { file: number; layout: Layout }; reply: undefined };
   readonly empty: { fields: Record<string, never>; reply: undefined };
   readonly moves: { fields: { ino: number; move: number }; reply: boolean };
   readonly follow: { fields: { feed: number; sequence: number }; reply: Changes };
@@ -17,6 +19,7 @@ export interface Change {
   readonly sequence: number;
   readonly file: number;
   readonly to: number;
+  readonly layout: Layout;
 }
 
 /** Of the homes of files. `isWhole`: they are as they are, however that came. */
@@ -36,6 +39,7 @@ export type ToServer =
   | { readonly kind: 'home'; readonly frame: HolderFrame<number>; readonly tag: number | undefined }
   | { readonly kind: 'tagClose' | 'tagGone'; readonly tag: number }
   | { readonly kind: 'leaving' }
+  | { readonly kind: 'position'; readonly position: Position }
   | { readonly kind: 'gave'; readonly ino: number; readonly move: number }
   | { readonly kind: 'applied'; readonly sequence: number }
   | AnyRequest;

@@ -2,6 +2,7 @@
  * What a host of the simulation has, and what outlives its node: its processes with their pages, what the
  * home has beside those (`shadow`), its disk, and what the metadata store of the node knows of files.
  */
+import type { Layout } from './layouts.ts';
 import { coordinator, type MovesSimulation } from './simulation.ts';
 
 export type Access = 'none' | 'read' | 'write';
@@ -37,6 +38,8 @@ export class Host {
   readonly disk = new Map<number, number>();
   /** By file, as the node has heard it last. */
   readonly homes: number[];
+  /** The same: which blocks of them are no holes. */
+  readonly layouts: Layout[];
   /** Of files that are given away: whose lease processes here need. */
   readonly shownHomes = new Map<number, number>();
   /** Files that it has all of, and the move by which it may be their home. */
@@ -62,6 +65,7 @@ export class Host {
       isAbsent: true,
     }));
     this.homes = Array.from({ length: sim.files }, (_, file) => file % sim.nodeCount);
+    this.layouts = [...sim.layouts];
     for (let block = 0; block < sim.blocks; block++) {
       if (!this.isOwn(sim.fileOf(block))) continue;
       Object.assign(this.page(block), { value: 0, isAbsent: false });
@@ -77,6 +81,15 @@ export class Host {
     return this.pages[block] as Page;
   }
 
+  layout(file: number): Layout {
+    return this.layouts[file] as Layout;
+  }
+
+  /** Whether the block is no hole, as far as is known here. */
+  isThere(block: number): boolean {
+    return this.layout(this.#sim.fileOf(block)).present.has(block);
+  }
+
   isOwn(file: number): boolean {
     return this.homes[file] === this.id || (!this.#sim.holds('commit') && this.candidates.has(file));
   }
@@ -89,7 +102,7 @@ export class Host {
   /** What a process of this host can do with a block now, without asking anybody. */
   accessTo(block: number): Access {
     const { access } = this.page(block);
-    if (!this.#hasProcesses) return 'none';
+    if (!this.#hasProcesses || !this.isThere(block)) return 'none';
     const file = this.#sim.fileOf(block);
     const home = this.shownHomes.get(file) ?? (this.homes[file] as number);
     if (access === 'none' || home === this.id) return access;
@@ -99,7 +112,7 @@ export class Host {
   }
 
   access(block: number, access: 'read' | 'write', isAlive: boolean): void {
-    if (!this.#hasProcesses) return;
+    if (!this.#hasProcesses || !this.isThere(block)) return;
     const may = this.accessTo(block);
     if (may === 'none' || (access === 'write' && may === 'read')) {
       // Some processes of a host wait for a block, and not more with every touch.
@@ -115,12 +128,15 @@ export class Host {
     const page = this.page(block);
     sim.accesses++;
     sim.assertOneWriter(block);
+    const file = sim.fileOf(block);
+    if (this.layout(file) !== sim.layout(file))
+      throw new Error(`node ${this.id} uses ${block}, and does not know file ${file} as it is`);
     if (page.value !== sim.newest[block])
       throw new Error(`node ${this.id} sees ${page.value} in ${block}, and ${sim.newest[block]} was stored`);
     if (access === 'read') return;
     page.value = sim.nextValue();
     sim.newest[block] = page.value;
-    if (this.isOwn(sim.fileOf(block))) sim.losses.stored(block, undefined);
+    if (this.isOwn(file)) sim.losses.stored(block, undefined);
     else sim.losses.stored(block, isAlive ? this.id : undefined);
     sim.note(`node ${this.id} stores ${page.value} into ${block}`);
   }

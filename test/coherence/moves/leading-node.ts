@@ -1,7 +1,7 @@
 /** The coordinator of the simulation: it leads moves, and tells all nodes which home each file has. */
 import { FsError } from '@cluster-fs/transport';
 import { Leading, type MovedFile, type Progress, type Way } from 'cluster-fs/coherence';
-import type { Change, Changes } from './frames.ts';
+import type { Change, Changes, Requests } from './frames.ts';
 import type { Peer } from './lending.ts';
 import type { MovingNode } from './moving-node.ts';
 
@@ -118,10 +118,32 @@ export class LeadingNode {
 
   async #commit({ ino }: MovedFile, to: number): Promise<void> {
     const { host } = this.#node;
-    const change = { sequence: ++host.sequence, file: ino, to };
-    this.#kept.push(change);
+    const change = { sequence: ++host.sequence, file: ino, to, layout: host.layout(ino) };
     this.#node.note(`commits that node ${to} is the home of file ${ino}`);
     this.#node.rehomed(ino, to, true);
+    await this.#tell(change);
+    await this.#node.opened();
+  }
+
+  /** The coordinator has changed which blocks of a file of its own there are, or has heard of that. */
+  commitLayout(file: number): Promise<void> {
+    const { host } = this.#node;
+    const to = host.homes[file] as number;
+    return this.#tell({ sequence: ++host.sequence, file, to, layout: host.layout(file) });
+  }
+
+  /** A home says how a file of its lies. Resolves when every node knows. */
+  async content(home: number, { file, layout }: Requests['content']['fields']): Promise<void> {
+    const { host, layouts } = this.#node;
+    if (host.homes[file] !== home || host.layout(file).version === layout.version) return;
+    layouts.apply({ sequence: host.sequence + 1, file, to: home, layout });
+    await this.commitLayout(file);
+  }
+
+  /** Resolves when every node knows it. */
+  async #tell(change: Change): Promise<void> {
+    this.#kept.push(change);
+    this.#node.layouts.committed(change);
     const changes: Changes = { feed: this.#life, isWhole: false, changes: [change] };
     for (const { peer, isLinked } of this.#followers.values())
       if (isLinked) peer.link?.send({ kind: 'changes', changes });
@@ -129,7 +151,6 @@ export class LeadingNode {
       this.#waiting.push({ sequence: change.sequence, resolve });
       this.#wake();
     });
-    await this.#node.opened();
   }
 
   /** A node asks for changes. */
@@ -137,7 +158,12 @@ export class LeadingNode {
     const { host } = this.#node;
     const feed = this.#life;
     const isWhole = asked.feed !== feed;
-    const all = host.homes.map((to, file) => ({ sequence: host.sequence, file, to }));
+    const all = host.homes.map((to, file) => ({
+      sequence: host.sequence,
+      file,
+      to,
+      layout: host.layout(file),
+    }));
     // Where a file has been meanwhile says nothing of what is at the node that asks.
     const isLast = ({ file, sequence }: Change): boolean =>
       !this.#kept.some((later) => later.file === file && later.sequence > sequence);

@@ -23,6 +23,9 @@ export interface Peer {
   readonly hearing: Set<AbortController>;
 }
 
+/** What is read of a hole. */
+const zeros = 0;
+
 /** The bytes are not in the pages. */
 const away: ReadonlySet<string> = new Set(['I', 'IS', 'IE']);
 
@@ -75,11 +78,7 @@ export class Lending {
       reverted: (block: number, session: number) => this.#reverted(block, session),
       cleared: () => undefined,
       ended: (session: number) => this.#ended(session),
-      isHeld: (block: number, from: number) => {
-        const givenTo = this.handing.givenTo(sim.fileOf(block));
-        if (givenTo === undefined) return this.lendsNothing && from !== ownCache;
-        return sim.holds('given') && from !== givenTo;
-      },
+      isHeld: (block: number, from: number) => this.#isHeld(sim.fileOf(block), from),
       isKept: (block: number, from: number) => this.handing.isKept(sim.fileOf(block), from),
       hasLeft: (block: number) => sim.holds('left') && this.handing.hasLeft(sim.fileOf(block)),
     };
@@ -89,6 +88,16 @@ export class Lending {
 
   isShared(block: number): boolean {
     return this.home.entries.has(block) || this.home.cache.state(block) !== 'E';
+  }
+
+  #isHeld(file: number, from: number): boolean {
+    const { sim, layouts } = this.#node;
+    const givenTo = this.handing.givenTo(file);
+    if (givenTo !== undefined && from !== givenTo) return sim.holds('given');
+    if (from === ownCache) return false;
+    const isUnknown = !layouts.knows(file, from);
+    if (givenTo !== undefined) return sim.holds('known') && isUnknown;
+    return this.lendsNothing || layouts.isHeld(file) || isUnknown;
   }
 
   get hasLent(): boolean {
@@ -107,6 +116,7 @@ export class Lending {
 
   load(block: number): number {
     const { host, id } = this.#node;
+    if (!host.isThere(block)) return zeros;
     const value = this.isAway(block) ? host.shadow.get(block) : host.page(block).value;
     if (value === undefined || value < 0) throw new Error(`node ${id} has no bytes of its block ${block}`);
     return value;
@@ -129,6 +139,7 @@ export class Lending {
 
   #ended(session: number): void {
     this.#node.note(`ends session ${session}`);
+    this.#node.layouts.positions.ended(session);
     for (const tag of [...this.#tags.values()]) if (tag.session === session) this.#tags.delete(tag.number);
     for (const peer of [...this.peers.values()]) if (peer.session === session) this.#gone(peer);
   }
@@ -194,6 +205,10 @@ export class Lending {
         return;
       case 'gave':
         this.#node.moving.heardOfEnd(frame);
+        return;
+      case 'position':
+        this.#node.layouts.positions.heard(peer.session, frame.position);
+        this.home.release();
         return;
       case 'leaving':
         if (peer.session !== undefined) this.home.leave(peer.session);
@@ -279,7 +294,10 @@ export class Lending {
       return;
     }
     if (!this.isOpen) await new Promise<void>((resolve) => this.#whenOpen.push(resolve));
-    if (request.name === 'empty') {
+    if (request.name === 'content') {
+      await leading?.content(peer.id, request.fields);
+      reply(undefined);
+    } else if (request.name === 'empty') {
       const isHeard = (): boolean => this.peers.get(`${peer.id}/${peer.life}`)?.link === link;
       await leading?.empty(peer.id, isHeard);
       reply(undefined);

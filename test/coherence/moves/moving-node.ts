@@ -1,8 +1,9 @@
 /** A node of the simulation between whose homes files move: it lives and dies, its host goes on. */
 import { FsError } from '@cluster-fs/transport';
 import { Moving } from 'cluster-fs/coherence';
-import type { Changes, FromServer, ToServer } from './frames.ts';
+import type { Changes } from './frames.ts';
 import { Host, unknown } from './host.ts';
+import { Layouts } from './layouts.ts';
 import { LeadingNode } from './leading-node.ts';
 import { Lending } from './lending.ts';
 import { movingWorldOf } from './moving-world.ts';
@@ -17,6 +18,7 @@ export class MovingNode {
   readonly #neighbours = new Map<number, Neighbour>();
   #lending: Lending | undefined;
   #moving: Moving<number, number> | undefined;
+  #layouts: Layouts | undefined;
   leading: LeadingNode | undefined;
   /** Files that have moved, on their way to be opened at their new homes. */
   readonly #openings = new Set<Promise<void>>();
@@ -48,6 +50,10 @@ export class MovingNode {
 
   get lending(): Lending {
     return this.#lending as Lending;
+  }
+
+  get layouts(): Layouts {
+    return this.#layouts as Layouts;
   }
 
   get moving(): Moving<number, number> {
@@ -88,6 +94,9 @@ export class MovingNode {
     this.#neighbours.clear();
     for (let id = 0; id < this.sim.nodeCount; id++)
       if (id !== this.id) this.#neighbours.set(id, new Neighbour(this, id));
+    this.#layouts = new Layouts(this, { life: this.#life, isFirst });
+    // It is told of everything anew.
+    if (this.sim.hasSizes && !isFirst && this.id !== coordinator) this.host.feed = -1;
     this.#moving = new Moving(movingWorldOf(this));
     this.leading = this.id === coordinator ? new LeadingNode(this, this.#life) : undefined;
     for (const file of this.host.candidates.keys()) this.#moving.resume(file);
@@ -249,7 +258,7 @@ export class MovingNode {
     for (const block of sim.blocksOf(file)) {
       if (lending.isShared(block)) continue;
       const page = host.page(block);
-      if (page.access === 'write') continue;
+      if (page.access === 'write' || !host.isThere(block)) continue;
       if (page.isAbsent) throw new Error(`node ${this.id} has nothing of its block ${block}`);
       sim.assertUnused(block, this.id);
       if (page.value !== sim.newest[block]) {
@@ -312,61 +321,21 @@ export class MovingNode {
     });
   }
 
+  /** A process changes which blocks of a file there are. */
+  changeLayout(file: number, change: (present: Set<number>) => void): void {
+    this.#do(() => {
+      if (!this.isServing || this.isStopping || !this.lending.isOpen || !this.host.isOwn(file)) return;
+      this.run(this.layouts.change(file, change)).catch((error: unknown) => this.sim.fail(error));
+    });
+  }
+
   move(file: number, to: number): void {
     this.#do(() => this.leading?.move(file, to));
   }
 
-  serverEnd(peer: number, send: (frame: FromServer) => void, cut: () => void) {
-    const life = this.#life;
-    const peerLife = this.sim.node(peer).life;
-    let admitted: ReturnType<Lending['admit']> | undefined;
-    const whileAlive = (run: () => void): void => {
-      if (life === this.#life) this.#do(run);
-    };
-    whileAlive(() => {
-      admitted = this.lending.admit(peer, peerLife, send, cut);
-    });
-    return {
-      receive: (frame: unknown) =>
-        whileAlive(() => {
-          this.sim.messages++;
-          this.sim.trace(peer, this.id, frame);
-          if (admitted?.link?.send === send) this.lending.receive(admitted, frame as ToServer);
-        }),
-      down: () =>
-        whileAlive(() => {
-          if (admitted !== undefined) this.lending.linkDown(admitted, send);
-        }),
-    };
-  }
-
-  clientEnd(peer: number) {
-    const life = this.#life;
-    let isUp = true;
-    const whileAlive = (run: () => void): void => {
-      if (life === this.#life) this.#do(run);
-    };
-    return {
-      up: (send: (frame: ToServer) => void) =>
-        whileAlive(() => {
-          if (!isUp) return;
-          this.neighbour(peer).linkUp(send);
-          if (peer === coordinator) this.#follow();
-        }),
-      receive: (frame: unknown) =>
-        whileAlive(() => {
-          this.sim.messages++;
-          this.sim.trace(peer, this.id, frame);
-          this.neighbour(peer).receive(frame as FromServer);
-        }),
-      down: () => {
-        isUp = false;
-        whileAlive(() => {
-          if (peer === coordinator) this.isCurrent = false;
-          this.neighbour(peer).linkDown();
-        });
-      },
-    };
+  /** Runs it when the node does, if it lives this life then. */
+  whileAlive(life: number, run: () => void): void {
+    if (life === this.#life) this.#do(run);
   }
 
   /** Resolves when whatever has moved is open at its new home. */
@@ -374,7 +343,7 @@ export class MovingNode {
     while (this.#openings.size > 0) await Promise.all(this.#openings);
   }
 
-  #follow(): void {
+  follow(): void {
     const follow = async (): Promise<void> => {
       await this.opened();
       const { feed, sequence } = this.host;
@@ -386,16 +355,20 @@ export class MovingNode {
   }
 
   /** The coordinator says which homes files have. */
-  followed({ feed, changes }: Changes): void {
-    this.host.feed = feed;
-    for (const { sequence, file, to } of changes) {
-      this.host.sequence = sequence;
-      this.rehomed(file, to, false);
+  followed(said: Changes): void {
+    this.host.feed = said.feed;
+    for (const change of said.changes) {
+      this.host.sequence = change.sequence;
+      this.rehomed(change.file, change.to, false);
+      this.layouts.apply(change);
     }
+    this.layouts.applied(said);
+    const { sim } = this;
     const neighbour = this.neighbour(coordinator);
     const { turn } = neighbour;
     const applied = (): void => {
       if (neighbour.turn !== turn || !neighbour.isLinked) return;
+      if (!this.isCurrent && sim.hasSizes) this.layouts.sendAll();
       this.isCurrent = true;
       if (!this.isServing && !this.isStopping) this.#serve();
       neighbour.event({ kind: 'applied', sequence: this.host.sequence });
@@ -425,6 +398,8 @@ export class MovingNode {
     if (from === id) for (const block of sim.blocksOf(file)) host.disk.delete(block);
     this.note(`hears that node ${to} is the home of file ${file}`);
     moving.changed(file, { from, to });
+    if (to === id && host.layout(file) !== sim.layout(file))
+      throw new Error(`node ${id} is the home of file ${file}, and does not know it as it is`);
     if (to === id) this.#own(file);
     const opening = this.run(this.#keepOpen(file, from)).finally(() => this.#openings.delete(bounded));
     const bounded: Promise<void> = Promise.race([opening, this.pause(sim.patienceMs / 15)]);
@@ -482,6 +457,7 @@ export class MovingNode {
       if (this.lending.handing.isOnItsWay(file) || this.moving.isTaking(file) || this.moving.isGiving(file))
         return `file ${file} is on its way for ever at node ${this.id}`;
       if (this.leading?.isMoving(file) === true) return `file ${file} is moved for ever`;
+      if (this.layouts.changing.has(file)) return `file ${file} is changed for ever at node ${this.id}`;
       if (host.candidates.has(file)) return `node ${this.id} may be the home of ${file} for ever`;
     }
     return undefined;

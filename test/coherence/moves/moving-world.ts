@@ -19,13 +19,17 @@ export function movingWorldOf(node: MovingNode): MovingWorld<number, number> {
     neighbour: (id) => node.neighbour(id),
     isKnown: () => true,
     sessionOf: (id) => lending.sessionOf(id),
+    knows: (file, session) => !sim.holds('known') || node.layouts.knows(file, session),
     homeOf: (file) => host.homes[file] as number,
     assertIs: ({ ino }, home) => {
       if (host.homes[ino] !== home) throw new FsError('ESTALE', 'move', { why: 'it has another home' });
     },
     assertMovable: () => undefined,
     hold: (file) => node.hold(file),
-    settled: moment,
+    settled: async (file) => {
+      await moment();
+      await node.layouts.told(file);
+    },
     uses: () => ({ mode: 'rw', isWritten: false }),
     makeRoom: moment,
     store: async (file, blocks) => {

@@ -1,11 +1,13 @@
 /** Another node, as one of the simulation uses it: the link there, requests, rights to files, blocks. */
 import { FsError } from '@cluster-fs/transport';
 import {
+  asks,
   type CacheState,
   type HandedOver,
   Holder,
   type HomeFrame,
   type MovingNeighbour,
+  type Position,
   Taken,
 } from 'cluster-fs/coherence';
 import type { Answer, FromServer, Requests, ToServer } from './frames.ts';
@@ -35,6 +37,8 @@ export class Neighbour implements MovingNeighbour<number, number> {
   readonly #files = new Map<number, number>();
   readonly #closing = new Set<number>();
   readonly #leaving = new Set<number>();
+  /** How far the home knows this node to be, in which session, and over which link. */
+  #said: { turn: number; session: number | undefined; position: Position } | undefined;
   /** The link has been away for longer than a lease. */
   #isAway = false;
   /** The node has said so, and does not come again. */
@@ -66,8 +70,8 @@ export class Neighbour implements MovingNeighbour<number, number> {
     this.taken = new Taken<number>({
       holder: () => this.holder,
       inoOf: (block) => sim.fileOf(block),
-      blocksOf: (file) => sim.blocksOf(file),
-      withAbsent: (file) => new Set(sim.blocksOf(file).filter((block) => node.host.page(block).isAbsent)),
+      blocksOf: (file) => this.#blocksOf(file),
+      withAbsent: (file) => new Set(this.#blocksOf(file).filter((block) => node.host.page(block).isAbsent)),
       may: (block, access) => this.#may(block, access),
       isOpen: (file) => this.#held.has(file),
       open: (file) => this.#open(file),
@@ -196,6 +200,7 @@ export class Neighbour implements MovingNeighbour<number, number> {
     this.holder.receive(frame);
     if (frame.kind !== 'welcome') return;
     for (const tag of this.#closing) this.event({ kind: 'tagClose', tag });
+    this.wentOn();
   }
 
   #forgetRights(): void {
@@ -214,7 +219,30 @@ export class Neighbour implements MovingNeighbour<number, number> {
     const closing = [...this.#closing].find((each) => this.#files.get(each) === file);
     const tag = this.#held.get(file) ?? closing;
     if (tag === undefined) throw new Error(`node ${this.#node.id} names file ${file} without a right to it`);
+    if (asks.has(frame.envelope.message.name)) this.#sayPosition();
     this.event({ kind: 'home', frame, tag });
+  }
+
+  /** The home lends no blocks of files that this node does not know as they are. */
+  #sayPosition(): void {
+    const { turn } = this;
+    const session = this.#session;
+    const { position } = this.#node.layouts;
+    if (!this.#node.sim.hasSizes || position === undefined) return;
+    const said = this.#said;
+    if (said?.turn === turn && said.session === session && said.position === position) return;
+    this.#said = { turn, session, position };
+    this.event({ kind: 'position', position });
+  }
+
+  /** This node knows more: the home may wait for that with what was asked for. */
+  wentOn(): void {
+    if (this.taken.isAny || this.holder.asked.size + this.#leaving.size > 0) this.#sayPosition();
+  }
+
+  #blocksOf(file: number): number[] {
+    const { sim, host } = this.#node;
+    return sim.blocksOf(file).filter((block) => host.isThere(block));
   }
 
   /** Sees to it that the file may be used. EAGAIN when it has another home. */
@@ -292,7 +320,13 @@ export class Neighbour implements MovingNeighbour<number, number> {
   #may(block: number, access: 'read' | 'write'): boolean {
     const state = this.#state(block);
     const isEnough = access === 'write' ? state === 'E' : readable.has(state);
-    return isEnough && !this.#node.host.page(block).isAbsent;
+    return isEnough && !this.#lacks(block);
+  }
+
+  /** Whether it has become part of the file since it came. */
+  #lacks(block: number): boolean {
+    const { host } = this.#node;
+    return host.isThere(block) && host.page(block).isAbsent;
   }
 
   #state(block: number): CacheState {
@@ -300,7 +334,7 @@ export class Neighbour implements MovingNeighbour<number, number> {
   }
 
   #ask(block: number, access: 'read' | 'write'): void {
-    if (readable.has(this.#state(block)) && this.#node.host.page(block).isAbsent) this.holder.evict(block);
+    if (readable.has(this.#state(block)) && this.#lacks(block)) this.holder.evict(block);
     this.holder.fault(block, access);
   }
 
@@ -386,6 +420,7 @@ export class Neighbour implements MovingNeighbour<number, number> {
 
   async bring(file: number, isTime: () => boolean): ReturnType<Taken<number>['fetch']> {
     this.taken.begin(file);
+    this.wentOn();
     await this.#open(file);
     return this.taken.fetch(file, isTime);
   }

@@ -7,6 +7,7 @@
  * files: each gives order, and they give none between them. After every access this holds:
  * INVARIANT: who reads gets what was stored last, wherever that was.
  * INVARIANT: when a process can store into a block, no process of another node can read it.
+ * INVARIANT: who can use a block knows its file as it is: which blocks of it there are.
  * Losses of nodes are the exception that the protocol reports. In the end, when nothing breaks any more,
  * nobody waits, every node knows the home of every file, nothing is on its way, and what was lost was said
  * to be. Nodes that stop when they are asked to lose nothing.
@@ -18,6 +19,8 @@ import { Link, type LinkEnd } from '../network.ts';
 import { RunLog } from '../run-log.ts';
 import { Timeline } from '../timeline.ts';
 import type { MoveRule } from './broken-moves.ts';
+import type { Layout } from './layouts.ts';
+import { clientEnd, serverEnd } from './link-ends.ts';
 import { MovingNode } from './moving-node.ts';
 
 export const coordinator = 0;
@@ -30,6 +33,8 @@ export interface Faults {
   readonly crashes: number;
   /** A node is asked to stop, or its files are moved away. */
   readonly stops: number;
+  /** A file grows, shrinks, or gets a hole. */
+  readonly resizes: number;
   readonly delayMs: number;
 }
 
@@ -39,6 +44,7 @@ export const someFaults: Faults = {
   stalls: 0.004,
   crashes: 0.002,
   stops: 0.003,
+  resizes: 0.01,
   delayMs: 3,
 };
 
@@ -93,6 +99,8 @@ export class MovesSimulation {
   readonly losses = new Losses();
   /** What was stored last into each block. */
   readonly newest: number[];
+  /** How each file lies in truth, as its home says. */
+  readonly layouts: Layout[];
   #stored = 0;
   #isCalm = false;
   #isSettling = false;
@@ -107,7 +115,7 @@ export class MovesSimulation {
   /** By who uses it as a client, and whom. */
   readonly #links = new Map<string, Link>();
   /** Each kind of event has its own: the others are the same without it. */
-  readonly #chance: { readonly stops: Random };
+  readonly #chance: { readonly stops: Random; readonly resizes: Random };
   /** Pairs of nodes that cannot reach each other, until when. */
   readonly #apart = new Map<string, number>();
 
@@ -124,13 +132,17 @@ export class MovesSimulation {
     this.#isTraced = isTraced;
     this.#broken = broken;
     this.random = randomOf(seed);
-    this.#chance = { stops: randomOf(seed ^ 0x5709) };
+    this.#chance = { stops: randomOf(seed ^ 0x5709), resizes: randomOf(seed ^ 0x512e) };
     this.faults = { ...someFaults, ...faults };
     this.nodeCount = nodes;
     this.files = files;
     this.#blocksPerFile = blocksPerFile;
     this.blocks = files * blocksPerFile;
     this.#chaosMs = chaosMs;
+    this.layouts = Array.from({ length: files }, (_, file) => ({
+      version: 0,
+      present: new Set(this.blocksOf(file)),
+    }));
     this.newest = Array.from({ length: this.blocks }, () => 0);
     this.nodes = Array.from({ length: nodes }, (_, id) => new MovingNode(this, id));
   }
@@ -143,6 +155,7 @@ export class MovesSimulation {
     this.#keepMoving();
     this.#keepBreaking();
     if (this.faults.stops > 0) this.#keepStopping();
+    if (this.hasSizes) this.#keepResizing();
     await this.#until(this.#chaosMs);
     this.#calm();
     await this.#rest(15);
@@ -184,6 +197,14 @@ export class MovesSimulation {
   async #takeTurns(): Promise<void> {
     this.#isSettling = false;
     for (let turn = 0; turn < 16; turn++) await undefined;
+  }
+
+  get hasSizes(): boolean {
+    return this.faults.resizes > 0;
+  }
+
+  layout(file: number): Layout {
+    return this.layouts[file] as Layout;
   }
 
   holds(rule: MoveRule): boolean {
@@ -290,9 +311,10 @@ export class MovesSimulation {
       lazily(1),
     ]);
     this.#links.set(`${client.id}-${server.id}`, link);
-    const here = client.clientEnd(server.id);
+    const here = clientEnd(client, server.id);
     ends[0] = here;
-    ends[1] = server.serverEnd(
+    ends[1] = serverEnd(
+      server,
       client.id,
       (frame) => link.send(1, frame),
       () => link.cut(),
@@ -353,6 +375,28 @@ export class MovesSimulation {
       else this.node(id).stop(id === coordinator ? 'stored' : what);
     }
     this.timeline.after(stepMs, () => this.#keepStopping());
+  }
+
+  #keepResizing(): void {
+    if (this.#isCalm) return;
+    const random = this.#chance.resizes;
+    const stepMs = 2;
+    if (random.happens(this.faults.resizes * stepMs)) {
+      const file = random.below(this.files);
+      const blocks = this.blocksOf(file);
+      const block = random.pick(blocks);
+      const what = random.pick(['truncate', 'grow', 'punch', 'fill'] as const);
+      const change = (present: Set<number>): void => {
+        if (what === 'punch') present.delete(block);
+        else if (what === 'fill') present.add(block);
+        else
+          for (const each of blocks)
+            if (each >= block && what === 'truncate') present.delete(each);
+            else if (each <= block && what === 'grow') present.add(each);
+      };
+      for (const node of this.nodes) node.changeLayout(file, change);
+    }
+    this.timeline.after(stepMs, () => this.#keepResizing());
   }
 
   #part(a: number, b: number): void {

@@ -66,7 +66,7 @@ async function takeHome(node: MovingNode): Promise<void> {
 /** What it has of its files is on its disk from here on. */
 function storeAll({ host, sim, lending }: MovingNode): void {
   for (let block = 0; block < sim.blocks; block++) {
-    if (!host.isOwn(sim.fileOf(block))) continue;
+    if (!host.isOwn(sim.fileOf(block)) || !host.isThere(block)) continue;
     const isBeside = sim.holds('beside') && lending.isAway(block);
     const value = isBeside ? lending.load(block) : host.page(block).value;
     if (value >= 0) host.disk.set(block, value);

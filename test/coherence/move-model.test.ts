@@ -119,6 +119,24 @@ class Deaf extends Moving<number, number> {
   }
 }
 
+/** What the model found is mended. */
+const oldSteps = {
+  'an old home lost its bytes: its lease on the next one ended while it gave its copy back to that': [
+    'begin 1 1 2, take 1 2, brought 1 3, taken 1 1 1, give 1 6, enter 1 7, hold 1 8, say 1 9 0',
+    'handOver 1 6, fetch 1, yield 1 1, prepare 1 7, store 1 3, given 1 3',
+    'cut 1 2, die 0, restart 0, ask 1 2, over 1 2, own 2 1, fence 1 2, write 2',
+    'cut 2 1, fence 2 1, ask 1 1, over 1 1, reclaim 2 1, own 1 1, write 1',
+  ],
+};
+
+test.each(Object.entries(oldSteps))('%s', async (_, steps) => {
+  const all = steps.flatMap((some) => some.split(', '));
+  const replay = new Replay();
+  await replay.run(all.map((step) => `@ ${step}`));
+  expect(replay.steps).toHaveLength(all.length);
+  expect(replay.node(1).may).toBe('write');
+});
+
 withSpin('code that takes another step', () => {
   test('is noticed', { timeout: 120_000 }, async () => {
     const findings: string[] = [];

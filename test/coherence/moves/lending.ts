@@ -126,6 +126,7 @@ export class Lending {
   keep(block: number, value: number): void {
     if (!this.handing.mustKeep(this.#node.sim.fileOf(block), block)) return;
     this.#node.host.shadow.set(block, value);
+    this.memory.cancel(block);
     this.home.withdraw(block);
   }
 

@@ -240,6 +240,7 @@ export class ReplayNode {
   #keep(value: number): void {
     if (!this.handing.mustKeep(file, block)) return;
     this.#shadow = value;
+    this.#own.cancel();
     this.lending.withdraw(block);
   }
 

@@ -21,7 +21,8 @@ export interface HandingOverParts<B> {
   readonly forget: (ino: number, blocks: readonly BlockId[]) => void;
 }
 
-const readable: ReadonlySet<CacheState> = new Set(['S', 'SE', 'E']);
+/** In which the pages have the bytes of a copy to read, also when it is about to go. */
+const readable: ReadonlySet<CacheState> = new Set(['S', 'SE', 'E', 'SI', 'SIE']);
 
 export class HandingOver<B> {
   readonly #parts: HandingOverParts<B>;

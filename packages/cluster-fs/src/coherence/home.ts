@@ -15,7 +15,7 @@ import {
   type DirectoryMessage,
   type Memory,
 } from './block-cache.ts';
-import type { CacheTable } from './cache.ts';
+import type { CacheState, CacheTable } from './cache.ts';
 import { Channel, type Envelope } from './channel.ts';
 import {
   type CacheId,
@@ -35,6 +35,9 @@ export const ownCache: CacheId = 0;
 
 /** A block of which no directory knows. */
 export const atRest: Entry = ownedBy(ownCache);
+
+/** Somebody waits until the copy is gone. */
+const givesUp: ReadonlySet<CacheState> = new Set(['SI', 'SIE']);
 
 /** What a cache asks for a copy with. */
 export const asks: ReadonlySet<DirectoryEvent> = new Set(['getShared', 'getExclusive', 'upgrade']);
@@ -193,8 +196,16 @@ export class Home<B> {
     if (from !== ownCache) this.#send(from, { block, name: 'moved' });
   }
 
-  /** The processes here have no copy of the block any more: from here on `load` has its bytes elsewhere. */
+  /**
+   * The processes here have no copy of the block any more: from here on `load` has its bytes elsewhere.
+   * Requires: whatever was begun with its memory is begun no more.
+   */
   withdraw(block: BlockId): void {
+    if (givesUp.has(this.#own.state(block))) {
+      this.#own.step(block, 'done');
+      this.#work();
+      return;
+    }
     if (!this.#entries.has(block)) this.#world.entered?.(block);
     const entry = this.#entries.get(block) ?? atRest;
     const sharers = new Set([...entry.sharers].filter((sharer) => sharer !== ownCache));

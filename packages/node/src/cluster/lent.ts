@@ -223,6 +223,8 @@ export class Lent implements FileBlocks {
   keep(block: number, bytes: () => Buffer): void {
     if (!this.handing.mustKeep(inoOf(block), block)) return;
     this.#shadow.write(this.#extents(block), rangeOf(block).from, bytes());
+    // Later it would find nothing to read.
+    this.#memory.cancel(block);
     this.#home.withdraw(block);
   }
 

@@ -223,17 +223,15 @@ export class Lent implements FileBlocks {
   keep(block: number, bytes: () => Buffer): void {
     if (!this.handing.mustKeep(inoOf(block), block)) return;
     this.#shadow.write(this.#extents(block), rangeOf(block).from, bytes());
-    // Later it would find nothing to read.
     this.#memory.cancel(block);
     this.#home.withdraw(block);
   }
 
   #isHeld(ino: number, from: number): boolean {
     const givenTo = this.handing.givenTo(ino);
-    if (givenTo !== undefined && from !== givenTo) return true;
-    if (from === ownCache) return false;
-    if (givenTo !== undefined) return !this.#options.positions.knows(ino, from);
-    return this.#lendsNothing || this.#held.has(ino) || !this.#options.positions.knows(ino, from);
+    if (from === ownCache) return givenTo !== undefined;
+    const isHeld = givenTo === undefined ? this.#lendsNothing || this.#held.has(ino) : from !== givenTo;
+    return isHeld || !this.#options.positions.knows(ino, from);
   }
 
   /** Some node knows more, or may: who asked for blocks of what it did not know is served. */

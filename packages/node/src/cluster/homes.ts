@@ -218,6 +218,16 @@ export class Homes implements Blocks {
     return kept;
   }
 
+  /** Whether this node keeps a file with a name, or may, as far as it has heard. Others go with their node. */
+  get keepsNamed(): boolean {
+    const inode = new InodeCopy();
+    for (let ino = 1; ino < this.#c.writer.inodeLimit; ino++) {
+      if (!readInode(this.#c.segment, ino, inode) || !isFile(inode.mode) || inode.nlink === 0) continue;
+      if (inode.home === this.self || this.isCandidate(ino)) return true;
+    }
+    return false;
+  }
+
   assertHas(ino: number): void {
     if (this.homeOf(ino) === this.self && this.isLost(ino)) throw lostFile('open');
   }

@@ -134,8 +134,7 @@ export class Member {
 
   /** Whether this node keeps files, or may, as far as it has heard: nobody else has them. */
   get keepsSome(): boolean {
-    const { self, keptBytes, candidates } = this.#homes;
-    return self !== undefined && (keptBytes.has(self) || [...candidates].length > 0);
+    return this.#homes.self !== undefined && this.#homes.keepsNamed;
   }
 
   /** Before the end: files that this node keeps go to others; whether all of them did. */

@@ -50,6 +50,7 @@ const sizeSeeds = {
     { resizes: 0.03, partitions: 0.01, stops: 0 },
   ],
   'a next home did not know the file as it is': [1_000_325, { resizes: 0.03, partitions: 0.01 }],
+  'what a next home had asked for of a hole had no answer': [2_021_401, { resizes: 0.03, partitions: 0.01 }],
   'a next home heard late of a change': [1_000_637, { resizes: 0.03, partitions: 0.01 }],
 } as const;
 /** Files change their sizes all the time; and nodes often do not hear of it. */

@@ -118,7 +118,8 @@ export class MovingNode {
   /** Ctrl-C: from here on it does what is to be done before it is gone. */
   stop(how: Stop): void {
     this.#do(() => {
-      if (!this.isServing || this.isStopping || !this.lending.isOpen) return;
+      // It may have stood still meanwhile.
+      if (this.sim.isCalm || !this.isServing || this.isStopping || !this.lending.isOpen) return;
       this.note(`stops, ${how}`);
       this.isStopping = true;
       this.run(stopCleanly(this, how)).then(

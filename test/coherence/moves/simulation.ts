@@ -102,7 +102,7 @@ export class MovesSimulation {
   /** How each file lies in truth, as its home says. */
   readonly layouts: Layout[];
   #stored = 0;
-  #isCalm = false;
+  isCalm = false;
   #isSettling = false;
   #failure: { readonly error: unknown } | undefined;
   accesses = 0;
@@ -323,7 +323,7 @@ export class MovesSimulation {
   }
 
   #keepAccessing(id: number): void {
-    if (this.#isCalm) return;
+    if (this.isCalm) return;
     const { random } = this;
     const node = this.node(id);
     const block = random.below(this.blocks);
@@ -336,14 +336,14 @@ export class MovesSimulation {
   }
 
   #keepMoving(): void {
-    if (this.#isCalm) return;
+    if (this.isCalm) return;
     const { random } = this;
     this.node(coordinator).move(random.below(this.files), random.below(this.nodeCount));
     this.timeline.after(random.between(1, 40), () => this.#keepMoving());
   }
 
   #keepBreaking(): void {
-    if (this.#isCalm) return;
+    if (this.isCalm) return;
     const { random, faults } = this;
     const node = random.pick(this.nodes);
     const other = random.pick(this.nodes);
@@ -362,7 +362,7 @@ export class MovesSimulation {
 
   /** Half of the time a node that a file is on its way from, or to. */
   #keepStopping(): void {
-    if (this.#isCalm) return;
+    if (this.isCalm) return;
     const random = this.#chance.stops;
     const stepMs = 2;
     if (random.happens(this.faults.stops * stepMs)) {
@@ -378,7 +378,7 @@ export class MovesSimulation {
   }
 
   #keepResizing(): void {
-    if (this.#isCalm) return;
+    if (this.isCalm) return;
     const random = this.#chance.resizes;
     const stepMs = 2;
     if (random.happens(this.faults.resizes * stepMs)) {
@@ -413,7 +413,7 @@ export class MovesSimulation {
 
   /** From here nothing goes wrong any more. */
   #calm(): void {
-    this.#isCalm = true;
+    this.isCalm = true;
     this.#apart.clear();
     this.note('calm');
   }

@@ -444,6 +444,7 @@ export class MovingNode {
   /** What is not as it should be when nothing breaks any more. */
   get toDo(): string | undefined {
     const { sim, host } = this;
+    if (sim.timeline.nowMs < this.#stalledUntilMs) return `node ${this.id} stands still`;
     if (!this.isServing) return `node ${this.id} does not serve anybody`;
     const [one] = host.waiting;
     if (one !== undefined) {

@@ -51,6 +51,11 @@ const sizeSeeds = {
   ],
   'a next home did not know the file as it is': [1_000_325, { resizes: 0.03, partitions: 0.01 }],
   'what a next home had asked for of a hole had no answer': [2_021_401, { resizes: 0.03, partitions: 0.01 }],
+  'an answer was under way to what a next home had asked for of a hole': [402_348, {}],
+  'an old home kept a copy of a hole, of which the next one did not know': [
+    4_010_049,
+    { resizes: 0.03, partitions: 0.01 },
+  ],
   'a next home heard late of a change': [1_000_637, { resizes: 0.03, partitions: 0.01 }],
 } as const;
 /** Files change their sizes all the time; and nodes often do not hear of it. */

@@ -307,7 +307,8 @@ export class Moving<B, Right> {
       assertHolds();
       // The right is of that session, and so is what the next home knows of the copies here.
       if (next.session() !== ours) throw new FsError('ESTALE', 'move', { why: 'the session is over' });
-      next.adopt(ino, { right, mode }, handing.sharedWith(ino, theirs));
+      const shared = next.taken.presentOf(ino, handing.sharedWith(ino, theirs));
+      next.adopt(ino, { right, mode }, shared);
       // Whoever stores there takes what is here back, or waits for the end of that lease.
       world.showHome(ino, to);
       this.#given.set(ino, { move, release, to });

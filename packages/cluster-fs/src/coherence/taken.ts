@@ -165,14 +165,41 @@ export class Taken<B> {
     const session = sessionNow();
     await Promise.all(alone.map((block) => this.#get(block, 'write', { session })));
     let { copies, missing } = this.#look(ino);
-    while (missing.length > 0) {
-      await Promise.all(missing.map((block) => this.#get(block, 'read', { session })));
+    let asked = this.#askedOfHoles(ino);
+    while (missing.length + asked.length > 0) {
+      const got = missing.map((block) => this.#get(block, 'read', { session }));
+      await Promise.all([...got, ...asked.map((block) => this.#answered(block, session))]);
       ({ copies, missing } = this.#look(ino));
+      asked = this.#askedOfHoles(ino);
     }
     if (session === undefined || session !== sessionNow()) throw sessionIsOver();
     if (this.#standing.get(ino) !== standing) throw givenUp();
     this.#prepared.set(ino, { session, copies });
     for (const block of copies.keys()) holder().abandon(block);
+  }
+
+  /** Blocks whose answers are under way, and which have become holes since they were asked for. */
+  #askedOfHoles(ino: number): BlockId[] {
+    const { holder, inoOf, blocksOf } = this.#parts;
+    const asked = [...holder().asked].filter((block) => inoOf(block) === ino);
+    if (asked.length === 0) return asked;
+    const present = new Set(blocksOf(ino));
+    return asked.filter((block) => !present.has(block));
+  }
+
+  async #answered(block: BlockId, session: CacheId | undefined): Promise<void> {
+    const { assertReachable, changed: changes, holder, session: sessionNow } = this.#parts;
+    assertReachable();
+    if (session !== sessionNow()) throw sessionIsOver();
+    const changed = changes(block, { inTime: true });
+    holder().wait(block);
+    await changed;
+  }
+
+  /** Those of the blocks that are no holes: of others the next home and the old one know nothing. */
+  presentOf(ino: number, blocks: readonly BlockId[]): BlockId[] {
+    const present = new Set(this.#parts.blocksOf(ino));
+    return blocks.filter((block) => present.has(block));
   }
 
   /** A node of before had prepared it, and was killed: nobody knows yet whose it is. */

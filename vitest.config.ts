@@ -3,7 +3,7 @@ import { configDefaults, defineConfig } from 'vitest/config';
 /** Tests that mostly wait, for leases, for processes that start and die; and those that no load disturbs. */
 const waiting = [
   'packages/*/test/**/*.test.ts',
-  'test/chaos/{client-death,node-death,recall,stopped-client,torture}.test.ts',
+  'test/chaos/{client-death,node-death,recall,stopped-client}.test.ts',
   'test/cluster/{behind,books,copies,failures,home-loss,migration,migration-faults,network}.test.ts',
   'test/cluster/{restarted,store,stored-keepers,stored-storm,told-homes}.test.ts',
   'test/coherence/*.test.ts',

@@ -371,9 +371,8 @@ describe('a file that a pinned client maps to write', () => {
     writeFileSync(at('x'), 'after');
     await events.says(/"kind":"publish".*\n/);
     expect(events.stdout()).toMatch(/"path":"\/pub\/x","detail":\{"error":"EBUSY"/);
-    expect(node.stderr()).toMatch(
-      new RegExp(`^clusterfs: publish: EBUSY: .* '/pub/x' \\(held by .* \\(pid ${process.pid}\\), .*\\)\n$`),
-    );
+    const said = `^clusterfs: publish: EBUSY: .* '/pub/x' \\(held by .* \\(pid ${process.pid}\\), .*\\)\n$`;
+    await expect.poll(() => node.stderr(), patience).toMatch(new RegExp(said));
     expect(read(fs, '/pub/x')).toBe('before');
     expect(Buffer.from(view.bytes).toString()).toBe('before');
     view.close();

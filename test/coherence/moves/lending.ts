@@ -11,6 +11,8 @@ interface Tag {
   readonly session: number;
   readonly asked: number;
   isClosing: boolean;
+  /** Its session has named it. */
+  isKnown: boolean;
 }
 
 /** A node that comes here, in one of its lives. */
@@ -227,6 +229,7 @@ export class Lending {
     const tag = this.#tags.get(number ?? -1);
     if (tag === undefined || tag.session !== session)
       throw new Error(`node ${id} names a right at node ${this.#node.id} that it has not`);
+    tag.isKnown = true;
     return tag;
   }
 
@@ -237,14 +240,14 @@ export class Lending {
     peer.link?.send({ kind: 'tagClosed', tag: tag.number });
   }
 
+  /** As the node's `Tags.of`. */
   #tagOf(file: number, session: number): Tag | undefined {
-    let closing: Tag | undefined;
-    for (const tag of this.#tags.values()) {
-      if (tag.file !== file || tag.session !== session) continue;
-      if (!tag.isClosing) return tag;
-      closing = tag;
-    }
-    return closing;
+    const usefulness = ({ isClosing, isKnown }: Tag): number => (isClosing ? 0 : 2) + (isKnown ? 1 : 0);
+    let best: Tag | undefined;
+    for (const tag of this.#tags.values())
+      if (tag.file === file && tag.session === session)
+        if (best === undefined || usefulness(tag) >= usefulness(best)) best = tag;
+    return best;
   }
 
   #send(id: number, frame: HomeFrame<number>): void {
@@ -327,7 +330,7 @@ export class Lending {
 
   #give(file: number, session: number, asked: number): number {
     const number = this.#nextTag++;
-    this.#tags.set(number, { number, file, session, asked, isClosing: false });
+    this.#tags.set(number, { number, file, session, asked, isClosing: false, isKnown: false });
     return number;
   }
 

@@ -8,6 +8,7 @@ import {
   type HomeFrame,
   type MovingNeighbour,
   type Position,
+  readable,
   Taken,
 } from 'cluster-fs/coherence';
 import type { Answer, FromServer, Requests, ToServer } from './frames.ts';
@@ -18,8 +19,6 @@ interface Pending {
   resolve(reply: never): void;
   reject(error: unknown): void;
 }
-
-const readable: ReadonlySet<CacheState> = new Set(['S', 'SE', 'E']);
 
 export class Neighbour implements MovingNeighbour<number, number> {
   readonly #node: MovingNode;
@@ -82,6 +81,7 @@ export class Neighbour implements MovingNeighbour<number, number> {
       assertReachable: () => {
         if (this.#isAway) throw unreachable();
       },
+      lose: (block) => sim.losses.said(block, node.id),
     });
   }
 

@@ -15,6 +15,7 @@ import {
   type MovingNeighbour,
   type MovingWorld,
   ownCache,
+  readable,
   Taken,
 } from 'cluster-fs/coherence';
 import type { Replay } from './replay.ts';
@@ -28,7 +29,6 @@ const leases = { leaseMs, heartbeatMs: 20, cutOffMs: 10 };
 /** More than any lease, on any clock. */
 const longMs = 1000;
 const abandonedMs = 3;
-const readable: ReadonlySet<string> = new Set(['S', 'SE', 'E']);
 const away: ReadonlySet<string> = new Set(['I', 'IS', 'IE']);
 
 /** The block in the pages of the node, as its home or as another one's user has it. */
@@ -218,6 +218,7 @@ export class ReplayNode {
       inTime: async (work) => void (await work),
       session: () => this.#sessionThere,
       assertReachable: () => undefined,
+      lose: () => undefined,
     });
     this.moving = new this.#code(this.#world());
     this.#hasResumed = this.candidate !== undefined;

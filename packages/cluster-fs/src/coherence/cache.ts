@@ -32,6 +32,9 @@ export const cacheStates = {
 } as const;
 export type CacheState = keyof typeof cacheStates;
 
+/** In which processes may load from the block. */
+export const readable: ReadonlySet<CacheState> = new Set(['S', 'SE', 'E']);
+
 export const cacheEvents = {
   read: 'a process reads and may not',
   write: 'a process stores and may not',

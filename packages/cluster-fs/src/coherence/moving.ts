@@ -440,7 +440,12 @@ export class Moving<B, Right> {
       // It has gone on from there meanwhile.
       if (given !== undefined && given.to !== to) world.neighbour(given.to).abandon(ino);
       given?.release();
-    } else if (world.isKnown(from)) world.neighbour(from).abandon(ino);
+    } else if (world.isKnown(from)) {
+      const neighbour = world.neighbour(from);
+      // The home until now has begun anew, and did not know of it.
+      if (to !== world.self()) neighbour.taken.lose(ino);
+      neighbour.abandon(ino);
+    }
     if (to !== world.self()) {
       // It was to be this node's by a move that has failed.
       if (this.#taking.has(ino)) this.#forget(ino);

@@ -42,6 +42,8 @@ export interface TakenParts<B> {
   readonly session: () => CacheId | undefined;
   /** Throws while the home cannot be reached. */
   readonly assertReachable: () => void;
+  /** What processes here have stored into the block since it came is lost. */
+  readonly lose: (block: BlockId) => void;
 }
 
 /** What is here of a block. */
@@ -286,6 +288,12 @@ export class Taken<B> {
     for (const block of this.#parts.holder().cache.blocks.keys())
       if (this.#parts.inoOf(block) === ino) return false;
     return true;
+  }
+
+  /** A third node is the home: what was kept here for this one, and nowhere else, is lost, and said to be. */
+  lose(ino: number): void {
+    for (const [block, state] of this.#prepared.get(ino)?.copies ?? [])
+      if (state === 'E') this.#parts.lose(block);
   }
 
   /** The file has another home: what is here of it is not from there any more. `gone` hears of each block. */

@@ -11,6 +11,7 @@ import {
   type HolderFrame,
   type Position,
   type Progress,
+  readable,
   Taken,
 } from 'cluster-fs/coherence';
 import { hasAbsent, InodeCopy, pageSize, readInode } from 'cluster-fs/segment';
@@ -43,7 +44,6 @@ const sweepMs = 1000;
 /** The same while there are files without a name: their home may want the space. */
 const orphanSweepMs = 100;
 
-const readable: ReadonlySet<CacheState> = new Set(['S', 'SE', 'E']);
 /** Bytes leave with what is said next. */
 const stored: ReadonlySet<CacheState> = new Set(['ES', 'EI', 'EV']);
 
@@ -167,6 +167,7 @@ export class Borrowed implements FileBlocks {
       assertReachable: () => {
         if (this.#loss.isAway) throw this.#unreachable();
       },
+      lose: (block) => this.#memory.lose(block),
     });
   }
 
@@ -202,7 +203,6 @@ export class Borrowed implements FileBlocks {
 
   linkUp(): void {
     clearTimeout(this.#away);
-    this.#away = undefined;
     this.#holder.linkUp();
     this.#loss.back();
   }

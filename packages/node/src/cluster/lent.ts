@@ -9,7 +9,6 @@ import { FsError, type Spinner } from '@cluster-fs/transport';
 import type { AnyPeerEvent, PeerLink, PeerRequest } from '@cluster-fs/transport/peer';
 import {
   asks,
-  type CacheState,
   carriesBytes,
   defaultLease,
   HandingOver,
@@ -17,6 +16,7 @@ import {
   type HomeFrame,
   ownCache,
   type Positions,
+  readable,
   toCachePlaces,
 } from 'cluster-fs/coherence';
 import { InodeCopy, isFile, pageSize, readInode } from 'cluster-fs/segment';
@@ -34,7 +34,7 @@ import { HomeBytes } from './home-bytes.ts';
 import type { LentMark } from './lent-mark.ts';
 import { Shadow } from './shadow.ts';
 import { SharedBlocks } from './shared-blocks.ts';
-import { nameOf, type Tag, Tags } from './tags.ts';
+import { type Asked, nameOf, type Tag, Tags } from './tags.ts';
 import { Uses } from './uses.ts';
 
 interface Listeners {
@@ -57,7 +57,6 @@ interface LentOptions {
 }
 
 const tickMs = 100;
-const readable: ReadonlySet<CacheState> = new Set(['S', 'SE', 'E']);
 
 export class Lent implements FileBlocks {
   readonly #c: Coordinator;
@@ -208,14 +207,14 @@ export class Lent implements FileBlocks {
     return tag;
   }
 
-  #newTag(asked: Omit<Tag, 'stag' | 'isClosing'>): Tag {
+  #newTag(asked: Asked): Tag {
     this.#options.mark.set();
     this.#c.refer(asked.ino);
     return this.#tags.give(asked);
   }
 
   /** A right to a file that becomes this node's, for the node that had it. */
-  give(asked: Omit<Tag, 'stag' | 'isClosing'>): Uint8Array {
+  give(asked: Asked): Uint8Array {
     return this.#newTag(asked).stag;
   }
 

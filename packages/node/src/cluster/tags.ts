@@ -17,14 +17,20 @@ export interface Tag {
   readonly asked: number;
   /** It is being given back. */
   isClosing: boolean;
+  /** Its session has named it. Another one may have been given with an answer that never came. */
+  isKnown: boolean;
 }
+
+/** What one is given with. */
+export type Asked = Pick<Tag, 'ino' | 'mode' | 'session' | 'asked'>;
 
 export class Tags {
   readonly #byTag = new StagMap<Tag>();
   readonly #byFile = new Map<number, Set<Tag>>();
 
-  give({ ino, mode, session, asked }: Omit<Tag, 'stag' | 'isClosing'>): Tag {
-    const tag: Tag = { stag: randomBytes(16), ino, mode, session, asked, isClosing: false };
+  give({ ino, mode, session, asked }: Asked): Tag {
+    const state = { isClosing: false, isKnown: false };
+    const tag: Tag = { stag: randomBytes(16), ino, mode, session, asked, ...state };
     this.#byTag.set(tag.stag, tag);
     this.#byFile.set(ino, (this.#byFile.get(ino) ?? new Set()).add(tag));
     return tag;
@@ -37,6 +43,7 @@ export class Tags {
       throw new FsError('ESTALE', 'stag', {
         why: 'the STag was given to somebody else, or to nobody, or is over',
       });
+    tag.isKnown = true;
     return tag;
   }
 
@@ -50,15 +57,13 @@ export class Tags {
     return this.#byTag.get(tag.stag) === tag;
   }
 
-  /** One by which that session knows the file. */
+  /** One by which that session knows the file; of several, one that it is not giving back. */
   of(ino: number, session: number): Tag | undefined {
-    let closing: Tag | undefined;
-    for (const tag of this.on(ino)) {
-      if (tag.session !== session) continue;
-      if (!tag.isClosing) return tag;
-      closing = tag;
-    }
-    return closing;
+    const usefulness = ({ isClosing, isKnown }: Tag): number => (isClosing ? 0 : 2) + (isKnown ? 1 : 0);
+    let best: Tag | undefined;
+    for (const tag of this.on(ino))
+      if (tag.session === session && (best === undefined || usefulness(tag) >= usefulness(best))) best = tag;
+    return best;
   }
 
   on(ino: number): Iterable<Tag> {

@@ -1,0 +1,37 @@
+/** By which STag a home names a file to a session that was given several. */
+import { expect, test } from 'vitest';
+import { Tags } from '../src/cluster/tags.ts';
+
+const ino = 7;
+const session = 1;
+
+function given() {
+  const tags = new Tags();
+  const give = (asked: number, of = session) => tags.give({ ino, mode: 'r', session: of, asked });
+  return { tags, give };
+}
+
+test('one that the session has named, whatever else was given', () => {
+  for (const named of [0, 1, 2]) {
+    const { tags, give } = given();
+    const some = [give(1), give(2), give(3)];
+    tags.resolve(some[named]?.stag ?? Buffer.alloc(16), session);
+    expect(tags.of(ino, session)).toBe(some[named]);
+  }
+});
+
+test('one that is not being given back before one that is', () => {
+  const { tags, give } = given();
+  const [closing, other] = [give(1), give(2)];
+  tags.resolve(closing.stag, session);
+  closing.isClosing = true;
+  expect(tags.of(ino, session)).toBe(other);
+  tags.delete(other);
+  expect(tags.of(ino, session)).toBe(closing);
+});
+
+test('never one of another session', () => {
+  const { tags, give } = given();
+  tags.resolve(give(1, 2).stag, 2);
+  expect(tags.of(ino, session)).toBeUndefined();
+});

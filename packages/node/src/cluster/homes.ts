@@ -218,7 +218,7 @@ export class Homes implements Blocks {
     return kept;
   }
 
-  /** Whether this node keeps a file with a name, or may, as far as it has heard. Others go with their node. */
+  /** Whether this node keeps a file with a name, or may, as far as it has heard. Others go with it. */
   get keepsNamed(): boolean {
     const inode = new InodeCopy();
     for (let ino = 1; ino < this.#c.writer.inodeLimit; ino++) {

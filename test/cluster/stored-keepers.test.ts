@@ -176,7 +176,8 @@ test('a file is given away in the turn in which it is stored', { timeout }, asyn
   onTestFinished(() => rmSync(directory, { recursive: true }));
   const marker = join(directory, 'marker');
   const program = new URL('given-while-stored.mjs', import.meta.url).href;
-  const env = { NODE_OPTIONS: `--import ${program}`, CLUSTERFS_MEETING: marker };
+  const options = [process.env.NODE_OPTIONS ?? '', `--import ${program}`];
+  const env = { NODE_OPTIONS: options.join(' '), CLUSTERFS_MEETING: marker };
   const { a, b, atA } = await start({ env });
   const contentOf = (version: number): Buffer => Buffer.alloc(5 * block, version);
   await atA.promises.writeFile('/f', contentOf(1));

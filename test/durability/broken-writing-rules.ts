@@ -209,10 +209,18 @@ export const brokenWritingRules: readonly BrokenRule[] = [
   {
     rule: 'an inode that is forgotten twice in a turn lets its places go twice',
     module: 'store/write-back.js',
-    from: 'this.#forgotten.has(ino) ? [] : ',
+    from: 'this.#storedNext.get(ino) ?? ',
     to: '',
     noticedBy: 'durability/races.test.ts',
     named: 'one inode',
+  },
+  {
+    rule: 'a file that is given away in the turn in which it is stored lets its places go twice',
+    module: 'store/write-back.js',
+    from: 'this.#setStored(c, ino, afterChange(before, change));',
+    to: ';',
+    noticedBy: 'cluster/stored-keepers.test.ts',
+    named: 'in the turn',
   },
   {
     rule: 'a round does not wait for what was forgotten in its turn',

@@ -35,3 +35,9 @@ test('never one of another session', () => {
   tags.resolve(give(1, 2).stag, 2);
   expect(tags.of(ino, session)).toBeUndefined();
 });
+
+test('the first, when none was named: it came with the file', () => {
+  const { tags, give } = given();
+  const [first] = [give(1), give(2)];
+  expect(tags.of(ino, session)).toBe(first);
+});

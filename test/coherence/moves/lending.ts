@@ -242,12 +242,14 @@ export class Lending {
 
   /** As the node's `Tags.of`. */
   #tagOf(file: number, session: number): Tag | undefined {
-    const usefulness = ({ isClosing, isKnown }: Tag): number => (isClosing ? 0 : 2) + (isKnown ? 1 : 0);
-    let best: Tag | undefined;
-    for (const tag of this.#tags.values())
-      if (tag.file === file && tag.session === session)
-        if (best === undefined || usefulness(tag) >= usefulness(best)) best = tag;
-    return best;
+    let [first, closing]: (Tag | undefined)[] = [];
+    for (const tag of this.#tags.values()) {
+      if (tag.file !== file || tag.session !== session) continue;
+      if (tag.isClosing) closing = tag;
+      else if (tag.isKnown) return tag;
+      else first ??= tag;
+    }
+    return first ?? closing;
   }
 
   #send(id: number, frame: HomeFrame<number>): void {

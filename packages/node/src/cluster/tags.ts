@@ -57,13 +57,16 @@ export class Tags {
     return this.#byTag.get(tag.stag) === tag;
   }
 
-  /** One by which that session knows the file; of several, one that it is not giving back. */
+  /** One by which that session knows the file: what was given first has come, if none was named yet. */
   of(ino: number, session: number): Tag | undefined {
-    const usefulness = ({ isClosing, isKnown }: Tag): number => (isClosing ? 0 : 2) + (isKnown ? 1 : 0);
-    let best: Tag | undefined;
-    for (const tag of this.on(ino))
-      if (tag.session === session && (best === undefined || usefulness(tag) >= usefulness(best))) best = tag;
-    return best;
+    let [first, closing]: (Tag | undefined)[] = [];
+    for (const tag of this.on(ino)) {
+      if (tag.session !== session) continue;
+      if (tag.isClosing) closing = tag;
+      else if (tag.isKnown) return tag;
+      else first ??= tag;
+    }
+    return first ?? closing;
   }
 
   on(ino: number): Iterable<Tag> {

@@ -59,12 +59,13 @@ if (!Object.keys(bundles).every((name) => isNewest(join(build, name)))) {
     metafile: true,
     logLevel: 'warning',
   });
-  const names = Object.keys(metafile.outputs).map((path) => basename(path));
+  const outputs = Object.entries(metafile.outputs);
   for (const [bundle, module] of Object.entries(bundles)) {
-    const entry = names.find((name) => name.startsWith(`${basename(module, '.js')}-`));
-    publish(join(build, bundle), `export * from './program/${entry}';\n`, begun);
+    const source = relative(process.cwd(), join(root, 'dist', module));
+    const [made] = outputs.find(([, { entryPoint }]) => entryPoint === source);
+    publish(join(build, bundle), `export * from './program/${basename(made)}';\n`, begun);
   }
-  removeOld(names);
+  removeOld(outputs.map(([path]) => basename(path)));
 }
 
 /** By rename: a command that starts meanwhile has the old program or the new. */

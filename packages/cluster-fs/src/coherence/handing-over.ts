@@ -22,7 +22,7 @@ export interface HandingOverParts<B> {
 }
 
 /** In which the pages have the bytes of a copy to read, also when it is about to go. */
-const readable: ReadonlySet<CacheState> = new Set(['S', 'SE', 'E', 'SI', 'SIE']);
+const inPages: ReadonlySet<CacheState> = new Set(['S', 'SE', 'E', 'SI', 'SIE']);
 
 export class HandingOver<B> {
   readonly #parts: HandingOverParts<B>;
@@ -65,7 +65,7 @@ export class HandingOver<B> {
    * is over, say. Whichever of the two has the file in the end has its bytes.
    */
   mustKeep(ino: number, block: BlockId): boolean {
-    return this.isOnItsWay(ino) && readable.has(this.#parts.home().cache.state(block));
+    return this.isOnItsWay(ino) && inPages.has(this.#parts.home().cache.state(block));
   }
 
   /** It stays here. */

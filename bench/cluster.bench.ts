@@ -251,7 +251,8 @@ async function toAnotherNode(b: Bench, { home, tcp }: Nodes, urls: Urls): Promis
     await home.promises.rm(path);
     return size / elapsedMs / 1e6;
   };
-  const warmup = 1;
+  // V8 compiles what nodes do for each block in the first of them.
+  const warmup = 3;
   const shared = freshPages(size);
   const gbs = await interleave(
     { round, bare: () => tcp.receive(size), limit: () => shared.receive(tcp, { isTouched: false }) },

@@ -142,7 +142,7 @@ export class BlockCache<B> {
   /** The block is no longer this home's: whatever was asked for is not answered, and nothing is said. */
   abandon(block: BlockId): void {
     this.#become(block, this.#initial);
-    if (this.#waiting.delete(block)) this.#memory.wake(block);
+    if (this.#waiting.size > 0 && this.#waiting.delete(block)) this.#memory.wake(block);
   }
 
   receive({ block, name, bytes }: DirectoryMessage<B>): void {
@@ -166,7 +166,7 @@ export class BlockCache<B> {
     if (state === this.#initial) this.#states.delete(block);
     else this.#states.set(block, state);
     if (asking.has(state)) this.#asked.add(block);
-    else this.#asked.delete(block);
+    else if (this.#asked.size > 0) this.#asked.delete(block);
   }
 
   #perform(action: CacheAction, block: BlockId, bytes: B | undefined): void {

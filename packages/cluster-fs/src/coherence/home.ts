@@ -185,13 +185,18 @@ export class Home<B> {
   /** The block has another home. Requires: `hasLeft` says so. */
   abandon(block: BlockId): void {
     // The next home may have asked for one that has become a hole, and does not await that.
-    const queue = this.#entries.get(block)?.queue ?? [];
+    const queue = this.#entries.get(block)?.queue;
     this.#entries.delete(block);
+    if (queue !== undefined && queue.length > 0)
+      for (const { want, from } of queue) if (want !== 'clear') this.#sayMoved(block, from);
+    if (this.#parked.length > 0) this.#abandonParked(block);
+    this.#own.abandon(block);
+  }
+
+  #abandonParked(block: BlockId): void {
     const parked = this.#parked.filter((each) => each.block === block);
     if (parked.length > 0) this.#parked = this.#parked.filter((each) => each.block !== block);
-    for (const { want, from } of queue) if (want !== 'clear') this.#sayMoved(block, from);
     for (const { event, from } of parked) if (asks.has(event)) this.#sayMoved(block, from);
-    this.#own.abandon(block);
   }
 
   /** Every request has one answer: else nobody could tell later what an answer is to. */

@@ -12,8 +12,8 @@ import { FsError } from '@cluster-fs/transport';
 import type { MovedFile } from './moving.ts';
 import type { Progress } from './taken.ts';
 
-/** So little may be missing when the file stands still: a few milliseconds' worth. */
-const fewBlocks = 32;
+/** So little may be missing when the file stands still: a millisecond's worth. */
+const fewBlocks = 8;
 /** Rounds that bring no less to fetch: somebody stores faster than it is fetched. */
 const vainRounds = 8;
 

@@ -26,5 +26,8 @@ export function blocksIn(ino: number, { from, count }: Range): number[] {
   if (count === 0) return [];
   const first = Math.floor(from / blockPages);
   const end = Math.ceil((from + count) / blockPages);
-  return Array.from({ length: end - first }, (_, i) => blockOf(ino, first + i));
+  // A loop: a file has thousands, and may stand still until they are counted.
+  const blocks = new Array<number>(end - first);
+  for (let index = first; index < end; index++) blocks[index - first] = blockOf(ino, index);
+  return blocks;
 }

@@ -20,14 +20,20 @@ export interface Target {
   readonly of: 'ours' | 'ratio';
   readonly atLeast?: number;
   readonly atMost?: number;
+  /** One of the two is enough. */
+  readonly or?: Target;
 }
 
 /** Whether the median keeps what is promised; undefined where nothing is. */
 export function isMet({ ours, ratio = [], target }: Row): boolean | undefined {
-  if (target === undefined) return undefined;
-  const { of, atLeast = Number.NEGATIVE_INFINITY, atMost = Number.POSITIVE_INFINITY } = target;
+  return target && keeps(ours, ratio, target);
+}
+
+function keeps(ours: readonly number[], ratio: readonly number[], target: Target): boolean {
+  const { of, atLeast = Number.NEGATIVE_INFINITY, atMost = Number.POSITIVE_INFINITY, or } = target;
   const { median } = spreadOf(of === 'ours' ? ours : ratio);
-  return median >= atLeast && median <= atMost;
+  const isKept = median >= atLeast && median <= atMost;
+  return isKept || (or !== undefined && keeps(ours, ratio, or));
 }
 
 /** Three digits that count. */
@@ -45,22 +51,24 @@ export function figure(value: number): string {
 const withSpread = ({ median, min, max }: Spread): string =>
   `${figure(median)} (${figure(min)}..${figure(max)})`;
 
-function targetText({ unit, target }: Row): string {
+function targetText(unit: Unit, target: Target | undefined): string {
   if (target === undefined) return '';
-  const { of, atLeast, atMost } = target;
+  const { of, atLeast, atMost, or } = target;
   const suffix = of === 'ours' ? ` ${unit}` : '';
-  return atLeast === undefined ? `<= ${figure(atMost ?? 0)}${suffix}` : `>= ${figure(atLeast)}${suffix}`;
+  const text =
+    atLeast === undefined ? `<= ${figure(atMost ?? 0)}${suffix}` : `>= ${figure(atLeast)}${suffix}`;
+  return or === undefined ? text : `${text}, or ${targetText(unit, or)}`;
 }
 
 function cellsOf(row: Row): string[] {
-  const { claim, unit, ours, other, ratio } = row;
+  const { claim, unit, ours, other, ratio, target } = row;
   const met = isMet(row);
   return [
     claim,
     `${withSpread(spreadOf(ours))} ${unit}`,
     other === undefined ? '' : `${figure(spreadOf(other.samples).median)} ${unit}  ${other.what}`,
     ratio === undefined ? '' : withSpread(spreadOf(ratio)),
-    targetText(row),
+    targetText(unit, target),
     met === undefined ? '' : met ? 'yes' : 'NO',
   ];
 }

@@ -271,6 +271,25 @@ test('a node that is drained, or stopped, leaves its files to the others', { tim
   expect([await atA.check(), await atC.check()]).toEqual([[], []]);
 });
 
+test('a node that is drained gives up what comes to it meanwhile, and waits for what others move', {
+  timeout,
+}, async () => {
+  const nodes = await start();
+  const { atA } = nodes;
+  const size = 8 * 2 ** 20;
+  for (const path of ['/from', '/to', '/still']) await atA.promises.writeFile(path, Buffer.alloc(size, 7));
+  await Promise.all([atA.migrate('/from', 'b'), atA.migrate('/still', 'b')]);
+  const others = [atA.migrate('/from', 'c'), atA.migrate('/to', 'b')];
+  const drained = await atA.drain('b');
+  expect(drained.failed).toEqual([]);
+  expect(drained.files).toBeGreaterThanOrEqual(1);
+  await Promise.all(others);
+  expect(await kept(nodes)).toMatchObject({ b: 0 });
+  for (const path of ['/from', '/to', '/still'])
+    expect((await atA.promises.readFile(path)).equals(Buffer.alloc(size, 7))).toBe(true);
+  await expectSound(nodes);
+});
+
 test('a node that stops, and has a file for which nobody has room, has it as others left it', {
   timeout,
 }, async () => {

@@ -42,10 +42,17 @@ export interface LeadingWorld {
   gave(node: number, file: MovedFile): void;
 }
 
+interface Led {
+  readonly move: number;
+  readonly to: number;
+  /** Resolves when it is known what became of the move. */
+  readonly ended: Promise<void>;
+}
+
 export class Leading {
   readonly #world: LeadingWorld;
-  /** Files that are being moved, and the number of the move. */
-  readonly #files = new Map<number, number>();
+  /** Files that are being moved. */
+  readonly #files = new Map<number, Led>();
   #nextMove: number;
 
   /** Moves get numbers from `firstMove` on, which were never used before and are above those that were. */
@@ -56,8 +63,20 @@ export class Leading {
 
   /** Whether that move of a file is under way; without a number: any. */
   isMoving(ino: number, move?: number): boolean {
-    const now = this.#files.get(ino);
+    const now = this.#files.get(ino)?.move;
     return now !== undefined && (move === undefined || move === now);
+  }
+
+  /** Resolves when the file is not being moved. */
+  async ended(ino: number): Promise<void> {
+    for (let led = this.#files.get(ino); led !== undefined; led = this.#files.get(ino)) await led.ended;
+  }
+
+  /** Resolves when what is on its way to a node now is there, or not after all; whether anything was. */
+  async endedTo(node: number): Promise<boolean> {
+    const coming = [...this.#files.values()].filter(({ to }) => to === node);
+    await Promise.all(coming.map(({ ended }) => ended));
+    return coming.length > 0;
   }
 
   /** Gives a file another home. EALREADY; what the nodes and the commit fail with; the reason of `signal`. */
@@ -65,7 +84,11 @@ export class Leading {
     const { ino } = of;
     if (this.#files.has(ino)) throw new FsError('EALREADY', 'move', { why: 'it is being moved' });
     const file = { ...of, move: this.#nextMove++ };
-    this.#files.set(ino, file.move);
+    let end!: () => void;
+    const ended = new Promise<void>((resolve) => {
+      end = resolve;
+    });
+    this.#files.set(ino, { move: file.move, to: way.to, ended });
     const world = this.#world;
     try {
       await this.#fetch(file, way, options);
@@ -79,6 +102,7 @@ export class Leading {
       throw error;
     } finally {
       this.#files.delete(ino);
+      end();
     }
   }
 

@@ -51,6 +51,16 @@ export class Migration {
     return this.#leading.isMoving(ino, move);
   }
 
+  /** Resolves when the file is not being moved. */
+  ended(ino: number): Promise<void> {
+    return this.#leading.ended(ino);
+  }
+
+  /** Resolves when what is on its way to a node is there, or not after all; whether anything was. */
+  endedTo(node: number): Promise<boolean> {
+    return this.#leading.endedTo(node);
+  }
+
   /** The number of the node of that name. */
   numberOf(name: string, syscall: string): number {
     const { roster, name: own } = this.#parts;

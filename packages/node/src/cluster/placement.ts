@@ -60,6 +60,14 @@ interface Move {
   readonly why: PlannedMove['why'];
 }
 
+/** Undefined: the file need not move any more. */
+type Plan = () => Promise<Move | undefined>;
+
+interface Failed {
+  readonly path: string;
+  readonly why: string;
+}
+
 export class Placement {
   readonly #parts: PlacementParts;
 
@@ -74,18 +82,39 @@ export class Placement {
   }
 
   async empty(number: number, options: MoveOptions = {}): Promise<Reply<'drain'>> {
+    const { migration } = this.#parts;
+    const tried = new Set<number>();
+    const failed: Failed[] = [];
+    let [files, bytes] = [0, 0];
+    // What comes to the node meanwhile leaves it too.
+    for (;;) {
+      const here = this.#files().filter(({ ino, home }) => home === number && !tried.has(ino));
+      if (here.length === 0) {
+        if (await orAborted(migration.endedTo(number), options.signal)) continue;
+        return { files, bytes, failed };
+      }
+      here.sort((a, b) => b.bytes - a.bytes);
+      for (const { ino } of here) tried.add(ino);
+      const result = await this.#carryOut(this.#movesFrom(number, here, options), here, options);
+      files += result.done.length;
+      bytes += result.done.reduce((sum, { file }) => sum + file.bytes, 0);
+      failed.push(...result.failed.slice(0, maxTold - failed.length));
+    }
+  }
+
+  #movesFrom(number: number, files: readonly File[], { signal }: MoveOptions): Plan[] {
     const nodes = this.#nodes().filter((each) => each.number !== number);
-    const files = this.#files().filter(({ home }) => home === number);
-    files.sort((a, b) => b.bytes - a.bytes);
-    const moves = files.map((file) => () => {
+    const { migration, homes } = this.#parts;
+    return files.map((file) => async () => {
+      // Somebody else may be moving it, from here or to here.
+      await orAborted(migration.ended(file.ino), signal);
+      if (homes.homeOf(file.ino) !== number) return undefined;
       const to = roomiest(nodes, file.bytes);
       if (to === undefined)
         throw new FsError('ENOSPC', 'move', { path: file.path, why: 'no other node has room' });
       to.kept += file.bytes;
       return { file, to, why: 'space' as const };
     });
-    const { done, failed } = await this.#carryOut(moves, files, options);
-    return { files: done.length, bytes: done.reduce((sum, { file }) => sum + file.bytes, 0), failed };
   }
 
   /** Moves files to where they are used, and from full nodes to empty ones. */
@@ -98,7 +127,7 @@ export class Placement {
     if (dryRun) return { moves, failed: [], away };
     const files = plan.map(({ file }) => file);
     const { failed } = await this.#carryOut(
-      plan.map((move) => () => move),
+      plan.map((move) => () => Promise.resolve(move)),
       files,
       options,
     );
@@ -106,21 +135,23 @@ export class Placement {
   }
 
   async #carryOut(
-    moves: readonly (() => Move)[],
+    moves: readonly Plan[],
     files: readonly File[],
     { signal, onProgress }: MoveOptions,
-  ) {
+  ): Promise<{ readonly done: Move[]; readonly failed: Failed[] }> {
     const total = files.reduce((sum, { bytes }) => sum + bytes, 0);
     const done: Move[] = [];
-    const failed: { path: string; why: string }[] = [];
+    const failed: Failed[] = [];
     let doneBytes = 0;
     for (const [i, plan] of moves.entries()) {
       signal?.throwIfAborted();
       const file = files[i] as File;
       try {
-        const move = plan();
-        await this.#parts.migration.move(file, move.to.number, signal === undefined ? {} : { signal });
-        done.push(move);
+        const move = await plan();
+        if (move !== undefined) {
+          await this.#parts.migration.move(file, move.to.number, signal === undefined ? {} : { signal });
+          done.push(move);
+        }
       } catch (error) {
         if (!(error instanceof FsError)) throw error;
         signal?.throwIfAborted();
@@ -204,6 +235,17 @@ export class Placement {
     }
     return files;
   }
+}
+
+/** As `work`, or fails with the reason of `signal`, whichever comes first. */
+function orAborted<T>(work: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
+  if (signal === undefined) return work;
+  return new Promise((resolve, reject) => {
+    const abort = (): void => reject(signal.reason as Error);
+    if (signal.aborted) abort();
+    signal.addEventListener('abort', abort, { once: true });
+    work.then(resolve, reject).finally(() => signal.removeEventListener('abort', abort));
+  });
 }
 
 const fits = (bytes: number, { capacityBytes, memoryBytes, kept }: Node): boolean =>

@@ -51,7 +51,7 @@ const at = {
   targetLength: word('targetLength'),
 };
 
-/** The numbers of the record that is being made: to make a cursor for each would take longer than to fill it. */
+/** The numbers of the record that is being made: to make a cursor for each takes longer than to fill it. */
 const header = new Uint8Array(inodeRecord.size);
 const fields = inodeRecord.bind(new DataView(header.buffer)).at(0);
 

@@ -29,6 +29,6 @@ withSpin('the model of a block', () => {
 
 const check = (options: ModelOptions) =>
   checkModel(promelaModel(options), {
-    flags: ['-O1', '-DSAFETY', '-DVECTORSZ=4096', '-DCOLLAPSE'],
+    flags: [options.tables === undefined ? '-O1' : '-O0', '-DSAFETY', '-DVECTORSZ=4096', '-DCOLLAPSE'],
     args: ['-m2000000'],
   });

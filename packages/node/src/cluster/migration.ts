@@ -83,8 +83,10 @@ export class Migration {
     try {
       return await this.move({ ino, generation }, this.numberOf(to, 'move'), options);
     } catch (error) {
-      if (!(error instanceof FsError) || error.path !== undefined) throw error;
-      throw new FsError(error.code, 'move', { path, why: error.why, cause: error });
+      if (!(error instanceof FsError) || error.path?.startsWith('/')) throw error;
+      // Where a node that has gone meanwhile was reached says nothing of the file.
+      const why = error.path === undefined ? error.why : `${error.path}: ${error.why}`;
+      throw new FsError(error.code, 'move', { path, why, cause: error });
     }
   }
 

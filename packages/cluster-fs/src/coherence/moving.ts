@@ -292,16 +292,15 @@ export class Moving<B, Right> {
       handing.freeze(ino, theirs);
       await world.settled(ino);
       const say = await next.reach();
-      await this.#quiet(ino, theirs);
-      const alone = handing.elsewhere(ino, theirs);
-      const { mode, isWritten } = world.uses(ino);
       // What it had of the file is taken back here when its lease is over.
       const assertHolds = (): void => {
         assertLast();
         if (world.sessionOf(to) !== theirs)
           throw new FsError('ENONET', 'move', { why: 'the lease of the next home is over' });
       };
-      assertHolds();
+      await this.#quiet(ino, theirs, assertHolds);
+      const alone = handing.elsewhere(ino, theirs);
+      const { mode, isWritten } = world.uses(ino);
       handing.tell(ino);
       const right = await say({ ino, generation, move, session: ours, mode, alone, isWritten });
       assertHolds();
@@ -322,14 +321,14 @@ export class Moving<B, Right> {
 
   /**
    * Resolves when whoever asked for a block before the file stood still has it, and the next home knows which
-   * blocks there are: it would not fetch others.
+   * blocks there are: it would not fetch others. `assertHolds` throws when that will never be.
    */
-  async #quiet(ino: number, next: CacheId): Promise<void> {
+  async #quiet(ino: number, next: CacheId, assertHolds: () => void): Promise<void> {
     const world = this.#world;
     const { handing } = world;
     const endMs = world.nowMs() + world.times.quietMs;
     let busy = handing.busy(ino);
-    while (busy.length > 0 || !world.knows(ino, next)) {
+    for (assertHolds(); busy.length > 0 || !world.knows(ino, next); assertHolds()) {
       const why = busy.length > 0 ? 'a node does not answer for a block of the file' : isBehind;
       if (world.nowMs() > endMs) throw new FsError('ETIMEDOUT', 'move', { why });
       await world.stepped();

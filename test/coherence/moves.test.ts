@@ -59,6 +59,7 @@ const sizeSeeds = {
   'a next home heard late of a change': [1_000_637, { resizes: 0.03, partitions: 0.01 }],
   'a home named a right of which the answer was lost': [626_441, {}],
   'what a next home had for a home that began anew was lost without a word': [634_256, {}],
+  'a file stood still for a next home whose session was over': [337, {}],
 } as const;
 /** Files change their sizes all the time; and nodes often do not hear of it. */
 const manySizes = { resizes: 0.03 };

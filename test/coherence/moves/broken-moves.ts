@@ -20,5 +20,6 @@ export const moveRules = {
   told: 'nobody gets a block of what the coordinator has not been told',
   position: 'who gets a block knows the file as it is',
   known: 'so does the next home before it is given the file',
+  over: 'a file stands still for nobody whose session is over',
 } as const;
 export type MoveRule = keyof typeof moveRules;

@@ -9,6 +9,9 @@ export function movingWorldOf(node: MovingNode): MovingWorld<number, number> {
   const moment = (): Promise<void> => node.pause(sim.random.between(0, 2));
   const stores = (file: number): boolean =>
     host.isOwn(file) || host.candidates.has(file) || node.moving.isTaking(file);
+  const isSession = (session: number): boolean =>
+    sim.nodes.some(({ id }) => lending.sessionOf(id) === session);
+  const firstSessions = new Map<number, number>();
   return {
     times: sim.movingTimes,
     nowMs: () => host.nowMs,
@@ -18,8 +21,17 @@ export function movingWorldOf(node: MovingNode): MovingWorld<number, number> {
     handing: lending.handing,
     neighbour: (id) => node.neighbour(id),
     isKnown: () => true,
-    sessionOf: (id) => lending.sessionOf(id),
-    knows: (file, session) => !sim.holds('known') || node.layouts.knows(file, session),
+    sessionOf: (id) => {
+      const session = lending.sessionOf(id);
+      if (sim.holds('over')) return session;
+      if (session !== undefined && !firstSessions.has(id)) firstSessions.set(id, session);
+      return firstSessions.get(id);
+    },
+    knows: (file, session) => {
+      // A file would stand still for somebody who says nothing any more.
+      if (!isSession(session)) throw new Error(`file ${file} waits for a session that is over`);
+      return !sim.holds('known') || node.layouts.knows(file, session);
+    },
     homeOf: (file) => host.homes[file] as number,
     assertIs: ({ ino }, home) => {
       if (host.homes[ino] !== home) throw new FsError('ESTALE', 'move', { why: 'it has another home' });

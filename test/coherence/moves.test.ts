@@ -6,7 +6,7 @@ import { describe, expect, test } from 'vitest';
 import { type MoveRule, moveRules } from './moves/broken-moves.ts';
 import { type Options, simulateMoves } from './moves/simulation.ts';
 
-const seeds = Number(process.env.CLUSTERFS_MOVES ?? 5000);
+const seeds = Number(process.env.CLUSTERFS_MOVES ?? 10_000);
 const only = process.env.CLUSTERFS_SEED;
 const parts = 10;
 const chaosMs = 100;

@@ -2,6 +2,7 @@
  * Views that close at the moment at which their files change: nobody loses a session, a change or a page
  * over it.
  */
+import { readFileSync } from 'node:fs';
 import { type ClusterFs, mount } from 'cluster-fs';
 import { expect, onTestFinished, test } from 'vitest';
 import { startNodeProcess } from './node-process.ts';
@@ -48,6 +49,18 @@ test('a view is opened while another client moves and replaces its file', async 
   await expectCalm();
 });
 
+test('nobody else gets the addresses of a closed view before the node has heard of that', async () => {
+  const { fs, node, expectCalm } = await start();
+  const view = await fs.map('/file', { mode: 'rw' });
+  const { address } = view;
+  process.kill(node.pid, 'SIGSTOP');
+  view.close();
+  await expect.poll(() => protectionAt(address)).toBe('---p');
+  process.kill(node.pid, 'SIGCONT');
+  await expect.poll(() => protectionAt(address)).not.toBe('---p');
+  await expectCalm();
+});
+
 async function start() {
   const node = await startNodeProcess();
   const [fs, other] = [await mountForTest(node.url), await mountForTest(node.url)];
@@ -61,7 +74,16 @@ async function start() {
     await expect.poll(async () => (await fs.status()).quarantinedBytes).toBe(0);
     expect(await fs.check()).toEqual([]);
   };
-  return { fs, other, expectCalm };
+  return { fs, other, node, expectCalm };
+}
+
+/** As /proc/self/maps has it. */
+function protectionAt(address: number): string | undefined {
+  for (const line of readFileSync('/proc/self/maps', 'utf8').split('\n')) {
+    const [, from, to, protection] = /^(\w+)-(\w+) (\S+)/.exec(line) ?? [];
+    if (Number(`0x${from}`) <= address && address < Number(`0x${to}`)) return protection;
+  }
+  return undefined;
 }
 
 async function mountForTest(url: string): Promise<ClusterFs> {

@@ -166,7 +166,7 @@ describe('a session that lies', () => {
         extents: [],
       });
       expect(presented.stale).toBe(true);
-      session.connection.event('release', { view: presented.view });
+      await session.connection.request('release', { view: presented.view });
     }
     await session.connection.request('status', {});
     expect((await handle.readFile()).equals(Buffer.alloc(100_000, 1))).toBe(true);
@@ -204,7 +204,7 @@ describe('a session that has mapped a file before it has a lease', () => {
     const { scene, session } = await start();
     const { connection } = session;
     const { ino, generation, layoutVersion, view } = await connection.request('lease', asked);
-    connection.event('release', { view });
+    await connection.request('release', { view });
     const guess = { ino, generation, layoutVersion, ...place, ...lie };
     await expect(connection.request('lease', { ...asked, guess })).rejects.toMatchObject({ code: 'EINVAL' });
     expect(await scene.fs.holders('/hostile/a')).toEqual([]);

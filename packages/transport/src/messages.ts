@@ -25,13 +25,9 @@ import {
   u32,
   u53,
 } from './codec.ts';
-import { extents, guess, holes, maxMoves, moveFailure, path, plannedMove, runs } from './records.ts';
+import { extents, guess, holes, homeLoss, moveFailures, path, plannedMoves, runs } from './records.ts';
 
-export const protocolVersion = 4;
-
-/** What touches may get while the home of a file is away. */
-export const homeLossPolicies = ['wait', 'fail', 'poison'] as const;
-export type HomeLossPolicy = (typeof homeLossPolicies)[number];
+export const protocolVersion = 5;
 
 /** What is stored by `write`, and no longer by the client itself: half of what a node receives at once. */
 export const shortWriteBytes = 8192;
@@ -65,7 +61,7 @@ export const requests = {
       label: text(256),
       resume: list(u53, 64),
       kernelFaults: bool,
-      onHomeLoss: oneOf(...homeLossPolicies),
+      onHomeLoss: homeLoss,
     },
     reply: {
       session: u53,
@@ -150,6 +146,13 @@ export const requests = {
     doc: 'Brings a view that follows by hand to the newest content; old pages are released with the `ack`.',
     fields: { view: u53 },
     reply: { serial: u53, size: u53, layoutVersion: u53, extents },
+  },
+  release: {
+    id: 23,
+    connection: 'control',
+    doc: 'Nothing of the view is mapped any more, its lease ends. Answered: its addresses are left alone.',
+    fields: { view: u53 },
+    reply: {},
   },
   open: {
     id: 32,
@@ -312,18 +315,14 @@ export const requests = {
     connection: 'request',
     doc: 'Moves all files that a node keeps to others, which have room for them.',
     fields: { node: text(256), progress: bool },
-    reply: { files: u53, bytes: u53, failed: list(record('failure', moveFailure), maxMoves) },
+    reply: { files: u53, bytes: u53, failed: moveFailures },
   },
   rebalance: {
     id: 92,
     connection: 'request',
     doc: 'Moves files to where they are used, and from full nodes to empty ones; or says what it would move.',
     fields: { dryRun: bool, progress: bool },
-    reply: {
-      moves: list(record('move', plannedMove), maxMoves),
-      failed: list(record('failure', moveFailure), maxMoves),
-      away: list(text(256), maxMoves),
-    },
+    reply: { moves: plannedMoves, failed: moveFailures, away: list(text(256), 1000) },
   },
   defrag: {
     id: 57,
@@ -407,7 +406,6 @@ export const requests = {
 /** What either side says without being answered. */
 export const events = {
   close: { id: 128, doc: 'client: the handle is done with.', fields: { handle: u53 } },
-  release: { id: 129, doc: 'client: the view is unmapped, its lease ends.', fields: { view: u53 } },
   ack: {
     id: 130,
     doc: 'client: remap `serial` is in place in this view; nothing maps the old pages.',

@@ -27,11 +27,20 @@ export const hole = { filePage: u32, count: u32 };
 export type Hole = RecordOf<typeof hole>;
 export const holes = list(record('hole', hole), maxRuns);
 
+/** Of moves, this many are told. */
+const maxMoves = 1000;
+
 /** A file that could not be moved to another node, and why. */
-export const moveFailure = { path, why: text(1024) };
+const moveFailure = { path, why: text(1024) };
 export type MoveFailure = RecordOf<typeof moveFailure>;
+export const moveFailures = list(record('failure', moveFailure), maxMoves);
+
 /** A file that is moved from one node to another, by their names, and why. */
-export const plannedMove = { path, from: text(256), to: text(256), bytes: u53, why: oneOf('use', 'space') };
+const plannedMove = { path, from: text(256), to: text(256), bytes: u53, why: oneOf('use', 'space') };
 export type PlannedMove = RecordOf<typeof plannedMove>;
-/** Of each, this many are told. */
-export const maxMoves = 1000;
+export const plannedMoves = list(record('move', plannedMove), maxMoves);
+
+/** What touches may get while the home of a file is away. */
+export const homeLossPolicies = ['wait', 'fail', 'poison'] as const;
+export type HomeLossPolicy = (typeof homeLossPolicies)[number];
+export const homeLoss = oneOf(...homeLossPolicies);

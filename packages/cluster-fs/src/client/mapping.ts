@@ -112,12 +112,19 @@ function mapZeros(mapping: Mapping, { filePage, count, protection }: Placed): vo
   native.mapAnonymous({ address, length: count * pageSize, protection });
 }
 
-/** Puts zeros under the whole stretch: for arrays that cannot be taken back (SharedArrayBuffer). */
-export function abandonMapping(mapping: Mapping): void {
-  const length = mappedLength(mapping);
-  native.unguardRange(mapping.address);
-  native.mapAnonymous({ address: mapping.address, length, protection: 'read-write' });
+/**
+ * Puts zeros in place of the file, under the whole stretch. `isUsed`: by arrays that cannot be taken back
+ * (SharedArrayBuffer); else nobody touches it any more, and the addresses are kept from others.
+ */
+export function abandonMapping(mapping: Mapping, { isUsed }: { readonly isUsed: boolean }): void {
+  const [address, length] = [mapping.address, mappedLength(mapping)];
+  native.unguardRange(address);
+  native.mapAnonymous({ address, length, protection: isUsed ? 'read-write' : 'none' });
 }
+
+/** No touch of the stretch waits any more, whatever was armed there. */
+export const disarm = (mapping: Mapping, userfault: number): void =>
+  native.unregisterUserfault(userfault, mapping.address, mappedLength(mapping));
 
 /** Gives the addresses back. Requires: no array is over them any more. */
 export function unmapMapping(mapping: Mapping): void {

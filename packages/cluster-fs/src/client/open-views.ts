@@ -6,7 +6,16 @@
  * the file has left again.
  */
 import type { Connection, Event, Extent } from '@cluster-fs/transport';
-import { applyExtents, type Mapping, pauseMapping, replaceExtents, resumeMapping } from './mapping.ts';
+import {
+  abandonMapping,
+  applyExtents,
+  disarm,
+  type Mapping,
+  pauseMapping,
+  replaceExtents,
+  resumeMapping,
+  unmapMapping,
+} from './mapping.ts';
 import { type MapOptions, type ToMain, viewState } from './worker-protocol.ts';
 
 /** An open view, as this thread knows it. */
@@ -35,6 +44,12 @@ export interface OpenViewsOptions {
   readonly shown: (view: OpenView) => void;
 }
 
+interface Closing {
+  /** For arrays that cannot be taken back. */
+  readonly keepAddresses: boolean;
+  readonly release: (view: number) => Promise<unknown>;
+}
+
 export class OpenViews {
   readonly #options: OpenViewsOptions;
   readonly #byKey = new Map<number, OpenView>();
@@ -45,6 +60,7 @@ export class OpenViews {
   #nextKey = 1;
   /** Leases asked for and not here yet: a remap may overtake the view that it is for. */
   #leasing = 0;
+  #hasEnded = false;
 
   constructor(options: OpenViewsOptions) {
     this.#options = options;
@@ -66,9 +82,28 @@ export class OpenViews {
     return open;
   }
 
-  remove({ key, id }: OpenView): void {
+  /**
+   * Nobody else gets the addresses before the node knows that they are not the view's any more: it would arm
+   * what lies there then, a view of another mount or memory of the program. `release` tells it; rejects when
+   * it is gone.
+   */
+  close(view: OpenView, { keepAddresses, release }: Closing): void {
+    const { key, id, mapping } = view;
+    const { userfault } = this.#options;
     this.#byKey.delete(key);
     this.#byId.delete(id);
+    abandonMapping(mapping, { isUsed: keepAddresses });
+    const free = (): void => {
+      if (!keepAddresses) unmapMapping(mapping);
+      else if (userfault !== undefined && !this.#hasEnded) disarm(mapping, userfault);
+    };
+    release(id).then(free, free);
+  }
+
+  /** All are closed. The userfaultfd is not used any more: what it armed ends with it. */
+  end(release: Closing['release']): void {
+    this.#hasEnded = true;
+    for (const view of this.#byKey.values()) this.close(view, { keepAddresses: false, release });
   }
 
   /** The node that came back knows no view, until each is `renumber`ed. */

@@ -26,7 +26,6 @@ import { type Guessed, mapSeen } from './guess.ts';
 import { dial, sayHello } from './handshake.ts';
 import type { LeaseWatch } from './lease-watch.ts';
 import {
-  abandonMapping,
   type Mapping,
   mappedLength,
   rearm,
@@ -355,7 +354,7 @@ function reserveFor(
   try {
     return reserveMapping({ from, pages, mode, label: path });
   } catch (error) {
-    connection?.event('release', { view: id });
+    release(id).catch(() => undefined);
     throw error;
   }
 }
@@ -363,12 +362,11 @@ function reserveFor(
 function unmap(key: number, keepAddresses: boolean): void {
   const view = views.get(key);
   if (view === undefined) return;
-  views.remove(view);
   watch?.forget(view);
-  if (keepAddresses) abandonMapping(view.mapping);
-  else unmapMapping(view.mapping);
-  connection?.event('release', { view: view.id });
+  views.close(view, { keepAddresses, release });
 }
+
+const release = async (view: number): Promise<unknown> => connection?.request('release', { view });
 
 async function advance(key: number): Promise<{ size: number; layoutVersion: number }> {
   const view = views.get(key);
@@ -459,8 +457,8 @@ port.on('message', (message: ToWorker) => {
     }
     case 'close':
       ended = true;
-      for (const { key } of views.all) unmap(key, false);
       watch?.close();
+      views.end(release);
       connection?.close();
       revoked?.close();
       if (userfault !== undefined) native.closeDescriptor(userfault.fd);

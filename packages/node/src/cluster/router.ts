@@ -24,6 +24,7 @@ const local: ReadonlySet<RequestName> = new Set([
   'lease',
   'mapped',
   'present',
+  'release',
   'advance',
   'reserve',
   'fetch',

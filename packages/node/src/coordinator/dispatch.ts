@@ -19,7 +19,7 @@ import type { Session } from './session.ts';
 import { revokeSession } from './sessions.ts';
 import { write } from './short-write.ts';
 import { sync } from './sync.ts';
-import { acknowledge, advance, lease, mapped, present, release } from './views.ts';
+import { acknowledge, advance, lease, mapped, present, released } from './views.ts';
 
 export interface DispatchContext {
   readonly facts: NodeFacts;
@@ -57,6 +57,8 @@ function perform(
       return present(c, session, request.fields);
     case 'advance':
       return advance(c, session, request.fields);
+    case 'release':
+      return released(c, session, request.fields);
     case 'open':
       return open(c, session, request.fields);
     case 'reserve':
@@ -212,11 +214,6 @@ export function dispatchEvent(c: Coordinator, session: Session, event: AnyEvent)
     case 'unreserve':
       unreserve(c, session, event.fields);
       return;
-    case 'release': {
-      const view = session.views.get(event.fields.view);
-      if (view !== undefined) release(c, view);
-      return;
-    }
     default:
       return;
   }

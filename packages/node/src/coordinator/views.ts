@@ -197,6 +197,8 @@ function addView(c: Coordinator, view: View): void {
 
 function removeView(c: Coordinator, view: View): void {
   if (!view.session.views.delete(view.id)) return;
+  // What lies there from here on is not ours to arm.
+  view.address = undefined;
   const onInode = c.views.get(view.ino);
   onInode?.delete(view);
   if (onInode?.size === 0) c.views.delete(view.ino);
@@ -229,6 +231,17 @@ export function acknowledge(c: Coordinator, session: Session, { view: id, serial
   view.unanswered = view.unanswered.filter((remap) => remap.serial > serial);
   c.quarantine.viewAnswered(view);
   c.answers.notify();
+}
+
+/** The client has closed the view; or the node has found that before. */
+export function released(
+  c: Coordinator,
+  session: Session,
+  { view: id }: Request<'release'>,
+): Reply<'release'> {
+  const view = session.views.get(id);
+  if (view !== undefined) release(c, view);
+  return {};
 }
 
 export function release(c: Coordinator, view: View): void {

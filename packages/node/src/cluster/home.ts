@@ -30,6 +30,7 @@ import type { Coordinator } from '../coordinator/coordinator.ts';
 import type { ClusterReport } from '../coordinator/elsewhere.ts';
 import type { EventKind } from '../coordinator/event-hub.ts';
 import type { NodeFacts } from '../coordinator/report.ts';
+import { standDownMs } from '../coordinator/sync.ts';
 import { Durability } from './durability.ts';
 import { ChangeFeed, Follower } from './feed.ts';
 import { applyContent } from './foreign-content.ts';
@@ -172,8 +173,9 @@ export class ClusterHome {
 
   /** In their order: a node that was started again is there twice, until its earlier lease is over. */
   #livesOf(nodeId: number | undefined): Peer[] {
-    const lives = [...this.#peers.values()].filter(({ identity }) => identity.nodeId === nodeId);
-    return lives.sort((a, b) => a.identity.incarnation - b.identity.incarnation);
+    return [...this.#peers.values()]
+      .filter(({ identity }) => identity.nodeId === nodeId)
+      .sort((a, b) => a.identity.incarnation - b.identity.incarnation);
   }
 
   /** At the coordinator. */
@@ -217,13 +219,15 @@ export class ClusterHome {
     return listener.url;
   }
 
-  /** From here on nobody is served. */
+  /** What was begun is answered; from here on nobody is served. */
   async turnAway(): Promise<void> {
     clearInterval(this.#timer);
     this.moving.close();
     await Promise.all(this.#listeners.splice(0).map((listener) => listener.close()));
-    for (const { link } of this.#peers.values())
-      link?.close(new FsError('ECONNRESET', 'stop', { why: 'the node stopped' }));
+    // Who is told EAGAIN asks the file's next home. There is no other coordinator.
+    const code = this.#feed === undefined ? 'EAGAIN' : 'ECONNRESET';
+    const stopped = new FsError(code, 'stop', { why: 'the node stopped' });
+    await Promise.all([...this.#peers.values()].map(({ link }) => link?.quit(stopped, standDownMs)));
   }
 
   /** Safe to call twice. */
@@ -295,16 +299,11 @@ export class ClusterHome {
   }
 
   #onRequest(peer: Peer, link: PeerLink, request: AnyPeerRequest): void {
-    const fail = (error: unknown): void => {
+    const answer = async (): Promise<void> => this.#answer(peer, link, request);
+    answer().catch((error: unknown) => {
       if (!(error instanceof FsError)) this.#c.hub.report(error);
       request.fail(error instanceof FsError ? error : new FsError('EIO', request.name, { cause: error }));
-    };
-    try {
-      const answer = this.#answer(peer, link, request);
-      if (answer instanceof Promise) answer.catch(fail);
-    } catch (error) {
-      fail(error);
-    }
+    });
   }
 
   #answer(peer: Peer, link: PeerLink, request: AnyPeerRequest): Promise<void> | void {

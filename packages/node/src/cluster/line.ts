@@ -78,6 +78,7 @@ export class Line {
   /** How many links ended too soon, one after the other. */
   #shortLinks = 0;
   #isConnecting = false;
+  #isFinished = false;
   /** Until the next attempt. */
   #retry: NodeJS.Timeout | undefined;
 
@@ -102,6 +103,14 @@ export class Line {
     clearTimeout(this.#retry);
     this.#link?.close();
     this.#changed.notify();
+  }
+
+  /**
+   * No other link comes up from here on: by it the other side would take a node that leaves for one that is
+   * there, and wait for it.
+   */
+  finish(): void {
+    this.#isFinished = true;
   }
 
   /** Goes on over a link that is there. */
@@ -134,7 +143,7 @@ export class Line {
 
   /** Sees to it that a link comes up. */
   connect(): void {
-    if (this.#link !== undefined || this.#isConnecting || this.isClosed) return;
+    if (this.#link !== undefined || this.#isConnecting || this.#isFinished || this.isClosed) return;
     this.#isConnecting = true;
     if (this.#shortLinks === 0) this.#attempt(0);
     else this.#attemptLater(this.#shortLinks - 1, 0);
@@ -153,7 +162,7 @@ export class Line {
     };
     this.#connect(signal).then((link) => {
       this.#isConnecting = false;
-      if (signal.aborted) link.close();
+      if (signal.aborted || this.#isFinished) link.close();
       else this.use(link);
     }, again);
   }
@@ -164,7 +173,7 @@ export class Line {
     while (this.#link === undefined) {
       this.connect();
       const leftMs = endMs - performance.now();
-      if (leftMs <= 0 || this.isClosed) throw this.#events.unreachable();
+      if (leftMs <= 0 || this.#isFinished || this.isClosed) throw this.#events.unreachable();
       await this.#changed.next(leftMs);
     }
     return this.#link;

@@ -109,7 +109,11 @@ export class Migration {
     const fetched = () => {
       paused = performance.now();
     };
-    await this.#leading.lead({ ino, generation }, { from, to }, { ...options, fetched });
+    try {
+      await this.#leading.lead({ ino, generation }, { from, to }, { ...options, fetched });
+    } catch (error) {
+      throw error instanceof FsError && error.code === 'EAGAIN' ? isStopping(error) : error;
+    }
     const ended = performance.now();
     return { bytes, elapsedMs: ended - started, pausedMs: ended - paused };
   }
@@ -184,3 +188,7 @@ export class Migration {
     return everywhere;
   }
 }
+
+/** A node has begun nothing, and there is no other one to ask. */
+const isStopping = (cause: FsError): FsError =>
+  new FsError('ENONET', 'move', { path: cause.path, why: 'the node is stopping', cause });

@@ -63,6 +63,7 @@ export class Neighbour {
 
   /** And the lease with it. Requires: `giveUp`. */
   async leave(): Promise<void> {
+    this.line.finish();
     const link = this.line.current;
     if (link === undefined) return;
     try {

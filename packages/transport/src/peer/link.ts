@@ -2,19 +2,21 @@
  * One connection between two nodes: requests with replies, events without, payloads beside both.
  *
  *   greeting ──admit()──▶ open ──close(), silence, end of stream, a broken frame──▶ closed
+ *                          └──quit()──▶ quitting ──all that was begun is answered──────▲
  *
  * Order: messages arrive in the order in which they were given to the link, and are handed over in it. Only a
  * bulk request beyond `bulkRequests` unanswered ones is sent later, when an answer makes room, and what was
  * given to the link after it may pass it: replies must never wait for answers.
  *
- * INVARIANT: every request is settled exactly once: by its reply, its error, its signal, or with ECONNRESET
- * or ETIMEDOUT when the link ends.
+ * INVARIANT: every request is settled exactly once: by its reply, its error, its signal, or with ECONNRESET,
+ * ETIMEDOUT or EAGAIN when the link ends; with EAGAIN only when the peer has not begun it.
  * INVARIANT: before `admit` nothing but hello, its reply and bye is understood.
  */
 import type { Socket } from 'node:net';
 import { type Codec, type FieldsOf, fromValues, toValues } from '../codec.ts';
 import { assert, type ErrorCode, FsError } from '../errors.ts';
 import { type ErrorReply, errorReply, replyId } from '../messages.ts';
+import { ArrivedRequests } from './arrived.ts';
 import type { BlockMessage, BlockPayload, IncomingRun } from './block-run.ts';
 import { checkVersion, identityIn } from './handshake.ts';
 import { Heartbeat, type HeartbeatOptions } from './heartbeat.ts';
@@ -39,7 +41,7 @@ import {
   replyMayHavePayload,
   runTypes,
 } from './peer-messages.ts';
-import { type AnyPeerEvent, type AnyPeerRequest, Arrived, type PayloadOption } from './peer-request.ts';
+import type { AnyPeerEvent, AnyPeerRequest, PayloadOption } from './peer-request.ts';
 import { endOf, type PendingRequest, PendingRequests } from './pending.ts';
 
 type Shape = Readonly<Record<string, Codec<unknown>>>;
@@ -90,9 +92,9 @@ export class PeerLink {
   readonly #outbox: Outbox;
   readonly #reader: PeerFrameReader;
   readonly #pending = new PendingRequests();
-  /** Requests of the peer that are not answered. */
-  readonly #answering = new Map<number, Arrived>();
-  #answeringBulk = 0;
+  readonly #arrived = new ArrivedRequests();
+  /** What a request is refused with that arrives from here on. */
+  #quitting: FsError | undefined;
   #handlers: PeerHandlers = {};
   #heartbeat: Heartbeat | undefined;
   #greeted = false;
@@ -229,6 +231,18 @@ export class PeerLink {
     this.#end(reason, { sayBye: true });
   }
 
+  /**
+   * As `close`, when all requests of the peer that were begun are answered, or `withinMs` have passed. Those
+   * that come meanwhile, or are still on their way then, fail with `reason`: a code other than EAGAIN when
+   * it may not say so.
+   */
+  async quit(reason: FsError, withinMs: number): Promise<void> {
+    this.#quitting = reason;
+    await this.#arrived.empty(withinMs);
+    const isSaid = this.#arrived.size === 0 && !this.#outbox.isWaiting;
+    this.close(isSaid ? reason : new FsError('ECONNRESET', reason.syscall, { why: reason.why }));
+  }
+
   #ask({ name, fields, payload, resolve, reject }: Asked): PendingRequest | undefined {
     if (this.#closed !== undefined) {
       reject(endOf(this.#closed));
@@ -350,32 +364,15 @@ export class PeerLink {
   ): void {
     if (this.#peer === undefined) throw broken(`${name} before hello`);
     const entry = peerRequests[name];
-    const bulk = isBulk(name);
     if (payload !== undefined && !mayHavePayload(entry)) throw broken(`${name} with a payload`);
-    if (this.#answering.has(id)) throw broken(`a second request ${id}`);
-    if (
-      this.#answering.size >= peerLimits.pendingRequests ||
-      (bulk && this.#answeringBulk >= peerLimits.bulkRequests)
-    ) {
-      throw broken('more requests than may have no answer');
-    }
     const fields = fromValues(entry.fields as Shape, values, name);
-    const arrived: Arrived = new Arrived({
-      name,
-      fields,
-      payload,
-      answer: (outcome) => {
-        if (this.#answering.get(id) !== arrived) return;
-        this.#answering.delete(id);
-        if (bulk) this.#answeringBulk--;
-        if (outcome instanceof FsError) this.#sendError(id, outcome);
-        else this.#sendReply(name, id, outcome);
-      },
+    const arrived = this.#arrived.add({ id, name, fields, payload }, (outcome) => {
+      if (outcome instanceof FsError) this.#sendError(id, outcome);
+      else this.#sendReply(name, id, outcome);
     });
-    this.#answering.set(id, arrived);
-    if (bulk) this.#answeringBulk++;
     const { onRequest } = this.#handlers;
-    if (onRequest !== undefined) onRequest.call(this.#handlers, arrived as unknown as AnyPeerRequest);
+    if (this.#quitting !== undefined) arrived.fail(this.#quitting);
+    else if (onRequest !== undefined) onRequest.call(this.#handlers, arrived);
     else arrived.fail(new FsError('ENOTSUP', name, { why: 'nobody answers this here' }));
   }
 
@@ -410,9 +407,10 @@ export class PeerLink {
         this.#end(new FsError(fields.code as ErrorCode, 'read', { path: this.url, why: `${fields.why}` }));
         return;
       case 'cancel':
-        this.#answering
-          .get(fields.request as number)
-          ?.abort(new FsError('ECANCELED', 'request', { path: this.url, why: 'nobody waits for it' }));
+        this.#arrived.abort(
+          fields.request as number,
+          new FsError('ECANCELED', 'request', { path: this.url, why: 'nobody waits for it' }),
+        );
         return;
       default:
         this.#handlers.onEvent?.({ name, fields, payload } as AnyPeerEvent);
@@ -472,8 +470,7 @@ export class PeerLink {
     this.#outbox.clear();
     if (!sayBye) this.#socket.destroy();
     this.#pending.failAll(reason);
-    for (const arrived of this.#answering.values()) arrived.abort(endOf(reason));
-    this.#answering.clear();
+    this.#arrived.abortAll(endOf(reason));
     this.#handlers.onClose?.(reason);
   }
 

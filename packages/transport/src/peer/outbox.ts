@@ -59,6 +59,11 @@ export class Outbox {
     return this.#socket.writableLength + this.#batchBytes + (this.#run?.payloadBytes ?? 0);
   }
 
+  /** Whether something waits for its turn. */
+  get isWaiting(): boolean {
+    return this.#turn.length > 0;
+  }
+
   /** Sends an event or a reply. False when the peer has not read for so long that the link must end. */
   send(frame: OutgoingFrame): boolean {
     if (this.#turn.length === 0) this.#write(frame);

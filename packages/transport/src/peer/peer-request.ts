@@ -42,11 +42,14 @@ export type AnyPeerEvent = {
   };
 }[EventForHandlers];
 
+/** A reply, or why there is none. */
+export type Outcome = { readonly fields: object; readonly payload: Uint8Array | undefined } | FsError;
+
 interface Answering {
   readonly name: PeerRequestName;
   readonly fields: unknown;
   readonly payload: Uint8Array | undefined;
-  answer(outcome: { readonly fields: object; readonly payload: Uint8Array | undefined } | FsError): void;
+  answer(outcome: Outcome): void;
 }
 
 export class Arrived {

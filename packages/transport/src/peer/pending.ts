@@ -69,7 +69,7 @@ export class PendingRequests {
     if (this.#byId.has(request.id)) this.#remove(request);
   }
 
-  /** The link has ended: each fails with ETIMEDOUT when the peer was silent, else with ECONNRESET. */
+  /** The link has ended: each fails as `endOf` has it. */
   failAll(reason: FsError): void {
     const requests = [...this.#byId.values()];
     this.#byId.clear();
@@ -88,9 +88,14 @@ export class PendingRequests {
   }
 }
 
-/** How a request fails because of how its link ended. */
+/** What a request fails with by itself; with ECONNRESET when its link ends in any other way. */
+const ends: ReadonlySet<ErrorCode> = new Set(['ECONNRESET', 'ETIMEDOUT', 'EAGAIN']);
+
+/**
+ * How a request fails because of how its link ended: EAGAIN when the peer has said that it was not begun,
+ * ETIMEDOUT when the peer was silent, else ECONNRESET.
+ */
 export function endOf(reason: FsError): FsError {
-  const code: ErrorCode = reason.code === 'ETIMEDOUT' ? 'ETIMEDOUT' : 'ECONNRESET';
-  if (reason.code === code) return reason;
-  return new FsError(code, 'request', { path: reason.path, why: reason.message, cause: reason });
+  if (ends.has(reason.code)) return reason;
+  return new FsError('ECONNRESET', 'request', { path: reason.path, why: reason.message, cause: reason });
 }

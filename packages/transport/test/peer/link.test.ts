@@ -95,6 +95,8 @@ describe.each([
   });
 });
 
+const stops = new FsError('EAGAIN', 'stop', { why: 'the node stops' });
+
 describe('a request', () => {
   test('fails with the code, the paths and the reason that the peer gives', async () => {
     const { client, server } = await pair();
@@ -158,6 +160,37 @@ describe('a request', () => {
     expect(client.pendingRequests).toBe(0);
     const never = client.request('probe', { serial: 3 }, { signal: controller.signal });
     await expect(never).rejects.toThrow('changed my mind');
+  });
+
+  test('that was begun is answered by a peer that quits; others fail as not begun', async () => {
+    const { client, server } = await pair();
+    const arrived: ArrivedRequest<'probe'>[] = [];
+    server.setHandlers({ onRequest: probed((request) => arrived.push(request)) });
+    const begun = client.request('probe', { serial: 1 });
+    await vi.waitFor(() => expect(arrived).toHaveLength(1));
+    const quit = server.quit(stops, 60_000);
+    await expect(client.request('probe', { serial: 2 })).rejects.toMatchObject({ code: 'EAGAIN' });
+    const onItsWay = client.request('probe', { serial: 3 });
+    arrived[0]?.reply({ serial: 4 });
+    await quit;
+    await expect(begun).resolves.toMatchObject({ reply: { serial: 4 } });
+    await expect(onItsWay).rejects.toMatchObject({ code: 'EAGAIN', why: expect.stringContaining('stops') });
+    await expect(client.request('probe', { serial: 5 })).rejects.toMatchObject({ code: 'EAGAIN' });
+    expect(arrived).toHaveLength(1);
+  });
+
+  test('that a peer which quits does not answer in time is rejected with ECONNRESET', async () => {
+    const { client, server } = await pair();
+    const arrived: ArrivedRequest<'probe'>[] = [];
+    server.setHandlers({ onRequest: probed((request) => arrived.push(request)) });
+    const begun = client.request('probe', { serial: 1 });
+    await vi.waitFor(() => expect(arrived).toHaveLength(1));
+    const onItsWay = client.request('probe', { serial: 2 });
+    await Promise.all([
+      server.quit(stops, 1),
+      expect(begun).rejects.toMatchObject({ code: 'ECONNRESET', why: expect.stringContaining('stops') }),
+      expect(onItsWay).rejects.toMatchObject({ code: expect.stringMatching(/^(EAGAIN|ECONNRESET)$/) }),
+    ]);
   });
 
   test('is aborted for who answers it when the link ends', async () => {

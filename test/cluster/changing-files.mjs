@@ -1,0 +1,133 @@
+/**
+ * Changes files in every way, each change at another node than the one before, and reads each at any node
+ * afterwards, by API and through a view: it must be what was made of it.
+ *   node changing-files.mjs SEED CHANGES URL...
+ *
+ * Told { url, isThere }, it begins to use a node, or leaves it, and says 'done'. Then it says 'changed', and
+ * what was wrong.
+ */
+import { mount } from 'cluster-fs';
+import '../chaos/parent.mjs';
+import { randomOf } from '../random.mjs';
+
+const [seed, changes, ...urls] = process.argv.slice(2);
+const random = randomOf(Number(seed));
+const files = 4;
+const maxBytes = 1_000_000;
+const maxChange = 300_000;
+
+/** @typedef {import('cluster-fs').ClusterFs} Fs @typedef {{ fs: Fs, busy: Set<Promise<void>> }} Seat */
+/** @type {Map<string, Seat>} */
+const seats = new Map();
+/** @type {string[]} */
+const findings = [];
+
+/** @param {string} url */
+async function sit(url) {
+  seats.set(url, { fs: await mount(url), busy: new Set() });
+}
+
+/** @param {string} url */
+async function rise(url) {
+  const seat = seats.get(url);
+  seats.delete(url);
+  await Promise.all(seat?.busy ?? []);
+  await seat?.fs.unmount();
+}
+
+/** @param {string} what @param {(fs: Fs) => Promise<void>} work */
+async function anywhere(what, work) {
+  const [url, { fs, busy }] = random.pick([...seats]);
+  const working = work(fs).catch((/** @type {Error} */ { message }) => {
+    findings.push(`${what} at ${url}: ${message}`);
+  });
+  busy.add(working);
+  await working;
+  busy.delete(working);
+}
+
+/** @param {number} size */
+function rangeIn(size) {
+  const offset = random.below(size);
+  return { offset, length: 1 + random.below(Math.min(maxChange, size - offset)) };
+}
+
+/** Tells what it made of it. @typedef {(fs: Fs, path: string, was: Buffer) => Promise<Buffer>} Way */
+/** @type {Record<string, Way>} */
+const ways = {
+  async write({ promises }, path, was) {
+    const { offset, length } = rangeIn(maxBytes - maxChange);
+    const next = Buffer.alloc(Math.max(was.length, offset + length));
+    was.copy(next);
+    next.fill(random.below(256), offset, offset + length);
+    const handle = await promises.open(path, 'r+');
+    try {
+      await handle.write(next, offset, length, offset);
+    } finally {
+      await handle.close();
+    }
+    return next;
+  },
+  async truncate({ promises }, path, was) {
+    const next = Buffer.alloc(1 + random.below(maxBytes));
+    was.copy(next);
+    await promises.truncate(path, next.length);
+    return next;
+  },
+  async punch({ promises }, path, was) {
+    const { offset, length } = rangeIn(was.length);
+    await promises.punchHole(path, offset, length);
+    return Buffer.from(was).fill(0, offset, offset + length);
+  },
+  async replace({ promises }, path) {
+    const next = Buffer.alloc(1 + random.below(maxBytes), 1 + random.below(255));
+    await promises.writeFile(path, next);
+    return next;
+  },
+  async store(fs, path, was) {
+    const { offset, length } = rangeIn(was.length);
+    const byte = random.below(256);
+    const view = await fs.map(path, { mode: 'rw' });
+    view.bytes.fill(byte, offset, offset + length);
+    view.close();
+    return Buffer.from(was).fill(byte, offset, offset + length);
+  },
+};
+
+/** @param {string} how @param {Buffer<ArrayBufferLike>} content @param {Uint8Array} got */
+function compare(how, content, got) {
+  const at = content.findIndex((byte, i) => byte !== got[i]);
+  if (at >= 0 || got.length !== content.length)
+    findings.push(`${how}: ${got.length} of ${content.length} bytes, wrong from ${at} on`);
+}
+
+/** @param {string} path */
+async function change(path) {
+  /** @type {Buffer} */
+  let content = Buffer.alloc(1 + random.below(maxBytes), 7);
+  await anywhere(`create ${path}`, ({ promises }) => promises.writeFile(path, content));
+  for (let i = 0; i < Number(changes) && findings.length === 0; i++) {
+    const [name, way] = random.pick(Object.entries(ways));
+    const what = `${path}, change ${i}, ${name}`;
+    await anywhere(what, async (fs) => {
+      content = await way(fs, path, content);
+    });
+    await anywhere(`${what}, then read`, async (fs) => {
+      compare(`${what}, read`, content, await fs.promises.readFile(path));
+    });
+    await anywhere(`${what}, then map`, async (fs) => {
+      const view = await fs.map(path);
+      compare(`${what}, view`, content, view.bytes);
+      view.close();
+    });
+  }
+}
+
+for (const url of urls) await sit(url);
+process.on('message', async (/** @type {{ url: string, isThere: boolean }} */ { url, isThere }) => {
+  await (isThere ? sit(url) : rise(url));
+  process.send?.({ kind: 'done' });
+});
+process.send?.({ kind: 'ready' });
+await Promise.all(Array.from({ length: files }, (_, file) => change(`/file-${file}`)));
+process.send?.({ kind: 'changed', findings });

@@ -74,6 +74,7 @@ export class Line {
   readonly #stop = new AbortController();
   readonly #changed = new Signal();
   #link: PeerLink | undefined;
+  #life: number | undefined;
   #upSinceMs = 0;
   /** How many links ended too soon, one after the other. */
   #shortLinks = 0;
@@ -90,6 +91,11 @@ export class Line {
   /** The link that is up. */
   get current(): PeerLink | undefined {
     return this.#link;
+  }
+
+  /** Which life of the other node was reached last: what an earlier one kept for clients may be gone. */
+  get life(): number | undefined {
+    return this.#life;
   }
 
   get isClosed(): boolean {
@@ -126,6 +132,7 @@ export class Line {
       this.#lost(link, link.closed);
       return;
     }
+    this.#life = link.peer.incarnation;
     for (const closing of this.#closings) this.#sayClosing(closing, link);
     this.#events.up(link);
     this.#changed.notify();

@@ -101,12 +101,16 @@ export class RemoteContent {
   ): Promise<T> {
     const asked = line.nextAsked();
     const { runs } = await line.askAs(asked, session, 'reserve', { pages: pageCountOf(own) });
+    const { life } = line;
     try {
       await this.#fill({ line, session }, own, runs);
       return await use(runs);
     } catch (error) {
       // Nobody here may know whether they were used: those that were stay where they are.
       line.takeBack(session, asked);
+      // The pages were those of a node that is gone, and the next one knows none of them.
+      if (line.life !== life)
+        throw new FsError('EAGAIN', 'write', { why: 'the home was started anew', cause: error });
       throw error;
     }
   }

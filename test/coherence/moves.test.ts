@@ -60,6 +60,7 @@ const sizeSeeds = {
   'a home named a right of which the answer was lost': [626_441, {}],
   'what a next home had for a home that began anew was lost without a word': [634_256, {}],
   'a file stood still for a next home whose session was over': [337, {}],
+  'a file stood still for a next home that was started anew, and knew of no move': [1160, {}],
 } as const;
 /** Files change their sizes all the time; and nodes often do not hear of it. */
 const manySizes = { resizes: 0.03 };
@@ -75,6 +76,7 @@ const hunts: Partial<Record<MoveRule, Partial<Options>>> = {
   told: { faults: manySizes },
   position: { faults: manySizes },
   known: { faults: lateNews, chaosMs, seed: 1_000_325 },
+  taken: { faults: lateNews, chaosMs },
 };
 
 describe.runIf(only === undefined)('files that move, under chance', () => {

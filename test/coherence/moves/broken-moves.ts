@@ -21,5 +21,6 @@ export const moveRules = {
   position: 'who gets a block knows the file as it is',
   known: 'so does the next home before it is given the file',
   over: 'a file stands still for nobody whose session is over',
+  taken: 'nor for a node that does not take it any more',
 } as const;
 export type MoveRule = keyof typeof moveRules;

@@ -161,6 +161,10 @@ export class Lending {
     return lives.sort((a, b) => a.life - b.life).at(-1)?.session;
   }
 
+  hasRight(file: number, session: number): boolean {
+    return this.#tagOf(file, session) !== undefined;
+  }
+
   admit(id: number, life: number, send: (frame: FromServer) => void, cut: () => void): Peer {
     const key = `${id}/${life}`;
     const peer = this.peers.get(key) ?? {

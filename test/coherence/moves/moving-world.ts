@@ -4,13 +4,27 @@ import type { MovingWorld } from 'cluster-fs/coherence';
 import type { MovingNode } from './moving-node.ts';
 import { coordinator } from './simulation.ts';
 
+/** So often a file may be found to wait for who has no right to it, before it stands still for nobody. */
+const mostVain = 10;
+
+/** Throws when a file waits for somebody who says nothing any more. */
+function waiting({ sim, lending }: MovingNode): (file: number, session: number) => void {
+  const vain = new Map<number, number>();
+  return (file, session) => {
+    if (!sim.nodes.some(({ id }) => lending.sessionOf(id) === session))
+      throw new Error(`file ${file} waits for a session that is over`);
+    const inVain = lending.hasRight(file, session) ? 0 : (vain.get(file) ?? 0) + 1;
+    vain.set(file, inVain);
+    if (inVain > mostVain) throw new Error(`file ${file} waits for who does not take it`);
+  };
+}
+
 export function movingWorldOf(node: MovingNode): MovingWorld<number, number> {
   const { host, sim, lending } = node;
   const moment = (): Promise<void> => node.pause(sim.random.between(0, 2));
   const stores = (file: number): boolean =>
     host.isOwn(file) || host.candidates.has(file) || node.moving.isTaking(file);
-  const isSession = (session: number): boolean =>
-    sim.nodes.some(({ id }) => lending.sessionOf(id) === session);
+  const assertWaitsFor = waiting(node);
   const firstSessions = new Map<number, number>();
   return {
     times: sim.movingTimes,
@@ -28,10 +42,10 @@ export function movingWorldOf(node: MovingNode): MovingWorld<number, number> {
       return firstSessions.get(id);
     },
     knows: (file, session) => {
-      // A file would stand still for somebody who says nothing any more.
-      if (!isSession(session)) throw new Error(`file ${file} waits for a session that is over`);
+      assertWaitsFor(file, session);
       return !sim.holds('known') || node.layouts.knows(file, session);
     },
+    mayTake: (file, session) => !sim.holds('taken') || lending.hasRight(file, session),
     homeOf: (file) => host.homes[file] as number,
     assertIs: ({ ino }, home) => {
       if (host.homes[ino] !== home) throw new FsError('ESTALE', 'move', { why: 'it has another home' });

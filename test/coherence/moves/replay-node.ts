@@ -413,6 +413,8 @@ export class ReplayNode {
       neighbour: () => this.#neighbour(),
       isKnown: () => true,
       sessionOf: () => this.sessionHere,
+      // The model does not give to who has not taken.
+      mayTake: () => true,
       // A file of one block, which is there.
       knows: () => true,
       homeOf: () => this.home,

@@ -92,6 +92,8 @@ export interface MovingWorld<B, Right> {
   sessionOf(number: number): CacheId | undefined;
   /** Whether the node of that session knows the file as it is. */
   knows(ino: number, session: CacheId): boolean;
+  /** Whether the node of that session has the right to take the file. */
+  mayTake(ino: number, session: CacheId): boolean;
   /** The home of a file, as its inode says. */
   homeOf(ino: number): number;
   /** Throws ESTALE when the inode is another one, or has another home. */
@@ -329,6 +331,8 @@ export class Moving<B, Right> {
     const endMs = world.nowMs() + world.times.quietMs;
     let busy = handing.busy(ino);
     for (assertHolds(); busy.length > 0 || !world.knows(ino, next); assertHolds()) {
+      // Started anew it knows nothing of the move, and would not say how far it is.
+      if (!world.mayTake(ino, next)) throw new FsError('ENONET', 'move', { why: 'the next home has left' });
       const why = busy.length > 0 ? 'a node does not answer for a block of the file' : isBehind;
       if (world.nowMs() > endMs) throw new FsError('ETIMEDOUT', 'move', { why });
       await world.stepped();

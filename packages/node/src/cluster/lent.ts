@@ -358,6 +358,8 @@ export class Lent implements FileBlocks {
     }
   }
 
+  readonly mayTake = (ino: number, session: number): boolean => this.#tags.mayTake(ino, session);
+
   /** Resolves when a directory has taken a step while a file stands still, and every now and then. */
   stepped(): Promise<void> {
     return this.#stepped.next(tickMs);
@@ -367,8 +369,7 @@ export class Lent implements FileBlocks {
   #unshare(block: number): void {
     if (this.handing.isAnyFrozen) this.#stepped.notify();
     const isOwn = !this.#home.entries.has(block) && this.#home.cache.state(block) === 'E';
-    if (!isOwn) return;
-    this.#shared.delete(block);
+    if (isOwn) this.#shared.delete(block);
   }
 
   #extents(block: number) {

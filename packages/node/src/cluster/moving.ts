@@ -50,6 +50,7 @@ export function movingOf(parts: MovingParts): FileMoves {
     isKnown: (number) => homes.isKnown(number),
     sessionOf,
     knows: (ino, session) => homes.positions.knows(ino, session),
+    mayTake: (ino, session) => lent.mayTake(ino, session),
     homeOf: (ino) => homes.homeOf(ino),
     assertIs: ({ ino, generation }, home) => {
       const inode = c.inode(ino);

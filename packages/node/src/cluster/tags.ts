@@ -79,6 +79,12 @@ export class Tags {
     return false;
   }
 
+  /** Whether the node of that session is to be its next home. */
+  mayTake(ino: number, session: number): boolean {
+    for (const tag of this.on(ino)) if (tag.session === session && tag.mode === 'take') return true;
+    return false;
+  }
+
   /** EBUSY when a client of this node cannot have the file pinned in that mode. */
   assertMayPin(ino: number, mode: 'r' | 'rw'): void {
     for (const tag of this.on(ino))

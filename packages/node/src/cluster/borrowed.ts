@@ -326,9 +326,7 @@ export class Borrowed implements FileBlocks {
   }
 
   /** What was asked under that number is of no use, and may have been given: then it is given back. */
-  async disown(asked: PeerRequest<'tagOpen'>): Promise<void> {
-    await this.#tags.disown(asked);
-  }
+  disown = (asked: PeerRequest<'tagOpen'>): Promise<void> => this.#tags.disown(asked);
 
   /** That node is the home of a file of ours from now on, where we keep these blocks to read. */
   adopt(ino: number, { stag, mode }: { stag: Uint8Array; mode: 'r' | 'rw' }, blocks: Iterable<number>): void {
@@ -421,14 +419,16 @@ export class Borrowed implements FileBlocks {
   }
 
   async acquire(ino: number, range: Range, access: Access): Promise<void> {
-    const inode = new InodeCopy();
     for (;;) {
-      if (!readInode(this.#c.segment, ino, inode)) return;
+      if (!readInode(this.#c.segment, ino, new InodeCopy())) return;
       if (!this.#isHome(ino)) throw moved('read');
       const lacking = this.#blocksIn(ino, range).filter((block) => !this.#may(block, access));
       if (lacking.length === 0) return;
       if (this.#loss.isAway) throw this.#unreachable();
-      await this.#tags.open(ino, access === 'write' ? 'rw' : 'r');
+      const mode = access === 'write' ? 'rw' : 'r';
+      await this.#tags.open(ino, mode);
+      // In the turn of the answer the file may have got another home, and the right have been given back.
+      if (!this.#tags.isOpen(ino, mode)) continue;
       await Promise.all(
         lacking.map((block) => {
           const changed = this.#memory.changed(block, requestMs);

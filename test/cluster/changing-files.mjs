@@ -3,9 +3,10 @@
  * afterwards, by API and through a view: it must be what was made of it.
  *   node changing-files.mjs SEED CHANGES URL...
  *
- * Told { url, isThere }, it begins to use a node, or leaves it, and says 'done'. Then it says 'changed', and
- * what was wrong.
+ * Told { url, isThere, changes }, it begins to use a node, or leaves it, and says 'done' after so many more
+ * changes. In the end it says 'changed', and what was wrong.
  */
+import { EventEmitter, once } from 'node:events';
 import { mount } from 'cluster-fs';
 import '../chaos/parent.mjs';
 import { randomOf } from '../random.mjs';
@@ -17,10 +18,14 @@ const maxBytes = 1_000_000;
 const maxChange = 300_000;
 
 /** @typedef {import('cluster-fs').ClusterFs} Fs @typedef {{ fs: Fs, busy: Set<Promise<void>> }} Seat */
+/** @typedef {{ url: string, isThere: boolean, changes: number }} Order */
 /** @type {Map<string, Seat>} */
 const seats = new Map();
 /** @type {string[]} */
 const findings = [];
+const progress = new EventEmitter();
+let made = 0;
+let isOver = false;
 
 /** @param {string} url */
 async function sit(url) {
@@ -120,14 +125,19 @@ async function change(path) {
       compare(`${what}, view`, content, view.bytes);
       view.close();
     });
+    made++;
+    progress.emit('change');
   }
 }
 
 for (const url of urls) await sit(url);
-process.on('message', async (/** @type {{ url: string, isThere: boolean }} */ { url, isThere }) => {
-  await (isThere ? sit(url) : rise(url));
+process.on('message', async (/** @type {Order} */ order) => {
+  await (order.isThere ? sit(order.url) : rise(order.url));
+  for (const goal = made + order.changes; made < goal && !isOver; ) await once(progress, 'change');
   process.send?.({ kind: 'done' });
 });
 process.send?.({ kind: 'ready' });
 await Promise.all(Array.from({ length: files }, (_, file) => change(`/file-${file}`)));
+isOver = true;
+progress.emit('change');
 process.send?.({ kind: 'changed', findings });

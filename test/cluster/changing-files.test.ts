@@ -5,8 +5,11 @@
  *   CLUSTERFS_CHANGES=1000 CLUSTERFS_SEED=42 npm test -- test/cluster/changing-files
  */
 import { randomInt } from 'node:crypto';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import type { ClusterFs } from 'cluster-fs';
-import { expect, test } from 'vitest';
+import { expect, onTestFinished, test } from 'vitest';
 import { type Child, startChild } from '../chaos/children.ts';
 import { mountForTest, type NodeProcess, startNodeProcess } from '../chaos/node-process.ts';
 import { type Random, randomOf } from '../random.mjs';
@@ -35,17 +38,24 @@ async function keepMoving(fs: ClusterFs, random: Random, isOver: () => boolean):
   return moved;
 }
 
-async function keepRestarting(node: NodeProcess, changer: Child, isOver: () => boolean): Promise<number> {
-  const tell = async (isThere: boolean): Promise<void> => {
-    changer.send({ url: node.url, isThere });
+interface Restarting {
+  readonly changer: Child;
+  /** How many changes are made before it is stopped again. */
+  readonly changes: number;
+  readonly isOver: () => boolean;
+}
+
+async function keepRestarting(node: NodeProcess, { changer, changes, isOver }: Restarting): Promise<number> {
+  const tell = async (order: { readonly isThere: boolean; readonly changes: number }): Promise<void> => {
+    changer.send({ url: node.url, ...order });
     await changer.hear('done');
   };
   let restarts = 0;
   for (; !isOver(); restarts++) {
-    await tell(false);
+    await tell({ isThere: false, changes: 0 });
     await node.stop();
     await node.start();
-    await tell(true);
+    await tell({ isThere: true, changes });
   }
   return restarts;
 }
@@ -61,27 +71,45 @@ async function startChanger(nodes: readonly NodeProcess[], until: () => void) {
   return { changer, changed };
 }
 
-test(`${changes} changes of each file, from seed ${seed}`, { timeout }, async () => {
-  const joinPort = await freePort();
-  const a = await startNodeProcess({ peerPort: joinPort, name: 'a', memory, capacity: 4 * memory });
-  const b = await startNodeProcess({ joinPort, peerPort: await freePort(), name: 'b', memory });
-  const c = await startNodeProcess({ joinPort, peerPort: await freePort(), name: 'c', memory });
-  const fs = await mountForTest(a);
-  let isOver = false;
-  const { changer, changed } = await startChanger([a, b, c], () => {
-    isOver = true;
-  });
-  const [{ findings }, moved, restarts] = await Promise.all([
-    changed,
-    keepMoving(fs, randomOf(seed), () => isOver),
-    keepRestarting(c, changer, () => isOver),
-  ]);
-  await changer.kill();
-  expect(findings).toEqual([]);
-  expect([moved, restarts].every((count) => count > 0)).toBe(true);
-  expect([a, b, c].flatMap(({ errors }) => errors)).toEqual([]);
-  expect(await fs.check()).toEqual([]);
-});
+function newStore(): string {
+  const store = mkdtempSync(join(tmpdir(), 'clusterfs-store-'));
+  onTestFinished(() => rmSync(store, { recursive: true, force: true }));
+  return store;
+}
+
+/** Without a store a node that stops gives its files away; with one it keeps them, and others wait for it. */
+const kinds = [
+  { kind: 'memory', isStored: false, between: 0 },
+  { kind: 'stores', isStored: true, between: 20 },
+] as const;
+
+test.each(kinds)(
+  `${changes} changes of each file, in $kind, from seed ${seed}`,
+  { timeout },
+  async ({ isStored, between }) => {
+    const joinPort = await freePort();
+    const common = () => ({ memory, capacity: 4 * memory, ...(isStored ? { store: newStore() } : {}) });
+    const a = await startNodeProcess({ ...common(), peerPort: joinPort, name: 'a' });
+    const b = await startNodeProcess({ ...common(), joinPort, peerPort: await freePort(), name: 'b' });
+    const c = await startNodeProcess({ ...common(), joinPort, peerPort: await freePort(), name: 'c' });
+    const fs = await mountForTest(a);
+    let hasEnded = false;
+    const isOver = () => hasEnded;
+    const { changer, changed } = await startChanger([a, b, c], () => {
+      hasEnded = true;
+    });
+    const [{ findings }, moved, restarts] = await Promise.all([
+      changed,
+      keepMoving(fs, randomOf(seed), isOver),
+      keepRestarting(c, { changer, changes: between, isOver }),
+    ]);
+    await changer.kill();
+    expect(findings).toEqual([]);
+    expect([moved, restarts].every((count) => count > 0)).toBe(true);
+    expect([a, b, c].flatMap(({ errors }) => errors)).toEqual([]);
+    expect(await fs.check()).toEqual([]);
+  },
+);
 
 test('a file that somebody else changes is noticed', { timeout }, async () => {
   const node = await startNodeProcess({ memory });

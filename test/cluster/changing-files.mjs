@@ -57,45 +57,47 @@ function rangeIn(size) {
   return { offset, length: 1 + random.below(Math.min(maxChange, size - offset)) };
 }
 
-/** Tells what it made of it. @typedef {(fs: Fs, path: string, was: Buffer) => Promise<Buffer>} Way */
-/** @type {Record<string, Way>} */
+/** What becomes of it, and how. @typedef {{ next: Buffer, apply: (fs: Fs) => Promise<void> }} Change */
+/** @type {Record<string, (path: string, was: Buffer) => Change>} */
 const ways = {
-  async write({ promises }, path, was) {
+  write(path, was) {
     const { offset, length } = rangeIn(maxBytes - maxChange);
     const next = Buffer.alloc(Math.max(was.length, offset + length));
     was.copy(next);
     next.fill(random.below(256), offset, offset + length);
-    const handle = await promises.open(path, 'r+');
-    try {
-      await handle.write(next, offset, length, offset);
-    } finally {
-      await handle.close();
-    }
-    return next;
+    const apply = async (/** @type {Fs} */ { promises }) => {
+      const handle = await promises.open(path, 'r+');
+      try {
+        await handle.write(next, offset, length, offset);
+      } finally {
+        await handle.close();
+      }
+    };
+    return { next, apply };
   },
-  async truncate({ promises }, path, was) {
+  truncate(path, was) {
     const next = Buffer.alloc(1 + random.below(maxBytes));
     was.copy(next);
-    await promises.truncate(path, next.length);
-    return next;
+    return { next, apply: ({ promises }) => promises.truncate(path, next.length) };
   },
-  async punch({ promises }, path, was) {
+  punch(path, was) {
     const { offset, length } = rangeIn(was.length);
-    await promises.punchHole(path, offset, length);
-    return Buffer.from(was).fill(0, offset, offset + length);
+    const next = Buffer.from(was).fill(0, offset, offset + length);
+    return { next, apply: ({ promises }) => promises.punchHole(path, offset, length) };
   },
-  async replace({ promises }, path) {
+  replace(path) {
     const next = Buffer.alloc(1 + random.below(maxBytes), 1 + random.below(255));
-    await promises.writeFile(path, next);
-    return next;
+    return { next, apply: ({ promises }) => promises.writeFile(path, next) };
   },
-  async store(fs, path, was) {
+  store(path, was) {
     const { offset, length } = rangeIn(was.length);
-    const byte = random.below(256);
-    const view = await fs.map(path, { mode: 'rw' });
-    view.bytes.fill(byte, offset, offset + length);
-    view.close();
-    return Buffer.from(was).fill(byte, offset, offset + length);
+    const next = Buffer.from(was).fill(random.below(256), offset, offset + length);
+    const apply = async (/** @type {Fs} */ fs) => {
+      const view = await fs.map(path, { mode: 'rw' });
+      view.bytes.set(next.subarray(offset, offset + length), offset);
+      view.close();
+    };
+    return { next, apply };
   },
 };
 
@@ -114,9 +116,9 @@ async function change(path) {
   for (let i = 0; i < Number(changes) && findings.length === 0; i++) {
     const [name, way] = random.pick(Object.entries(ways));
     const what = `${path}, change ${i}, ${name}`;
-    await anywhere(what, async (fs) => {
-      content = await way(fs, path, content);
-    });
+    const { next, apply } = way(path, content);
+    await anywhere(what, apply);
+    content = next;
     await anywhere(`${what}, then read`, async (fs) => {
       compare(`${what}, read`, content, await fs.promises.readFile(path));
     });

@@ -101,6 +101,18 @@ test('a home is killed and started again while the next one waits for a block', 
   for (const fs of [atC, atA]) await expect.poll(() => whatIsRead(fs), patience).toBe(8);
 });
 
+test('a change of a file that another node keeps waits for a node that was killed, and is made', {
+  timeout,
+}, async () => {
+  const { c, atA, atB } = await start();
+  await atA.promises.writeFile('/f', Buffer.alloc(2 * block, 7));
+  await atA.migrate('/f', 'b');
+  await c.kill();
+  await Promise.all([atA.promises.truncate('/f', block), atB.promises.utimes('/f', 1, 1)]);
+  await atB.promises.truncate('/f', 1);
+  for (const fs of [atA, atB]) expect(fs.statSync('/f').size).toBe(1);
+});
+
 test('files of a node that comes back without them are EIO, and stay so when it is killed', {
   timeout,
 }, async () => {

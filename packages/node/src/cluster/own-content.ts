@@ -23,6 +23,13 @@ import { pagesOf } from './rows.ts';
 const batchFiles = 512;
 /** Of one that has nothing. */
 const fileBytes = 64;
+/**
+ * A change waits so long for other nodes: one that died holds it up until its lease is over, one that applies
+ * nothing for twice as long.
+ */
+const heldUpMs = 3 * defaultLease.leaseMs;
+/** How often it is looked whether the coordinator can be reached. */
+const lookMs = 500;
 /** How long to wait before what has failed is sent again, in turn; the last again and again. */
 const backoffMs = [50, 100, 200, 400, 800, 1600] as const;
 
@@ -95,15 +102,19 @@ export class OwnContent {
   }
 
   async #known(ino: number, change: number): Promise<void> {
-    const endMs = performance.now() + defaultLease.leaseMs;
+    const endMs = performance.now() + heldUpMs;
+    let awayMs = performance.now() + defaultLease.leaseMs;
     for (let unsent = this.#unsent.get(ino); unsent !== undefined; unsent = this.#unsent.get(ino)) {
       const { known, last, refused } = unsent;
       if (known >= Math.min(change, last)) return;
       if (refused !== undefined && refused.last >= Math.min(change, last)) throw refused.reason;
-      const leftMs = endMs - performance.now();
-      if (leftMs <= 0)
+      const nowMs = performance.now();
+      if (this.#link() !== undefined) awayMs = nowMs + defaultLease.leaseMs;
+      if (nowMs >= awayMs)
         throw new FsError('ECONNRESET', 'commit', { why: 'the coordinator cannot be reached' });
-      await this.#sent.next(leftMs);
+      if (nowMs >= endMs)
+        throw new FsError('ETIMEDOUT', 'commit', { why: 'the coordinator does not answer that it has it' });
+      await this.#sent.next(Math.min(awayMs, endMs, nowMs + lookMs) - nowMs);
     }
   }
 

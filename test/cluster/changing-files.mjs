@@ -1,7 +1,10 @@
 /**
  * Changes files in every way, each change at another node than the one before, and reads each at any node
  * afterwards, by API and through a view: it must be what was made of it.
- *   node changing-files.mjs SEED CHANGES URL...
+ *   node changing-files.mjs SEED CHANGES AGAIN URL...
+ *
+ * AGAIN: codes after which the same is asked again, joined by commas; then nodes may die, and what is stored
+ * through views is synced.
  *
  * Told { url, isThere, changes }, it begins to use a node, or leaves it, and says 'done' after so many more
  * changes. In the end it says 'changed', and what was wrong.
@@ -11,7 +14,8 @@ import { mount } from 'cluster-fs';
 import '../chaos/parent.mjs';
 import { randomOf } from '../random.mjs';
 
-const [seed, changes, ...urls] = process.argv.slice(2);
+const [seed, changes, codes, ...urls] = process.argv.slice(2);
+const again = new Set(codes?.split(',').filter((code) => code !== ''));
 const random = randomOf(Number(seed));
 const files = 4;
 const maxBytes = 1_000_000;
@@ -40,10 +44,21 @@ async function rise(url) {
   await seat?.fs.unmount();
 }
 
+/** @param {Fs} fs @param {(fs: Fs) => Promise<void>} work */
+async function untilDone(fs, work) {
+  for (;;) {
+    try {
+      return await work(fs);
+    } catch (error) {
+      if (!again.has(/** @type {NodeJS.ErrnoException} */ (error).code ?? '')) throw error;
+    }
+  }
+}
+
 /** @param {string} what @param {(fs: Fs) => Promise<void>} work */
 async function anywhere(what, work) {
   const [url, { fs, busy }] = random.pick([...seats]);
-  const working = work(fs).catch((/** @type {Error} */ { message }) => {
+  const working = untilDone(fs, work).catch((/** @type {Error} */ { message }) => {
     findings.push(`${what} at ${url}: ${message}`);
   });
   busy.add(working);
@@ -95,6 +110,7 @@ const ways = {
     const apply = async (/** @type {Fs} */ fs) => {
       const view = await fs.map(path, { mode: 'rw' });
       view.bytes.set(next.subarray(offset, offset + length), offset);
+      if (again.size > 0) await view.sync();
       view.close();
     };
     return { next, apply };

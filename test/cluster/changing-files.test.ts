@@ -1,6 +1,6 @@
 /**
  * Files that are changed on every node while they move between nodes, and one node is stopped and started
- * again all the time: nobody who uses another one notices.
+ * again all the time: nobody who uses another one notices. When it is killed, what fails is asked again.
  *
  *   CLUSTERFS_CHANGES=1000 CLUSTERFS_SEED=42 npm test -- test/cluster/changing-files
  */
@@ -9,7 +9,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { ClusterFs } from 'cluster-fs';
-import { expect, onTestFinished, test } from 'vitest';
+import { describe, expect, onTestFinished, test } from 'vitest';
 import { type Child, startChild } from '../chaos/children.ts';
 import { mountForTest, type NodeProcess, startNodeProcess } from '../chaos/node-process.ts';
 import { type Random, randomOf } from '../random.mjs';
@@ -22,7 +22,11 @@ const memory = 32 * 2 ** 20;
 const paths = Array.from({ length: 4 }, (_, file) => `/file-${file}`);
 
 /** What a move may fail with while a node comes and goes; the file is where it was then. */
-const excuses = new Set(['EALREADY', 'EBUSY', 'ENOENT', 'ENONET', 'ESTALE', 'ECONNRESET', 'EIO']);
+const excuses = new Set([
+  ...['EALREADY', 'EBUSY', 'ENOENT', 'ENONET', 'ESTALE', 'ECONNRESET', 'EIO'],
+  // A node that was killed, of which a third one does not know that yet, is waited for.
+  'ETIMEDOUT',
+]);
 
 async function keepMoving(fs: ClusterFs, random: Random, isOver: () => boolean): Promise<number> {
   let moved = 0;
@@ -42,10 +46,14 @@ interface Restarting {
   readonly changer: Child;
   /** How many changes are made before it is stopped again. */
   readonly changes: number;
+  readonly end: 'stop' | 'kill';
   readonly isOver: () => boolean;
 }
 
-async function keepRestarting(node: NodeProcess, { changer, changes, isOver }: Restarting): Promise<number> {
+async function keepRestarting(
+  node: NodeProcess,
+  { changer, changes, end, isOver }: Restarting,
+): Promise<number> {
   const tell = async (order: { readonly isThere: boolean; readonly changes: number }): Promise<void> => {
     changer.send({ url: node.url, ...order });
     await changer.hear('done');
@@ -53,19 +61,22 @@ async function keepRestarting(node: NodeProcess, { changer, changes, isOver }: R
   let restarts = 0;
   for (; !isOver(); restarts++) {
     await tell({ isThere: false, changes: 0 });
-    await node.stop();
+    await node[end]();
     await node.start();
     await tell({ isThere: true, changes });
   }
   return restarts;
 }
 
-async function startChanger(nodes: readonly NodeProcess[], until: () => void) {
-  const changer = startChild('../cluster/changing-files.mjs', [
-    seed,
-    changes,
-    ...nodes.map(({ url }) => url),
-  ]);
+interface Changing {
+  readonly count?: number;
+  readonly again?: readonly string[];
+  readonly until: () => void;
+}
+
+async function startChanger(nodes: readonly NodeProcess[], { count = changes, again = [], until }: Changing) {
+  const args = [seed, count, again.join(), ...nodes.map(({ url }) => url)];
+  const changer = startChild('../cluster/changing-files.mjs', args);
   await changer.hear('ready');
   const changed = changer.hear<{ findings: readonly string[] }>('changed').finally(until);
   return { changer, changed };
@@ -77,16 +88,20 @@ function newStore(): string {
   return store;
 }
 
+/** What a request may fail with that was under way to a node that was killed, or waited for it. */
+const again = ['ECONNRESET', 'ETIMEDOUT', 'EIO'];
+/** When a node is killed, others wait for its lease. */
+const fewer = Math.ceil(changes / 4);
 /** Without a store a node that stops gives its files away; with one it keeps them, and others wait for it. */
 const kinds = [
-  { kind: 'memory', isStored: false, between: 0 },
-  { kind: 'stores', isStored: true, between: 20 },
+  { name: 'stopped', isStored: false, end: 'stop', count: changes, between: 0, again: [] },
+  { name: 'stopped, with stores', isStored: true, end: 'stop', count: changes, between: 20, again: [] },
+  { name: 'killed', isStored: false, end: 'kill', count: fewer, between: 20, again },
+  { name: 'killed, with stores', isStored: true, end: 'kill', count: fewer, between: 20, again },
 ] as const;
 
-test.each(kinds)(
-  `${changes} changes of each file, in $kind, from seed ${seed}`,
-  { timeout },
-  async ({ isStored, between }) => {
+describe.each(kinds)(`a node is $name; seed ${seed}`, ({ isStored, end, count, between, again }) => {
+  test(`${count} changes of each file`, { timeout }, async () => {
     const joinPort = await freePort();
     const common = () => ({ memory, capacity: 4 * memory, ...(isStored ? { store: newStore() } : {}) });
     const a = await startNodeProcess({ ...common(), peerPort: joinPort, name: 'a' });
@@ -95,29 +110,31 @@ test.each(kinds)(
     const fs = await mountForTest(a);
     let hasEnded = false;
     const isOver = () => hasEnded;
-    const { changer, changed } = await startChanger([a, b, c], () => {
+    const until = () => {
       hasEnded = true;
-    });
+    };
+    const { changer, changed } = await startChanger([a, b, c], { count, again, until });
     const [{ findings }, moved, restarts] = await Promise.all([
       changed,
       keepMoving(fs, randomOf(seed), isOver),
-      keepRestarting(c, { changer, changes: between, isOver }),
+      keepRestarting(c, { changer, changes: between, end, isOver }),
     ]);
     await changer.kill();
     expect(findings).toEqual([]);
     expect([moved, restarts].every((count) => count > 0)).toBe(true);
     expect([a, b, c].flatMap(({ errors }) => errors)).toEqual([]);
     expect(await fs.check()).toEqual([]);
-  },
-);
+  });
+});
 
 test('a file that somebody else changes is noticed', { timeout }, async () => {
   const node = await startNodeProcess({ memory });
   const { promises } = await mountForTest(node);
   let isOver = false;
-  const { changed } = await startChanger([node], () => {
+  const until = () => {
     isOver = true;
-  });
+  };
+  const { changed } = await startChanger([node], { until });
   while (!isOver) await promises.writeFile('/file-0', 'something else');
   expect((await changed).findings).not.toEqual([]);
 });

@@ -45,7 +45,8 @@ test('a file is handed over when those have their blocks who asked before it sto
   const heard: string[] = [];
   const url = await listen(() => heard.push(third.received > 0 ? 'after' : 'before'));
   await next.link.request('keep', { url, memoryBytes: 2 ** 20, capacityBytes: 2 ** 20, isStored: false });
-  const tagOf = (node: typeof next, mode: 'r' | 'rw') => node.tag({ ino, generation, mode });
+  const tagOf = (node: typeof next, mode: 'r' | 'rw' | 'take') => node.tag({ ino, generation, mode });
+  await tagOf(next, 'take');
   const stag = await tagOf(next, 'rw');
   next.say('getExclusive', stag);
   await expect.poll(() => next.received).toBeGreaterThan(0);

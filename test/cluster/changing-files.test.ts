@@ -73,13 +73,12 @@ async function keepRestarting(
 }
 
 interface Changing {
-  readonly count?: number;
   readonly again?: readonly string[];
   readonly until: () => void;
 }
 
-async function startChanger(nodes: readonly NodeProcess[], { count = changes, again = [], until }: Changing) {
-  const args = [seed, count, again.join(), ...nodes.map(({ url }) => url)];
+async function startChanger(nodes: readonly NodeProcess[], { again = [], until }: Changing) {
+  const args = [seed, changes, again.join(), ...nodes.map(({ url }) => url)];
   const changer = startChild('../cluster/changing-files.mjs', args);
   await changer.hear('ready');
   const changed = changer.hear<{ findings: readonly string[] }>('changed').finally(until);
@@ -96,18 +95,18 @@ function newStore(): string {
 const again = ['ECONNRESET', 'ETIMEDOUT', 'EIO'];
 /** Without a store a node that stops gives its files away; with one it keeps them, and others wait for it. */
 const stopped = [
-  { name: 'stopped', isStored: false, end: 'stop', count: changes, between: 0, again: [] },
-  { name: 'stopped, with stores', isStored: true, end: 'stop', count: changes, between: 20, again: [] },
+  { name: 'stopped', isStored: false, end: 'stop', between: 0, again: [] },
+  { name: 'stopped, with stores', isStored: true, end: 'stop', between: 20, again: [] },
 ] as const;
 /** By command: each kill takes the others a lease. */
 const killed = [
-  { name: 'killed', isStored: false, end: 'kill', count: changes, between: 20, again },
-  { name: 'killed, with stores', isStored: true, end: 'kill', count: changes, between: 20, again },
+  { name: 'killed', isStored: false, end: 'kill', between: 20, again },
+  { name: 'killed, with stores', isStored: true, end: 'kill', between: 20, again },
 ] as const;
 const kinds = process.env.CLUSTERFS_KILLS === undefined ? stopped : [...stopped, ...killed];
 
-describe.each(kinds)(`a node is $name; seed ${seed}`, ({ isStored, end, count, between, again }) => {
-  test(`${count} changes of each file`, { timeout }, async () => {
+describe.each(kinds)(`a node is $name; seed ${seed}`, ({ isStored, end, between, again }) => {
+  test(`${changes} changes of each file`, { timeout }, async () => {
     const joinPort = await freePort();
     const common = () => ({ memory, capacity: 4 * memory, ...(isStored ? { store: newStore() } : {}) });
     const a = await startNodeProcess({ ...common(), peerPort: joinPort, name: 'a' });
@@ -119,7 +118,7 @@ describe.each(kinds)(`a node is $name; seed ${seed}`, ({ isStored, end, count, b
     const until = () => {
       hasEnded = true;
     };
-    const { changer, changed } = await startChanger([a, b, c], { count, again, until });
+    const { changer, changed } = await startChanger([a, b, c], { again, until });
     const [{ findings }, moved, restarts] = await Promise.all([
       changed,
       keepMoving(fs, { random: randomOf(seed), again, isOver }),

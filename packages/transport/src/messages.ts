@@ -25,7 +25,7 @@ import {
   u32,
   u53,
 } from './codec.ts';
-import { extents, guess, holes, homeLoss, moveFailures, path, plannedMoves, runs } from './records.ts';
+import { extents, guess, holes, homeLoss, moveFailures, names, path, plannedMoves, runs } from './records.ts';
 
 export const protocolVersion = 5;
 
@@ -322,7 +322,7 @@ export const requests = {
     connection: 'request',
     doc: 'Moves files to where they are used, and from full nodes to empty ones; or says what it would move.',
     fields: { dryRun: bool, progress: bool },
-    reply: { moves: plannedMoves, failed: moveFailures, away: list(text(256), 1000) },
+    reply: { moves: plannedMoves, failed: moveFailures, away: names },
   },
   defrag: {
     id: 57,

@@ -39,6 +39,8 @@ export const moveFailures = list(record('failure', moveFailure), maxMoves);
 const plannedMove = { path, from: text(256), to: text(256), bytes: u53, why: oneOf('use', 'space') };
 export type PlannedMove = RecordOf<typeof plannedMove>;
 export const plannedMoves = list(record('move', plannedMove), maxMoves);
+/** Names of nodes. */
+export const names = list(text(256), maxMoves);
 
 /** What touches may get while the home of a file is away. */
 export const homeLossPolicies = ['wait', 'fail', 'poison'] as const;

@@ -413,7 +413,7 @@ export class ReplayNode {
       neighbour: () => this.#neighbour(),
       isKnown: () => true,
       sessionOf: () => this.sessionHere,
-      // The model does not give to who has not taken.
+      // The model knows sessions, and no rights.
       mayTake: () => true,
       // A file of one block, which is there.
       knows: () => true,

@@ -1,5 +1,6 @@
 /** Requests of the peer that have no answer yet. */
-import { FsError } from '../errors.ts';
+import type { FsError } from '../errors.ts';
+import { broken } from './broken.ts';
 import { peerLimits } from './peer-limits.ts';
 import { isBulk, type PeerRequestName } from './peer-messages.ts';
 import { type AnyPeerRequest, Arrived, type Outcome } from './peer-request.ts';
@@ -70,5 +71,3 @@ export class ArrivedRequests {
     clearTimeout(timer);
   }
 }
-
-const broken = (why: string): FsError => new FsError('EPROTO', 'decode', { why });

@@ -10,6 +10,7 @@
  */
 import { bytes, struct, u16, u32, u53 } from '../binary.ts';
 import { FsError } from '../errors.ts';
+import { broken } from './broken.ts';
 import { peerLimits } from './peer-limits.ts';
 import { type PeerEvent, runTypes } from './peer-messages.ts';
 
@@ -133,8 +134,6 @@ export function decodeRun(body: Uint8Array, payloadLength: number): IncomingRun 
   const first = { number, received, stag: new Uint8Array(arrived.stag), index, message };
   return { type, first, count, blockBytes };
 }
-
-const broken = (why: string): FsError => new FsError('EPROTO', 'decode', { why });
 
 const sentBytes = Buffer.alloc(blockRun.size);
 const arrivedBytes = Buffer.alloc(blockRun.size);

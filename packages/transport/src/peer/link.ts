@@ -18,6 +18,7 @@ import { assert, type ErrorCode, FsError } from '../errors.ts';
 import { type ErrorReply, errorReply, replyId } from '../messages.ts';
 import { ArrivedRequests } from './arrived.ts';
 import type { BlockMessage, BlockPayload, IncomingRun } from './block-run.ts';
+import { broken } from './broken.ts';
 import { checkVersion, identityIn } from './handshake.ts';
 import { Heartbeat, type HeartbeatOptions } from './heartbeat.ts';
 import type { Intake } from './intake.ts';
@@ -492,5 +493,3 @@ export class PeerLink {
     return new FsError(code, 'read', { path: this.url, why, cause });
   }
 }
-
-const broken = (why: string): FsError => new FsError('EPROTO', 'decode', { why });

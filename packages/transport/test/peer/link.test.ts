@@ -97,6 +97,16 @@ describe.each([
 
 const stops = new FsError('EAGAIN', 'stop', { why: 'the node stops' });
 
+/** A link over which one request was begun, and is not answered. */
+async function oneBegun() {
+  const { client, server } = await pair();
+  const arrived: ArrivedRequest<'probe'>[] = [];
+  server.setHandlers({ onRequest: probed((request) => arrived.push(request)) });
+  const begun = client.request('probe', { serial: 1 });
+  await vi.waitFor(() => expect(arrived).toHaveLength(1));
+  return { client, server, arrived, begun };
+}
+
 describe('a request', () => {
   test('fails with the code, the paths and the reason that the peer gives', async () => {
     const { client, server } = await pair();
@@ -163,11 +173,7 @@ describe('a request', () => {
   });
 
   test('that was begun is answered by a peer that quits; others fail as not begun', async () => {
-    const { client, server } = await pair();
-    const arrived: ArrivedRequest<'probe'>[] = [];
-    server.setHandlers({ onRequest: probed((request) => arrived.push(request)) });
-    const begun = client.request('probe', { serial: 1 });
-    await vi.waitFor(() => expect(arrived).toHaveLength(1));
+    const { client, server, arrived, begun } = await oneBegun();
     const quit = server.quit(stops, 60_000);
     await expect(client.request('probe', { serial: 2 })).rejects.toMatchObject({ code: 'EAGAIN' });
     const onItsWay = client.request('probe', { serial: 3 });
@@ -180,11 +186,7 @@ describe('a request', () => {
   });
 
   test('that a peer which quits does not answer in time is rejected with ECONNRESET', async () => {
-    const { client, server } = await pair();
-    const arrived: ArrivedRequest<'probe'>[] = [];
-    server.setHandlers({ onRequest: probed((request) => arrived.push(request)) });
-    const begun = client.request('probe', { serial: 1 });
-    await vi.waitFor(() => expect(arrived).toHaveLength(1));
+    const { client, server, begun } = await oneBegun();
     const onItsWay = client.request('probe', { serial: 2 });
     await Promise.all([
       server.quit(stops, 1),

@@ -246,12 +246,12 @@ test('a change whose answer was lost is not made again', async () => {
 });
 
 test('a session is told of large stores that are under way', async () => {
-  const stores: Promise<void>[] = [];
+  const copies: Promise<void>[] = [];
   const { request } = node(() => ({ ino: 5, layoutVersion: 1 }));
-  const storing = (store: Promise<void>) => stores.push(store);
-  const fs = createFileApi(backendOf(tree, { ...pageSource(30), request, storing }));
+  const copying = (copy: Promise<void>) => copies.push(copy);
+  const fs = createFileApi(backendOf(tree, { ...pageSource(30), request, copying }));
   await fs.promises.writeFile('/f', Buffer.alloc(100 * pageSize));
-  await expect(Promise.all(stores)).resolves.toEqual([undefined]);
+  await expect(Promise.all(copies)).resolves.toEqual([undefined]);
 });
 
 test('a read-only mount refuses every change before it asks', async () => {

@@ -180,6 +180,7 @@ export function backendOf(tree: MemoryTree, replace: Partial<Backend> = {}): Bac
     takePages: refuse,
     givePages: refuse,
     subscribe: refuse,
+    copying: () => undefined,
   };
   return Object.defineProperties(backend, Object.getOwnPropertyDescriptors(replace));
 }

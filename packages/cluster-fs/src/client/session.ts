@@ -87,8 +87,8 @@ export class Session implements Backend {
   >();
   readonly #stock: PageStock;
   readonly #spinner = new Spinner();
-  /** Stores into the segment that are under way on the thread pool. */
-  readonly #stores = new Set<Promise<void>>();
+  /** Copies from and to the segment that are under way on the thread pool. */
+  readonly #copies = new Set<Promise<void>>();
   /** Resolved while the node is there. */
   #present: Promise<void> = Promise.resolve();
   #setPresent: (() => void) | undefined;
@@ -218,12 +218,12 @@ export class Session implements Backend {
     this.#stock.giveBack();
   }
 
-  storing(store: Promise<void>): void {
-    this.#stores.add(store);
+  copying(copy: Promise<void>): void {
+    this.#copies.add(copy);
     const done = (): void => {
-      this.#stores.delete(store);
+      this.#copies.delete(copy);
     };
-    store.then(done, done);
+    copy.then(done, done);
   }
 
   async subscribe(path: string | undefined, listener: (event: Event<'event'>) => void): Promise<() => void> {
@@ -271,9 +271,11 @@ export class Session implements Backend {
   /** Ends the session. Requires: every view is closed. */
   async close(): Promise<void> {
     this.#end(new FsError('EBADF', 'unmount', { why: 'the file system is unmounted' }));
-    this.#post({ type: 'close' });
     // Counted: what was pending and has just failed lets go of the worker in a moment.
     this.#ref();
+    // The node gives pages to others as soon as the session is gone, and the program the number of `dataFd`.
+    while (this.#copies.size > 0) await Promise.allSettled(this.#copies);
+    this.#post({ type: 'close' });
     await this.#exited;
     this.#spinner.close();
     native.detachArrayBuffer(this.#segment.view.buffer as ArrayBuffer);
@@ -387,7 +389,7 @@ export class Session implements Backend {
   /** No store of before is under way from here on: the node may give away what was kept back for them. */
   #sayDrained(): void {
     const incarnation = this.#incarnation;
-    Promise.allSettled(this.#stores).then(
+    Promise.allSettled(this.#copies).then(
       () => {
         if (incarnation === this.#incarnation) this.#post({ type: 'drained' });
       },
@@ -425,6 +427,8 @@ export class Session implements Backend {
   #end(reason: FsError): void {
     if (this.#ended !== undefined) return;
     this.#ended = reason;
+    // No store begins any more into pages of before (term.ts).
+    this.#incarnation++;
     this.#connection?.close(reason);
     this.#connection = undefined;
     for (const { reject } of this.#pending.values()) reject(reason);

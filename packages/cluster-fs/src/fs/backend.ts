@@ -58,8 +58,9 @@ export interface Backend {
    */
   subscribe(path: string | undefined, listener: (event: Event<'event'>) => void): Promise<() => void>;
   /**
-   * A store into pages that were taken or granted is under way until `store` settles. Until then the node
-   * must not be told that nothing of before is stored any more, when it comes back from a restart.
+   * A copy from or to `data` is under way on the thread pool until `copy` settles. Until then `dataFd` stays
+   * open, and the node is not told that nothing is stored any more: not when it comes back from a restart, and
+   * not by an unmount.
    */
-  storing?(store: Promise<void>): void;
+  copying(copy: Promise<void>): void;
 }

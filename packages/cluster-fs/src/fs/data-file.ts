@@ -59,28 +59,35 @@ export function writePiecesNow(fd: number, pieces: readonly Piece[], source: Uin
 /** Called before each piece; throws to stop. */
 export type Check = () => void;
 
+type CopyBackend = Pick<Backend, 'dataFd' | 'copying'>;
+
 /** As readPiecesNow, in the pool. */
 export function readPieces(
-  fd: number,
+  backend: CopyBackend,
   pieces: readonly Piece[],
   target: Uint8Array,
   check: Check,
 ): Promise<void> {
-  return inPool(cut(pieces), check, async ({ at, from, length }) => {
+  const { dataFd } = backend;
+  const filled = inPool(cut(pieces), check, async ({ at, from, length }) => {
     if (from === undefined) target.fill(0, at, at + length);
     else {
       for (let done = 0; done < length; ) {
         const position = from + done;
-        const count = await call('read', (end) => read(fd, target, at + done, length - done, position, end));
+        const count = await call('read', (end) => {
+          read(dataFd, target, at + done, length - done, position, end);
+        });
         done += progress('read', count);
       }
     }
   });
+  backend.copying(filled);
+  return filled;
 }
 
 /** As writePiecesNow, in the pool. */
 export function writePieces(
-  backend: Pick<Backend, 'dataFd' | 'storing'>,
+  backend: CopyBackend,
   pieces: readonly Piece[],
   source: Uint8Array,
   check: Check,
@@ -95,7 +102,7 @@ export function writePieces(
       done += progress('write', count);
     }
   });
-  backend.storing?.(stored);
+  backend.copying(stored);
   return stored;
 }
 

@@ -175,7 +175,10 @@ async function readLater(
   signal: AbortSignal | undefined,
 ): Promise<number> {
   const { backend } = context;
-  const check = () => throwIfAborted(signal);
+  const check = () => {
+    throwIfAborted(signal);
+    backend.assertUsable('read');
+  };
   for (let attempt = 0; attempt < limits.wholeAttempts; attempt++) {
     source.refresh(backend.segment);
     const count = available(source, target, position);
@@ -184,7 +187,7 @@ async function readLater(
       await backend.fetchPages(source.ino, absent);
       continue;
     }
-    await readPieces(backend.dataFd, piecesOf(source.extents, position, count), target, check);
+    await readPieces(backend, piecesOf(source.extents, position, count), target, check);
     if (source.stands(backend.segment)) return count;
   }
   return readInParts(context, source, target, position);

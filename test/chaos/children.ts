@@ -7,6 +7,7 @@ import { commandFor, programPath } from './node-process.ts';
 export interface Child {
   readonly process: ChildProcess;
   readonly pid: number;
+  readonly isAlive: boolean;
   /** The next message of this kind, also one that came before; rejects when the process ends without it. */
   hear<T>(kind: string): Promise<T>;
   send(message: unknown): void;
@@ -52,6 +53,9 @@ export function startChild(
   return {
     process: child,
     pid: child.pid ?? 0,
+    get isAlive() {
+      return !hasEnded();
+    },
     hear: <T>(kind: string) =>
       new Promise<T>((resolve, reject) => {
         const look = (): void => {

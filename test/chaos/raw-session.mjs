@@ -16,7 +16,6 @@ export const goodHello = {
   pid: process.pid,
   access: 'rw',
   label: 'by hand',
-  resume: [],
   kernelFaults: false,
   onHomeLoss: 'wait',
 };

@@ -166,9 +166,8 @@ async function start() {
 /** Says that it resumes every session that it can think of; none of them is its own. */
 async function claimToBeAnother(socketPath: string): Promise<void> {
   const guesses = Array.from({ length: 30 }, (_, n) => [2 ** 32 + n, 2 * 2 ** 32 + n]).flat();
-  const hello = { resume: guesses };
-  const { connection, close } = await openRawSession(socketPath, { hello });
-  await connection.request('resumed', {});
+  const { connection, close } = await openRawSession(socketPath);
+  await connection.request('resumed', { sessions: guesses });
   close();
 }
 

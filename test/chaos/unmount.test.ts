@@ -7,7 +7,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setImmediate } from 'node:timers/promises';
 import { type ClusterFs, mount } from 'cluster-fs';
-import { expect, test } from 'vitest';
+import { expect, onTestFinished, test } from 'vitest';
+import { startChild } from './children.ts';
 import { mountForTest, startNodeProcess } from './node-process.ts';
 
 const MiB = 2 ** 20;
@@ -47,6 +48,76 @@ for (const [name, begin] of copies) {
     expect(node.errors).toEqual([]);
   });
 }
+
+test('a mount that ended while its node was down is not waited for, one that is stopped is', async () => {
+  const node = await startNodeProcess();
+  const fs = await mountForTest(node);
+  await fs.promises.writeFile('/large', Buffer.alloc(MiB));
+  const [leaver, stopped] = [startChild('leaver.mjs', [node.url]), startChild('leaver.mjs', [node.url])];
+  for (const child of [leaver, stopped]) await child.hear('mounted');
+  stopped.process.kill('SIGSTOP');
+  await node.kill();
+  leaver.send('unmount');
+  await leaver.hear('unmounted');
+  await node.start();
+  const waitedFor = async () => (await fs.status()).unresolvedSessions;
+  await expect.poll(waitedFor).toEqual([expect.objectContaining({ pid: stopped.pid })]);
+  expect(leaver.isAlive).toBe(true);
+  // It was looked at, as often as the other, and is again while a file is wanted elsewhere.
+  await expect(fs.move('/large')).rejects.toMatchObject({ code: 'EBUSY' });
+  expect(await waitedFor()).toHaveLength(1);
+  stopped.process.kill('SIGCONT');
+  await expect.poll(waitedFor).toEqual([]);
+  await fs.move('/large');
+  expect(await fs.check()).toEqual([]);
+});
+
+test('a mount that ends when its node is killed before it hears of it is not waited for', async () => {
+  const node = await startNodeProcess();
+  const fs = await mountForTest(node);
+  await fs.promises.writeFile('/large', Buffer.alloc(MiB));
+  const leaver = startChild('leaver.mjs', [node.url]);
+  await leaver.hear('mounted');
+  // It does not hear of it any more.
+  process.kill(node.pid, 'SIGSTOP');
+  leaver.send('unmount');
+  await leaver.hear('unmounted');
+  await node.kill();
+  await node.start();
+  await expect.poll(async () => (await fs.status()).unresolvedSessions).toEqual([]);
+  expect(leaver.isAlive).toBe(true);
+  await fs.move('/large');
+});
+
+test('of several mounts of a process, one ends while the node is down', async () => {
+  const node = await startNodeProcess();
+  const fs = await mountForTest(node);
+  const leaving = await mount(node.url);
+  await fs.promises.writeFile('/large', Buffer.alloc(MiB));
+  const view = await leaving.map('/large', { mode: 'rw' });
+  view.bytes[0] = 1;
+  await node.kill();
+  await leaving.unmount();
+  await node.start();
+  await expect.poll(async () => (await fs.status()).unresolvedSessions).toEqual([]);
+  await fs.move('/large');
+  expect((await fs.promises.readFile('/large'))[0]).toBe(1);
+});
+
+test('the next mount of a process names the one that ended while the node was down', async () => {
+  const node = await startNodeProcess();
+  const leaving = await mount(node.url);
+  // While this is there, nothing can be told from what the process has open.
+  const held = openSync(join(node.runDirectory, 'data'), 'r');
+  onTestFinished(() => closeSync(held));
+  await leaving.promises.writeFile('/large', Buffer.alloc(MiB));
+  await node.kill();
+  await leaving.unmount();
+  await node.start();
+  const fs = await mountForTest(node);
+  await expect.poll(async () => (await fs.status()).unresolvedSessions).toEqual([]);
+  await fs.move('/large');
+});
 
 async function overwrite(fs: ClusterFs): Promise<void> {
   const file = await fs.promises.open('/large', 'r+');

@@ -22,9 +22,9 @@ import { EventHub } from './coordinator/event-hub.ts';
 import { LayoutGate } from './coordinator/gate.ts';
 import { Journal } from './coordinator/journal.ts';
 import { type OnConflict, onConflicts, type RecallPolicy } from './coordinator/recall.ts';
-import { isAlive, type Recovered, recover, releaseTables } from './coordinator/recovery.ts';
+import { type Recovered, recover, releaseTables } from './coordinator/recovery.ts';
 import type { NodeFacts } from './coordinator/report.ts';
-import { resolveSession } from './coordinator/sessions.ts';
+import { resolveDead, watchProcesses } from './coordinator/unresolved.ts';
 import { DataFile } from './data-file.ts';
 import { type Limits, limitsWith } from './limits.ts';
 import { type MetadataStore, memberOfKey } from './metadata/store.ts';
@@ -93,7 +93,6 @@ export const maxMemory = (2 ** 32 - 1) * pageSize;
 /** What a segment with a store can name, by default. */
 const capacityPerMemory = 8;
 const minMemory = 16 * pageSize;
-const resolveEveryMs = 100;
 /** A client that holds a file's layout longer than this while another waits loses its write (ESTALE). */
 const holdDeadlineMs = 1000;
 /** Time for an application to come to a place where it can do without the file. */
@@ -294,11 +293,10 @@ function assemble(options: NodeOptions, { limits, admission, cleanup, entrance }
     const common = { coordinator, metaFd, facts, admission, loads, spinner, onError };
     servers.push(...openServers([socketPath, ...alsoListen], common, cleanup));
   };
-  const timer = setInterval(() => resolveDead(coordinator), resolveEveryMs);
-  timer.unref();
+  const endWatch = watchProcesses(coordinator);
   cleanup.push(() => {
     stopped = true;
-    clearInterval(timer);
+    endWatch();
   });
   /** Before everything else at the end: nobody changes anything any more, and what is dirty is stored. */
   const leave = async (): Promise<void> => {
@@ -411,8 +409,4 @@ function adopt(c: Coordinator, { held, orphans, unresolved }: Recovered): void {
   resolveDead(c);
   if (c.unresolved.size === 0) c.nobodyLeft();
   c.journal.flush();
-}
-
-function resolveDead(c: Coordinator): void {
-  for (const [id, process] of c.unresolved) if (!isAlive(process)) resolveSession(c, id);
 }

@@ -27,7 +27,7 @@ import { dispatch, dispatchEvent } from './coordinator/dispatch.ts';
 import type { MoveOptions } from './coordinator/move.ts';
 import type { NodeFacts } from './coordinator/report.ts';
 import type { Session } from './coordinator/session.ts';
-import { attach, endSession, hello, record, resolveSession, revokeSession } from './coordinator/sessions.ts';
+import { attach, endSession, hello, record, revokeSession } from './coordinator/sessions.ts';
 import { exceeded } from './limits.ts';
 import type { UserLoad, UserLoads } from './user-load.ts';
 
@@ -76,8 +76,6 @@ interface Client {
   session: Session | undefined;
   /** 'stranger' has said nothing yet, 'opening' waits for its session, 'known' has or had one. */
   state: 'stranger' | 'opening' | 'known';
-  /** Sessions of before that this client goes on with. */
-  resume: readonly number[];
   pending: number;
   /** Bytes of its requests that have no answer. */
   pendingBytes: number;
@@ -194,7 +192,6 @@ export class Server {
       load,
       session: undefined,
       state: 'stranger',
-      resume: [],
       pending: 0,
       pendingBytes: 0,
       heard: 0,
@@ -293,7 +290,6 @@ export class Server {
       if (client.session.ended)
         throw new FsError('ECANCELED', request.name, { why: 'the session was revoked' });
       const { session } = client;
-      if (request.name === 'resumed') return whenRecorded(coordinator, session, this.#resumed(client));
       const long = this.#longOptions(client, request, id);
       return whenRecorded(coordinator, session, dispatch(coordinator, session, request, { facts, long }));
     }
@@ -305,12 +301,6 @@ export class Server {
     client.session = attach(coordinator, client.connection, client.peer, request.fields);
     this.#known(client);
     return whenRecorded(coordinator, client.session, {});
-  }
-
-  /** When the last session of before is back or dead, what was kept back for them is free. */
-  #resumed({ resume }: Client): unknown {
-    for (const id of resume) resolveSession(this.#options.coordinator, id);
-    return {};
   }
 
   async #hello(
@@ -329,8 +319,6 @@ export class Server {
       throw error;
     }
     client.session = opened.session;
-    const { pid } = client.peer;
-    client.resume = fields.resume.filter((id) => coordinator.unresolved.get(id)?.pid === pid);
     this.#known(client);
     // The client may have died while the commit ran.
     const { closed } = client.connection;

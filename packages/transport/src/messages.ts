@@ -27,7 +27,7 @@ import {
 } from './codec.ts';
 import { extents, guess, holes, homeLoss, moveFailures, names, path, plannedMoves, runs } from './records.ts';
 
-export const protocolVersion = 5;
+export const protocolVersion = 6;
 
 /** What is stored by `write`, and no longer by the client itself: half of what a node receives at once. */
 export const shortWriteBytes = 8192;
@@ -52,14 +52,13 @@ export const requests = {
     id: 16,
     connection: 'control',
     donates: 'userfaultfd (on-demand clients)',
-    doc: 'Opens a session, or resumes one. EPROTONOSUPPORT when version or layout differ.',
+    doc: 'Opens a session. EPROTONOSUPPORT when version or layout differ.',
     fields: {
       protocol: u32,
       layoutHash: u32,
       pid: u32,
       access: oneOf('r', 'rw'),
       label: text(256),
-      resume: list(u53, 64),
       kernelFaults: bool,
       onHomeLoss: homeLoss,
     },
@@ -136,8 +135,8 @@ export const requests = {
   resumed: {
     id: 22,
     connection: 'control',
-    doc: 'All leases of the resumed sessions are presented, and no write of before is under way.',
-    fields: {},
+    doc: 'Sessions of this process of before are over, or all of theirs is presented; they store nothing.',
+    fields: { sessions: list(u53, 128) },
     reply: {},
   },
   advance: {

@@ -80,8 +80,6 @@ export interface Hello {
   readonly layoutHash: number;
   readonly access: 'r' | 'rw';
   readonly label: string;
-  /** Sessions of before, of which the node may not be done. */
-  readonly resume: readonly number[];
   readonly onHomeLoss: HomeLossPolicy;
   readonly userfault: { readonly fd: number; readonly kernelFaults: boolean } | undefined;
 }

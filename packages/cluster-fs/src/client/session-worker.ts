@@ -61,7 +61,7 @@ let connection: Connection | undefined;
 /** The connection of a session that was revoked: open until nothing of this process touches `data`. */
 let revoked: Connection | undefined;
 let facts: SessionFacts | undefined;
-/** Sessions that the node has not been told to be done with: it keeps pages back for them. */
+/** The session, and those of before that the node may wait for: it keeps pages back for them. */
 let unresumed: readonly number[] = [];
 /** Views that the node which came back has not armed yet. */
 const unarmed = new WeakSet<OpenView>();
@@ -92,7 +92,7 @@ function createUserfault(): { fd: number; kernelFaults: boolean } | undefined {
   }
 }
 
-/** Connects and says hello; sessions of before are resumed. */
+/** Connects and says hello. */
 async function connect(): Promise<SessionFacts> {
   const handlers: ConnectionHandlers = {
     onEvent: (event) => {
@@ -116,7 +116,6 @@ async function connect(): Promise<SessionFacts> {
       access,
       label,
       onHomeLoss,
-      resume: unresumed,
       userfault,
     });
     if (opened.paged) watch ??= await watchLeases();
@@ -401,11 +400,12 @@ function answer(id: number, result: Promise<unknown>): void {
 }
 
 /** Only the newest session counts from here. When the node dies before it answers, it is said again. */
-function sayResumed(): void {
-  const done = unresumed.slice(0, -1);
-  connection?.request('resumed', {}).then(
+function sayResumed(ended: readonly number[]): void {
+  const sessions = [...unresumed.slice(0, -1), ...ended];
+  connection?.request('resumed', { sessions }).then(
     () => {
-      unresumed = unresumed.filter((session) => !done.includes(session));
+      unresumed = unresumed.filter((session) => !sessions.includes(session));
+      tell({ type: 'resumed', sessions });
     },
     () => undefined,
   );
@@ -447,7 +447,7 @@ port.on('message', (message: ToWorker) => {
       unmap(message.key, message.keepAddresses);
       return;
     case 'drained':
-      if (revoked === undefined) sayResumed();
+      if (revoked === undefined) sayResumed(message.ended);
       else revoked.close();
       return;
     case 'keep': {
@@ -463,6 +463,7 @@ port.on('message', (message: ToWorker) => {
       revoked?.close();
       if (userfault !== undefined) native.closeDescriptor(userfault.fd);
       spinner.close();
+      tell({ type: 'closed', sessions: unresumed });
       port.close();
   }
 });

@@ -25,6 +25,7 @@ import {
 import type { Backend } from '../fs/backend.ts';
 import { type Credentials, nodesHere, openSegment, type Segment } from '../segment/index.ts';
 import { awaitFetch, createAnswer } from './blocking-fetch.ts';
+import { endedSessions, forgetEnded, sessionsEnded } from './ended-sessions.ts';
 import { answered, dial, type Endpoint } from './handshake.ts';
 import { PageStock } from './page-stock.ts';
 import { lookAt } from './seen.ts';
@@ -128,6 +129,7 @@ export class Session implements Backend {
     const { worker, facts } = await startWorker(options);
     const session = new Session(options, worker, facts, listener);
     await session.#attach();
+    if (endedSessions(session.segment.id).length > 0) session.#sayDrained();
     return session;
   }
 
@@ -351,6 +353,12 @@ export class Session implements Backend {
       case 'back':
         this.#onBack(message.facts, message.stale);
         return;
+      case 'resumed':
+        forgetEnded(this.segment.id, message.sessions);
+        return;
+      case 'closed':
+        sessionsEnded(this.segment.id, message.sessions);
+        return;
       case 'lost':
         this.#end(fromPlain(message.error));
         for (const key of message.stale) this.#views.get(key)?.onStale();
@@ -391,7 +399,8 @@ export class Session implements Backend {
     const incarnation = this.#incarnation;
     Promise.allSettled(this.#copies).then(
       () => {
-        if (incarnation === this.#incarnation) this.#post({ type: 'drained' });
+        if (incarnation !== this.#incarnation) return;
+        this.#post({ type: 'drained', ended: endedSessions(this.segment.id) });
       },
       () => undefined,
     );

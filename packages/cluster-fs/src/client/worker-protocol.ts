@@ -121,7 +121,8 @@ export type ToWorker =
       /** See `awaitFetch`: the application's thread waits on it. */
       readonly answer: SharedArrayBuffer;
     }
-  | { readonly type: 'drained' }
+  /** No store of before is under way; `ended` are sessions of this process that the node may wait for. */
+  | { readonly type: 'drained'; readonly ended: readonly number[] }
   | { readonly type: 'close' };
 
 export type ToMain =
@@ -155,6 +156,10 @@ export type ToMain =
     }
   | { readonly type: 'event'; readonly event: Event<'event'> }
   | { readonly type: 'away' }
+  /** The node does not wait for these any more. */
+  | { readonly type: 'resumed'; readonly sessions: readonly number[] }
+  /** The last word: the node may wait for these. */
+  | { readonly type: 'closed'; readonly sessions: readonly number[] }
   | { readonly type: 'back'; readonly facts: SessionFacts; readonly stale: readonly number[] }
   /** `stale`: views that are zeros from here on. The others stay as they are. */
   | { readonly type: 'lost'; readonly error: PlainError; readonly stale: readonly number[] };

@@ -59,8 +59,8 @@ export interface Backend {
   subscribe(path: string | undefined, listener: (event: Event<'event'>) => void): Promise<() => void>;
   /**
    * A copy from or to `data` is under way on the thread pool until `copy` settles. Until then `dataFd` stays
-   * open, and the node is not told that nothing is stored any more: not when it comes back from a restart, and
-   * not by an unmount.
+   * open, and the node is not told that nothing is stored any more: neither when it comes back from a restart
+   * nor by an unmount.
    */
   copying(copy: Promise<void>): void;
 }

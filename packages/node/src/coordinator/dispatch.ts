@@ -19,6 +19,7 @@ import type { Session } from './session.ts';
 import { revokeSession } from './sessions.ts';
 import { write } from './short-write.ts';
 import { sync } from './sync.ts';
+import { resumed } from './unresolved.ts';
 import { acknowledge, advance, lease, mapped, present, released } from './views.ts';
 
 export interface DispatchContext {
@@ -47,7 +48,6 @@ function perform(
   switch (name) {
     case 'hello':
     case 'attach':
-    case 'resumed':
       throw new FsError('EPROTO', name, { why: 'not now' });
     case 'lease':
       return lease(c, session, request.fields);
@@ -59,6 +59,8 @@ function perform(
       return advance(c, session, request.fields);
     case 'release':
       return released(c, session, request.fields);
+    case 'resumed':
+      return resumed(c, session, request.fields);
     case 'open':
       return open(c, session, request.fields);
     case 'reserve':

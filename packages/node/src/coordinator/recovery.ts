@@ -31,6 +31,7 @@ import {
 } from 'cluster-fs/segment';
 import type { InodeRow, MetadataStore, SessionRow } from '../metadata/store.ts';
 import { subtract } from './runs.ts';
+import { isAlive } from './unresolved.ts';
 
 export interface Recovered {
   readonly writer: SegmentWriter;
@@ -217,6 +218,3 @@ function livingSessions(store: MetadataStore): SessionRow[] {
   }
   return living;
 }
-
-export const isAlive = ({ pid, startTime }: { pid: number; startTime: number }): boolean =>
-  native.processStartTime(pid) === startTime;

@@ -182,12 +182,3 @@ export function endSession(c: Coordinator, session: Session, reason: FsError): v
     .catch((error: unknown) => c.hub.report(error));
   c.answers.notify();
 }
-
-export function resolveSession(c: Coordinator, id: number): void {
-  if (!c.unresolved.delete(id)) return;
-  c.answers.notify();
-  c.journal
-    .mutate(() => c.journal.change({ type: 'deleteSession', id }))
-    .catch((error: unknown) => c.hub.report(error));
-  if (c.unresolved.size === 0) c.nobodyLeft();
-}

@@ -140,6 +140,38 @@ describe('a session that lies', () => {
     await scene.expectUndisturbed();
   });
 
+  test('that takes a directory, or a link, for a file', async () => {
+    const { scene, session } = await start();
+    const { fs } = scene;
+    await fs.promises.symlink('/hostile/a', '/hostile/link');
+    const lie = {
+      view: 1,
+      mode: 'rw',
+      follow: 'live',
+      path: '/hostile/a',
+      offset: 0,
+      size: 100_000,
+    } as const;
+    const place = { layoutVersion: 1, address: 2 ** 40, length: 25 * pageSize, extents: [] };
+    for (const path of ['/', '/hostile', '/hostile/link']) {
+      const { ino } = await fs.promises.lstat(path);
+      for (const generation of [1, 2, 3]) {
+        const presented = session.connection.request('present', { ...lie, ...place, ino, generation });
+        expect(await presented).toMatchObject({ stale: true, extents: [] });
+      }
+      const requests = [
+        session.connection.request('fetch', { ino, from: 0, count: 10 }),
+        session.connection.request('evict', { ino }),
+        session.connection.request('pin', { ino, on: true }),
+      ];
+      for (const refused of requests) await expect(refused).rejects.toMatchObject({ code: 'EINVAL' });
+      // As fsync(2) of a directory does.
+      await session.connection.request('sync', { ino });
+    }
+    session.close();
+    await scene.expectUndisturbed();
+  });
+
   test('that presents stale views and lets them go takes nothing from others', async () => {
     const { scene, session } = await start();
     const { fs } = scene;

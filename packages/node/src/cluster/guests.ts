@@ -16,7 +16,7 @@ import {
   toValues,
 } from '@cluster-fs/transport';
 import type { PeerEvent, PeerReply, PeerRequest } from '@cluster-fs/transport/peer';
-import { pageSize } from 'cluster-fs/segment';
+import { isFile, pageSize } from 'cluster-fs/segment';
 import type { Coordinator } from '../coordinator/coordinator.ts';
 import { dispatch } from '../coordinator/dispatch.ts';
 import type { AnyReply } from '../coordinator/elsewhere.ts';
@@ -162,7 +162,9 @@ export class Guests {
     if (session.handles.has(id)) throw new FsError('EEXIST', 'handleOpen', { why: `handle ${id} is there` });
     if (session.handles.size >= this.#c.limits.handles)
       throw exceeded(this.#c.limits, 'handles', { syscall: 'open', path });
-    if (this.#c.inode(ino).generation !== generation) throw new FsError('ESTALE', 'open', { path });
+    const inode = this.#c.inode(ino);
+    if (inode.generation !== generation) throw new FsError('ESTALE', 'open', { path });
+    if (writable && !isFile(inode.mode)) throw new FsError('EISDIR', 'open', { path });
     session.handles.set(id, { id, ino, generation, path, writable });
     this.#c.refer(ino);
   }

@@ -1,6 +1,6 @@
 /** Which request goes where: the one place that knows all operations. */
 import { type AnyEvent, type AnyRequest, FsError, type Reply, unreachable } from '@cluster-fs/transport';
-import { mayAccess, walk } from 'cluster-fs/segment';
+import { isFile, mayAccess, walk } from 'cluster-fs/segment';
 import { exceeded } from '../limits.ts';
 import { fetchFor } from '../store/pager.ts';
 import { wholeFile } from '../store/stored.ts';
@@ -170,9 +170,10 @@ function administer(
 
 /**
  * Requests that name an inode and no path: what is in the store alone comes into memory for who may read it,
- * or has it open. ESTALE for an inode that there is not.
+ * or has it open. ESTALE for an inode that there is not, EINVAL for one that is no file.
  */
 function assertMayRead(c: Coordinator, session: Session, ino: number, syscall: string): void {
+  if (!isFile(c.inode(ino).mode)) throw new FsError('EINVAL', syscall, { why: `inode ${ino} is no file` });
   if (mayAccess(c.segment, ino, session.credentials, 4) || c.inode(ino).uid === session.credentials.uid)
     return;
   const open = [...session.handles.values(), ...session.views.values()];

@@ -14,7 +14,16 @@ import {
   type Reply,
   type Request,
 } from '@cluster-fs/transport';
-import { allows, InodeCopy, isDirectory, mayAccess, pageSize, readInode, walk } from 'cluster-fs/segment';
+import {
+  allows,
+  InodeCopy,
+  isDirectory,
+  isFile,
+  mayAccess,
+  pageSize,
+  readInode,
+  walk,
+} from 'cluster-fs/segment';
 import { exceeded } from '../limits.ts';
 import { wholeFile } from '../store/stored.ts';
 import { pagesFor } from './content.ts';
@@ -318,9 +327,13 @@ export async function present(
   return go();
 }
 
-function isAlive(c: Coordinator, { ino, generation }: Request<'present'>): boolean {
-  const copy = new InodeCopy();
-  return readInode(c.segment, ino, copy) && copy.generation === generation;
+/** Whether the file is there still. A client may name what never was one. */
+function isAlive(
+  c: Coordinator,
+  { ino, generation }: Request<'present'>,
+  copy: InodeCopy = new InodeCopy(),
+): boolean {
+  return readInode(c.segment, ino, copy) && copy.generation === generation && isFile(copy.mode);
 }
 
 function isWhereItWas(c: Coordinator, request: Request<'present'>): boolean {
@@ -346,8 +359,7 @@ function goOn(
   assertRoomForView(c, session, request.path);
   const { ino, generation, path, mode, follow, offset, address, length } = request;
   const copy = new InodeCopy();
-  const alive =
-    readInode(c.segment, ino, copy) && copy.generation === generation && mayKeep(copy, session, mode);
+  const alive = isAlive(c, request, copy) && mayKeep(copy, session, mode);
   const from = offset / pageSize;
   const pages = pagesFor(length);
   // Before this lease was known again, somebody may have made a hole.

@@ -3,9 +3,10 @@ import { configDefaults, defineConfig } from 'vitest/config';
 /** Tests that mostly wait, for leases, for processes that start and die; and those that no load disturbs. */
 const waiting = [
   'packages/*/test/**/*.test.ts',
-  'test/chaos/{client-death,node-death,recall,stopped-client}.test.ts',
-  'test/cluster/{behind,books,copies,failures,home-loss,migration,migration-faults,network}.test.ts',
-  'test/cluster/{restarted,store,stored-keepers,stored-storm,told-homes}.test.ts',
+  'test/chaos/{client-death,node-death,recall,stopped-client,unmount}.test.ts',
+  'test/cluster/{behind,books,changing-files,copies,failures,home-loss,migration}.test.ts',
+  'test/cluster/{migration-faults,network,restarted,store,stored-keepers,stored-storm}.test.ts',
+  'test/cluster/{told-homes,told-losses}.test.ts',
   'test/coherence/*.test.ts',
   'test/durability/{broken-rules,cut,cut-canary,eviction,holes,kill-points,kill-storm,power-cases}.test.ts',
   'test/durability/{power-loss,power-storm,races,redo,refused-flush,store-damage,sync-habit}.test.ts',

@@ -1,8 +1,9 @@
 /**
  * Files that are changed on every node while they move between nodes, and one node is stopped and started
- * again all the time: nobody who uses another one notices. When it is killed, what fails is asked again.
+ * again all the time: nobody who uses another one notices. When it is killed, or is the coordinator, what
+ * fails is asked again.
  *
- *   CLUSTERFS_CHANGES=1000 CLUSTERFS_SEED=42 CLUSTERFS_KILLS=1 npm test -- test/cluster/changing-files
+ *   CLUSTERFS_CHANGES=1000 CLUSTERFS_SEED=42 npm test -- test/cluster/changing-files
  */
 import { randomInt } from 'node:crypto';
 import { mkdtempSync, rmSync } from 'node:fs';
@@ -73,11 +74,12 @@ async function keepRestarting(
 }
 
 interface Changing {
+  readonly changes: number;
   readonly again?: readonly string[];
   readonly until: () => void;
 }
 
-async function startChanger(nodes: readonly NodeProcess[], { again = [], until }: Changing) {
+async function startChanger(nodes: readonly NodeProcess[], { changes, again = [], until }: Changing) {
   const args = [seed, changes, again.join(), ...nodes.map(({ url }) => url)];
   const changer = startChild('../cluster/changing-files.mjs', args);
   await changer.hear('ready');
@@ -93,36 +95,38 @@ function newStore(): string {
 
 /** What a request may fail with that was under way to a node that was killed, or waited for it. */
 const again = ['ECONNRESET', 'ETIMEDOUT', 'EIO'];
+/** Each kill takes the others a lease. */
+const few = Math.ceil(changes / 4);
 /** Without a store a node that stops gives its files away; with one it keeps them, and others wait for it. */
-const stopped = [
-  { name: 'stopped', isStored: false, end: 'stop', between: 0, again: [] },
-  { name: 'stopped, with stores', isStored: true, end: 'stop', between: 20, again: [] },
+const kinds = [
+  { node: 'c', is: 'stopped', isStored: false, end: 'stop', changes, between: 0, again: [] },
+  { node: 'c', is: 'stopped, with stores', isStored: true, end: 'stop', changes, between: 20, again: [] },
+  { node: 'c', is: 'killed', isStored: false, end: 'kill', changes: few, between: 20, again },
+  { node: 'c', is: 'killed, with stores', isStored: true, end: 'kill', changes: few, between: 20, again },
+  { node: 'a', is: 'killed', isStored: false, end: 'kill', changes: few, between: 20, again },
+  { node: 'a', is: 'killed, with stores', isStored: true, end: 'kill', changes: few, between: 20, again },
+  { node: 'a', is: 'stopped, with stores', isStored: true, end: 'stop', changes: few, between: 20, again },
 ] as const;
-/** By command: each kill takes the others a lease. */
-const killed = [
-  { name: 'killed', isStored: false, end: 'kill', between: 20, again },
-  { name: 'killed, with stores', isStored: true, end: 'kill', between: 20, again },
-] as const;
-const kinds = process.env.CLUSTERFS_KILLS === undefined ? stopped : [...stopped, ...killed];
 
-describe.each(kinds)(`a node is $name; seed ${seed}`, ({ isStored, end, between, again }) => {
-  test(`${changes} changes of each file`, { timeout }, async () => {
+describe.each(kinds)(`node '$node' is $is; seed ${seed}`, (kind) => {
+  const { node, isStored, end, between, again } = kind;
+  test(`${kind.changes} changes of each file`, { timeout }, async () => {
     const joinPort = await freePort();
     const common = () => ({ memory, capacity: 4 * memory, ...(isStored ? { store: newStore() } : {}) });
     const a = await startNodeProcess({ ...common(), peerPort: joinPort, name: 'a' });
     const b = await startNodeProcess({ ...common(), joinPort, peerPort: await freePort(), name: 'b' });
     const c = await startNodeProcess({ ...common(), joinPort, peerPort: await freePort(), name: 'c' });
-    const fs = await mountForTest(a);
+    const fs = await mountForTest(node === 'a' ? b : a);
     let hasEnded = false;
     const isOver = () => hasEnded;
     const until = () => {
       hasEnded = true;
     };
-    const { changer, changed } = await startChanger([a, b, c], { again, until });
+    const { changer, changed } = await startChanger([a, b, c], { changes: kind.changes, again, until });
     const [{ findings }, moved, restarts] = await Promise.all([
       changed,
       keepMoving(fs, { random: randomOf(seed), again, isOver }),
-      keepRestarting(c, { changer, changes: between, end, isOver }),
+      keepRestarting(node === 'a' ? a : c, { changer, changes: between, end, isOver }),
     ]);
     await changer.kill();
     expect(findings).toEqual([]);
@@ -139,7 +143,7 @@ test('a file that somebody else changes is noticed', { timeout }, async () => {
   const until = () => {
     isOver = true;
   };
-  const { changed } = await startChanger([node], { until });
+  const { changed } = await startChanger([node], { changes, until });
   while (!isOver) await promises.writeFile('/file-0', 'something else');
   expect((await changed).findings).not.toEqual([]);
 });

@@ -31,14 +31,19 @@ let rounds = 0;
 let longestMs = 0;
 let isStopped = false;
 
-/** False when it was refused for a reason that there may be. @param {() => Promise<void>} request */
-async function tries(request) {
+/**
+ * False when it was refused for a reason that there may be, or for `also`.
+ *
+ * @param {() => Promise<void>} request
+ * @param {string} also
+ */
+async function tries(request, also = '') {
   try {
     await request();
     return true;
   } catch (error) {
     const { code = '', message } = /** @type {NodeJS.ErrnoException} */ (error);
-    if (!excuses.has(code)) findings.push(message);
+    if (code !== also && !excuses.has(code)) findings.push(message);
     return false;
   }
 }
@@ -52,7 +57,8 @@ function count() {
 
 async function sync() {
   const now = mine.map((word) => words[word] ?? 0);
-  if (await tries(() => view.sync())) synced = now;
+  // What was stored before may be lost.
+  if (await tries(() => view.sync(), 'EIO')) synced = now;
 }
 
 async function write() {

@@ -19,7 +19,7 @@ async function listen(handedOver: () => void): Promise<string> {
     link.setHandlers({
       onEvent: ({ name, fields }) => {
         if (name === 'blockHello')
-          link.event('blockWelcome', { hello: fields.hello, session: 1, received: 0 });
+          link.event('blockWelcome', { hello: fields.hello, session: 1, received: 0, memory: 'of the home' });
       },
       onRequest: (request) => {
         if (request.name === 'take') request.reply({ present: 1, total: 1 });

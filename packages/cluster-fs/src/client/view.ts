@@ -9,6 +9,7 @@
  */
 import { EventEmitter } from 'node:events';
 import { FsError, native } from '@cluster-fs/transport';
+import { aboutPath } from '../fs/about-path.ts';
 import { pageSize } from '../segment/index.ts';
 import type { FutexQueue } from './futex-queue.ts';
 import type { Session } from './session.ts';
@@ -223,7 +224,11 @@ export class View extends EventEmitter<ViewEvents> {
    */
   async sync(): Promise<void> {
     this.#assertOpen('msync');
-    await this.#session.request('sync', { ino: this.#mapped.ino });
+    try {
+      await this.#session.request('sync', { ino: this.#mapped.ino });
+    } catch (error) {
+      throw aboutPath(error, this.path);
+    }
   }
 
   /** Brings a part of the view into memory before it is touched; offset and length in bytes. */

@@ -28,6 +28,7 @@ import { assertMayMap, type Copies } from './copies.ts';
 import { HeldTags } from './held-tags.ts';
 import { HolderWire } from './holder-wire.ts';
 import { HomeLoss } from './home-loss.ts';
+import { IdleFiles } from './idle-files.ts';
 import { blocksOfFile, blocksWithAbsent, pagesByBlock } from './layout.ts';
 import { Leaving } from './leaving.ts';
 import type { Line } from './line.ts';
@@ -39,10 +40,6 @@ const tickMs = 50;
 /** How long a request waits for a block. Who touches one waits on. */
 const requestMs = 30_000;
 const giveUpPollMs = 5;
-/** How often files that nobody uses any more are looked for. */
-const sweepMs = 1000;
-/** The same while there are files without a name: their home may want the space. */
-const orphanSweepMs = 100;
 
 /** Bytes leave with what is said next. */
 const stored: ReadonlySet<CacheState> = new Set(['ES', 'EI', 'EV']);
@@ -53,6 +50,8 @@ interface BorrowedOptions {
   readonly spinner: Spinner;
   /** What requests fail with while the home is away for longer than a lease. */
   readonly unreachable: () => FsError;
+  /** The home is there again, and has of its files what it had synced. */
+  readonly lostMemory: () => void;
   /** Whether that node is the home of the file still. */
   readonly isHome: (ino: number) => boolean;
   /** The bytes of a block are taken from `data` in a moment. */
@@ -73,7 +72,8 @@ export class Borrowed implements FileBlocks {
   readonly leaving: Leaving;
   readonly #readAhead = new ReadAhead();
   readonly resident: Resident;
-  readonly #timers: NodeJS.Timeout[];
+  readonly #timer: NodeJS.Timeout;
+  readonly #idle: IdleFiles;
   readonly #unreachable: () => FsError;
   readonly #isHome: (ino: number) => boolean;
   /** Files that this node is about to keep. */
@@ -90,7 +90,7 @@ export class Borrowed implements FileBlocks {
   #lost = 0;
 
   constructor(c: Coordinator, line: Line, options: BorrowedOptions) {
-    const { budget, spinner, unreachable, isHome, dropping, copies, position } = options;
+    const { budget, spinner, unreachable, lostMemory, isHome, dropping, copies, position } = options;
     this.#c = c;
     this.#line = line;
     this.#spinner = spinner;
@@ -109,7 +109,7 @@ export class Borrowed implements FileBlocks {
       isWelcome: () => this.#holder.isWelcome,
     });
     this.#wire = new HolderWire(this.#tags, position, () => this.#session);
-    this.#loss = new HomeLoss({ c, isHome, isHere: (block) => this.#state(block) !== 'I' });
+    this.#loss = new HomeLoss({ c, isHome, lostMemory, isHere: (block) => this.#state(block) !== 'I' });
     this.#memory = new BlockMemory(c, {
       done: (block, bytes) => {
         this.#holder.done(block, bytes);
@@ -125,8 +125,8 @@ export class Borrowed implements FileBlocks {
       memoryFor: (length) => Buffer.allocUnsafeSlow(length),
       lost: (block) => {
         this.#lost++;
-        const detail = { ino: inoOf(block), offset: rangeOf(block).from * pageSize };
-        c.hub.emit('lost', undefined, detail);
+        c.losses.file(inoOf(block));
+        c.hub.emit('lost', undefined, { ino: inoOf(block), offset: rangeOf(block).from * pageSize });
       },
     });
     this.#holder = new Holder(
@@ -135,19 +135,19 @@ export class Borrowed implements FileBlocks {
     );
     this.taken = this.#filesToKeep();
     this.leaving = new Leaving(this, isHome);
-    this.#timers = [
-      setInterval(() => {
-        this.#holder.tick();
-        this.#holder.retryMoved();
-        this.leaving.look();
-        this.#sayHeld();
-      }, tickMs),
-      setInterval(() => this.#sweep(), sweepMs),
-      setInterval(() => {
-        if (c.orphans.size > 0) this.#sweep();
-      }, orphanSweepMs),
-    ];
-    for (const timer of this.#timers) timer.unref();
+    this.#timer = setInterval(() => {
+      this.#holder.tick();
+      this.#holder.retryMoved();
+      this.leaving.look();
+      this.#sayHeld();
+    }, tickMs);
+    this.#timer.unref();
+    this.#idle = new IdleFiles({
+      c,
+      at: this,
+      holder: this.#holder,
+      idle: () => this.#tags.idle(),
+    });
   }
 
   #filesToKeep(): Taken<Buffer> {
@@ -197,7 +197,8 @@ export class Borrowed implements FileBlocks {
 
   close(): void {
     clearTimeout(this.#away);
-    for (const timer of this.#timers) clearInterval(timer);
+    clearInterval(this.#timer);
+    this.#idle.close();
     this.#memory.close();
   }
 
@@ -229,8 +230,10 @@ export class Borrowed implements FileBlocks {
   #receive(event: AnyPeerEvent): void {
     switch (event.name) {
       case 'blockWelcome': {
-        const welcome = { kind: 'welcome', ...event.fields } as const;
+        const { memory, ...fields } = event.fields;
+        const welcome = { kind: 'welcome', ...fields } as const;
         if (!this.#holder.awaits(welcome)) return;
+        this.#loss.hears(memory);
         if (this.#session !== welcome.session) this.#tags.forget();
         this.#session = welcome.session;
         this.#holder.receive(welcome);
@@ -272,20 +275,6 @@ export class Borrowed implements FileBlocks {
     if (link !== undefined) this.#wire.sayPosition(link);
   }
 
-  /** Files that nobody here uses, and of which nothing is here, are given back. */
-  #sweep(): void {
-    if (!this.#holder.isIn) return;
-    const used = new Set<number>();
-    for (const block of this.#holder.cache.blocks.keys()) used.add(inoOf(block));
-    const inode = new InodeCopy();
-    for (const ino of [...this.#tags.idle()]) {
-      if (this.taken.has(ino) || this.#c.references.has(ino)) continue;
-      const isThere = readInode(this.#c.segment, ino, inode) && inode.nlink > 0;
-      if (!used.has(ino)) this.giveBack(ino);
-      else if (!isThere) this.evict(ino);
-    }
-  }
-
   giveBack(ino: number): void {
     this.#tags.giveBack(ino);
     this.#readAhead.forget(ino);
@@ -310,11 +299,22 @@ export class Borrowed implements FileBlocks {
   }
 
   /** Resolves when it has one; ECONNRESET, or the like, when it does not get one in time. */
-  async enter(): Promise<number> {
+  enter(): Promise<number> {
+    return this.#told(() => this.session);
+  }
+
+  /** Resolves when it is known whether the session of before goes on, and so what was lost with it. */
+  async settled(): Promise<void> {
+    await this.#told(() => this.#holder.isWelcome || undefined);
+  }
+
+  /** What the home says soon after a link is up. */
+  async #told<T>(look: () => T | undefined): Promise<T> {
     const endMs = performance.now() + defaultLease.leaseMs;
     for (;;) {
       await this.#line.link();
-      if (this.session !== undefined) return this.session;
+      const found = look();
+      if (found !== undefined) return found;
       if (performance.now() > endMs) throw this.#unreachable();
       await new Promise((goOn) => setTimeout(goOn, giveUpPollMs));
     }

@@ -82,6 +82,7 @@ export function enterCluster(c: Coordinator, entering: Entering): Entered {
     budget,
     spinner,
     unreachable: () => unreachable(number, roster),
+    lostMemory: () => c.losses.home(number),
     isHome: (ino) => homes.homeOf(ino) === number,
     dropping: (block, bytes) => homes.lent?.keep(block, bytes),
     copies: () => homes.copies,

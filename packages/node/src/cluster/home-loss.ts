@@ -18,6 +18,8 @@ export interface HomeLossParts {
   readonly c: Coordinator;
   /** Whether the node that may be away is the home of the file. */
   readonly isHome: (ino: number) => boolean;
+  /** The node is there again, and has of its files what it had synced. */
+  readonly lostMemory: () => void;
   /** Whether anything of the block is here still. */
   readonly isHere: (block: number) => boolean;
 }
@@ -27,6 +29,8 @@ export class HomeLoss {
   /** Blocks whose touches were refused, in views that go on when the home is back. */
   readonly #refused = new Map<View, Set<number>>();
   readonly #poisoned = new WeakSet<View>();
+  /** Names what the node has of its files beside its store. */
+  #memory: string | undefined;
   isAway = false;
 
   constructor(parts: HomeLossParts) {
@@ -75,6 +79,12 @@ export class HomeLoss {
     // Clients come, are refused, and die, for as long as the home is away.
     for (const known of this.#refused.keys()) if (!this.#isOpen(known)) this.#refused.delete(known);
     this.#refused.set(view, (this.#refused.get(view) ?? new Set()).add(block));
+  }
+
+  /** The home names its memory. */
+  hears(memory: string): void {
+    if (this.#memory !== undefined && this.#memory !== memory) this.#parts.lostMemory();
+    this.#memory = memory;
   }
 
   /** The home is back. */

@@ -125,6 +125,15 @@ export class Homes implements Blocks {
     this.lent?.lookAgain();
   }
 
+  /** Resolves when it is known what was lost of a file, or of any, with the homes that are there. */
+  async settled(ino: number | undefined): Promise<void> {
+    const concerned =
+      ino === undefined
+        ? [...this.neighbours].filter(({ line }) => line.current !== undefined)
+        : [this.#neighbours.get(this.homeOf(ino))].filter((home) => home !== undefined);
+    await Promise.all(concerned.map(({ borrowed }) => borrowed.settled()));
+  }
+
   async giveUp(): Promise<void> {
     await Promise.all([...this.#neighbours.values()].map((neighbour) => neighbour.giveUp()));
   }
@@ -334,6 +343,7 @@ export class Homes implements Blocks {
 
   /** The inode says that a file has another home. */
   changed(ino: number, change: { from: number; to: number }): void {
+    this.#c.losses.rehomed(ino, change.from);
     if (this.moving !== undefined) this.moving.changed(ino, change);
     else if (this.isKnown(change.from)) this.neighbour(change.from).borrowed.abandon(ino);
     this.copies?.rehomed(ino);

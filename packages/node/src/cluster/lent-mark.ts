@@ -11,8 +11,11 @@ export class LentMark {
   readonly #file: string;
   readonly #isOnDisk: boolean;
   #isSet = false;
+  /** Names what the node has in memory: another name when what was not synced is gone. */
+  readonly memory: string;
 
-  constructor({ writeBack, data }: Coordinator) {
+  constructor({ writeBack, data, store, segment }: Coordinator) {
+    this.memory = store.superblock('runId') ?? segment.id;
     this.#isOnDisk = writeBack !== undefined;
     this.#file = `${writeBack === undefined ? data.directory : dirname(writeBack.report.path)}/lent`;
   }

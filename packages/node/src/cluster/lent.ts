@@ -335,7 +335,7 @@ export class Lent implements FileBlocks {
   #send(id: number, frame: HomeFrame<Buffer>): void {
     const link = this.#links.get(id);
     if (link === undefined) return;
-    if (frame.kind === 'welcome') link.event('blockWelcome', frame);
+    if (frame.kind === 'welcome') link.event('blockWelcome', { ...frame, memory: this.#options.mark.memory });
     else if (frame.kind === 'pong') link.event('blockPong', frame);
     else {
       const { number, received, message } = frame.envelope;

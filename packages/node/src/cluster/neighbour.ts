@@ -15,6 +15,8 @@ export interface NeighbourOptions {
   readonly spinner: Spinner;
   /** What fails when it cannot be reached in time. */
   readonly unreachable: () => FsError;
+  /** It is there again, and has of its files what it had synced. */
+  readonly lostMemory: () => void;
   /** Whether it is the home of the file. */
   readonly isHome: (ino: number) => boolean;
   /** The bytes of a block from there are taken from `data` in a moment. */

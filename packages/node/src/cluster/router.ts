@@ -63,6 +63,20 @@ export class Router implements Routes {
   }
 
   answer(session: Session, request: AnyRequest, here: Here): AnyReply | Promise<AnyReply> {
+    const answer = this.#answer(session, request, here);
+    if (request.name !== 'sync' || session.isGuest) return answer;
+    return this.#toldOfLosses(session, request.fields.ino, answer);
+  }
+
+  /** A sync cannot bring back what was lost before it: who stored that must hear of it. */
+  async #toldOfLosses<T>(session: Session, ino: number | undefined, synced: T | Promise<T>): Promise<T> {
+    const reply = await synced;
+    await this.#homes.settled(ino);
+    this.#c.losses.tell(session, ino);
+    return reply;
+  }
+
+  #answer(session: Session, request: AnyRequest, here: Here): AnyReply | Promise<AnyReply> {
     if (local.has(request.name)) return here();
     if (request.name === 'writeEnd')
       return this.#content.has(request.fields.grant)

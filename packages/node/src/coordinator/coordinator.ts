@@ -27,6 +27,7 @@ import { type Access, type Blocks, moved, type Placing, type Routes, type Stores
 import type { EventHub } from './event-hub.ts';
 import type { LayoutGate } from './gate.ts';
 import type { Journal } from './journal.ts';
+import { Losses } from './losses.ts';
 import { type Confined, hasLetGo, type Party, Quarantine } from './quarantine.ts';
 import type { Recall, RecallPolicy } from './recall.ts';
 import { overlap, pageCountOf, subtract } from './runs.ts';
@@ -110,6 +111,7 @@ export class Coordinator {
   readonly unresolved = new Map<number, { readonly pid: number; readonly startTime: number }>();
   /** Pages that nobody holds any more, kept back for sessions of before a crash. */
   readonly limbo: Confined[] = [];
+  readonly losses: Losses;
   #nextId = 1;
   #nextHeldId: number;
 
@@ -126,6 +128,7 @@ export class Coordinator {
     this.limits = options.limits;
     this.recallPolicy = options.recallPolicy;
     this.now = options.now;
+    this.losses = new Losses(this);
     this.#nextHeldId = options.nextHeldId;
     this.quarantine = new Quarantine((confined) => this.#freeConfined(confined));
   }

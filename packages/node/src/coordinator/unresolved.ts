@@ -25,6 +25,10 @@ export function resumed(
   return {};
 }
 
+/** Whether the node was killed while the client's process had a session. */
+export const isResuming = (c: Coordinator, { pid }: Session): boolean =>
+  [...c.unresolved.values()].some((process) => process.pid === pid);
+
 /** Those whose process is gone. */
 export function resolveDead(c: Coordinator): void {
   for (const [id, process] of c.unresolved) if (!isAlive(process)) resolveSession(c, id);

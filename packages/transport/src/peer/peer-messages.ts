@@ -24,7 +24,7 @@ import {
 } from '../codec.ts';
 import { hole, maxPathLength } from '../records.ts';
 
-export const peerProtocolVersion = 8;
+export const peerProtocolVersion = 9;
 
 type Shape = Readonly<Record<string, Codec<unknown>>>;
 interface Entry {
@@ -356,7 +356,11 @@ export const peerEvents = {
     doc: 'Opens a session of blocks, or goes on with one over a new link.',
     fields: { hello: u53, session: optional(u53), received },
   },
-  blockWelcome: { id: 139, doc: 'Answers it.', fields: { hello: u53, session: u53, received } },
+  blockWelcome: {
+    id: 139,
+    doc: 'Answers it. `memory` is another one when the home has lost what was not synced.',
+    fields: { hello: u53, session: u53, received, memory: text(64) },
+  },
   blockPing: {
     id: 140,
     doc: 'Asks for a longer lease. `sentMs` is on the clock of who asks.',

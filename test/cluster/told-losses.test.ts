@@ -1,0 +1,126 @@
+/**
+ * What a sync says of stores that were lost before it: EIO, once to each who was there, and nothing to
+ * others.
+ */
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import type { ClusterFs } from 'cluster-fs';
+import { expect, onTestFinished, test } from 'vitest';
+import { mountForTest, type NodeOptions, type NodeProcess, startNodeProcess } from '../chaos/node-process.ts';
+import { never } from '../durability/power.ts';
+import { freePort } from './line.ts';
+
+const MiB = 2 ** 20;
+const size = 4 * 65_536;
+const timeout = 60_000;
+
+interface Two {
+  /** The home of the files. */
+  readonly a: NodeProcess;
+  readonly b: NodeProcess;
+  readonly atA: ClusterFs;
+  readonly atB: ClusterFs;
+}
+
+function newStore(): string {
+  const store = mkdtempSync(join(tmpdir(), 'clusterfs-store-'));
+  onTestFinished(() => rmSync(store, { recursive: true, force: true }));
+  return store;
+}
+
+/** Nothing is stored that was not asked for. */
+async function start({ isStored }: { readonly isStored: boolean }): Promise<Two> {
+  const joinPort = await freePort();
+  const common = (): NodeOptions => ({
+    memory: 16 * MiB,
+    capacity: 64 * MiB,
+    ...(isStored ? { store: newStore(), writeBackMs: never } : {}),
+  });
+  const a = await startNodeProcess({ ...common(), peerPort: joinPort, name: 'a' });
+  const b = await startNodeProcess({ ...common(), joinPort, peerPort: await freePort(), name: 'b' });
+  const [atA, atB] = [await mountForTest(a), await mountForTest(b)];
+  await atA.promises.writeFile('/file', Buffer.alloc(size, 7));
+  await atA.sync();
+  return { a, b, atA, atB };
+}
+
+const lost = { code: 'EIO' };
+
+/** Its client here has come back: while this thread waits in a touch, it could not. */
+async function restart(node: NodeProcess, fs: ClusterFs): Promise<void> {
+  await node.kill();
+  await node.start();
+  await expect.poll(async () => (await fs.status()).unresolvedSessions).toEqual([]);
+}
+
+for (const isStored of [false, true]) {
+  test(`what is lost with a killed home, stores: ${isStored}`, { timeout }, async () => {
+    const { a, b, atA, atB } = await start({ isStored });
+    const view = await atB.map('/file', { mode: 'rw' });
+    const other = await mountForTest(b);
+    view.bytes[0] = 1;
+    await restart(a, atA);
+    await expect(view.sync()).rejects.toMatchObject({ ...lost, path: '/file' });
+    expect(view.bytes[0]).toBe(7);
+    // Somebody who had it mapped, too, and may rely on what it saw there.
+    const handle = await other.promises.open('/file', 'r+');
+    await expect(handle.sync()).rejects.toMatchObject(lost);
+    await handle.sync();
+    await expect(other.sync()).resolves.toBeDefined();
+    // Who stores again, or comes later, hears nothing of it.
+    view.bytes[0] = 2;
+    await view.sync();
+    await (await mountForTest(b)).sync('/file');
+    expect((await atA.promises.readFile('/file'))[0]).toBe(2);
+    expect([a.errors, b.errors]).toEqual([[], []]);
+  });
+}
+
+test('a sync of everything says it once, of all files', { timeout }, async () => {
+  const { a, atA, atB } = await start({ isStored: false });
+  await atA.promises.writeFile('/second', Buffer.alloc(size, 7));
+  for (const path of ['/file', '/second']) (await atB.map(path, { mode: 'rw' })).bytes[0] = 1;
+  await restart(a, atA);
+  await expect(atB.sync()).rejects.toMatchObject(lost);
+  await atB.sync();
+  for (const path of ['/file', '/second']) await atB.sync(path);
+});
+
+test('a home that is killed and keeps its memory loses nothing that came to it', { timeout }, async () => {
+  const { a, atA, atB } = await start({ isStored: true });
+  const handle = await atB.promises.open('/file', 'r+');
+  await handle.write(Buffer.alloc(size, 1), 0, size, 0);
+  await restart(a, atA);
+  await handle.sync();
+  expect((await atB.promises.readFile('/file')).equals(Buffer.alloc(size, 1))).toBe(true);
+  await handle.close();
+});
+
+test('a home that loses its memory says so to who wrote and did not sync', { timeout }, async () => {
+  const { a, atA, atB } = await start({ isStored: true });
+  const handle = await atB.promises.open('/file', 'r+');
+  await handle.write(Buffer.alloc(size, 1), 0, size, 0);
+  await a.kill();
+  rmSync(a.runDirectory, { recursive: true });
+  await a.start();
+  await expect(atA.status()).rejects.toMatchObject({ code: 'ESTALE' });
+  await expect(handle.sync()).rejects.toMatchObject(lost);
+  expect((await atB.promises.readFile('/file'))[0]).toBe(7);
+  await handle.write(Buffer.alloc(size, 2), 0, size, 0);
+  await handle.sync();
+  await handle.close();
+});
+
+test('a node that is killed says so to its own clients, when it is there again', { timeout }, async () => {
+  const { a, b, atA, atB } = await start({ isStored: true });
+  const view = await atB.map('/file', { mode: 'rw' });
+  view.bytes[0] = 1;
+  await view.sync();
+  view.bytes[0] = 2;
+  await restart(b, atB);
+  await expect(view.sync()).rejects.toMatchObject({ ...lost, path: '/file' });
+  await view.sync();
+  expect((await atA.promises.readFile('/file'))[0]).toBe(1);
+  expect([a.errors, b.errors]).toEqual([[], []]);
+});

@@ -4,12 +4,13 @@
  *   node changing-files.mjs SEED CHANGES AGAIN URL...
  *
  * AGAIN: codes after which the same is asked again, joined by commas; then nodes may die, and what is stored
- * through views is synced.
+ * through views is synced. WRONG: what is read need not be right at once.
  *
  * Told { url, isThere, changes }, it begins to use a node, or leaves it, and says 'done' after so many more
  * changes. In the end it says 'changed', and what was wrong.
  */
 import { EventEmitter, once } from 'node:events';
+import { setImmediate } from 'node:timers/promises';
 import { mount } from 'cluster-fs';
 import '../chaos/parent.mjs';
 import { randomOf } from '../random.mjs';
@@ -44,13 +45,24 @@ async function rise(url) {
   await seat?.fs.unmount();
 }
 
+class Wrong extends Error {
+  code = 'WRONG';
+}
+
+/** Asked again for so long only: a node that comes back to its coordinator shows what it knew before. */
+const soon = new Set(['WRONG', 'ENOENT']);
+const soonMs = 10_000;
+
 /** @param {Fs} fs @param {(fs: Fs) => Promise<void>} work */
 async function untilDone(fs, work) {
+  const endMs = performance.now() + soonMs;
   for (;;) {
     try {
       return await work(fs);
     } catch (error) {
-      if (!again.has(/** @type {NodeJS.ErrnoException} */ (error).code ?? '')) throw error;
+      const { code = '' } = /** @type {NodeJS.ErrnoException} */ (error);
+      if (!again.has(code) || (soon.has(code) && performance.now() > endMs)) throw error;
+      await setImmediate();
     }
   }
 }
@@ -109,6 +121,7 @@ const ways = {
     const next = Buffer.from(was).fill(random.below(256), offset, offset + length);
     const apply = async (/** @type {Fs} */ fs) => {
       const view = await fs.map(path, { mode: 'rw' });
+      if (view.size < was.length) throw new Wrong(`${view.size} of ${was.length} bytes can be stored into`);
       view.bytes.set(next.subarray(offset, offset + length), offset);
       if (again.size > 0) await view.sync();
       view.close();
@@ -121,7 +134,7 @@ const ways = {
 function compare(how, content, got) {
   const at = content.findIndex((byte, i) => byte !== got[i]);
   if (at >= 0 || got.length !== content.length)
-    findings.push(`${how}: ${got.length} of ${content.length} bytes, wrong from ${at} on`);
+    throw new Wrong(`${how}: ${got.length} of ${content.length} bytes, wrong from ${at} on`);
 }
 
 /** @param {string} path */

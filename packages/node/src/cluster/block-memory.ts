@@ -21,6 +21,7 @@ import { revokeSession } from '../coordinator/sessions.ts';
 import type { Range } from '../store/stored.ts';
 import { nothing } from './block-buffers.ts';
 import { blockPages, inoOf, rangeOf } from './blocks.ts';
+import { stopped } from './stopping.ts';
 
 /** What the owner of the blocks does when something has happened to one. */
 export interface BlockEvents {
@@ -72,8 +73,7 @@ export class BlockMemory implements Memory<Buffer> {
 
   close(): void {
     this.#closed = true;
-    const stopped = new FsError('ECONNRESET', 'stop', { why: 'the node stopped' });
-    for (const waiters of this.#waiters.values()) for (const end of waiters) end(stopped);
+    for (const waiters of this.#waiters.values()) for (const end of waiters) end(stopped('ECONNRESET'));
     this.#waiters.clear();
   }
 

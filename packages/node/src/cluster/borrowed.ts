@@ -35,6 +35,7 @@ import type { Line } from './line.ts';
 import { hostNowMs } from './published-leases.ts';
 import { ReadAhead } from './read-ahead.ts';
 import { Resident } from './resident.ts';
+import { hasStopped } from './stopping.ts';
 
 const tickMs = 50;
 /** How long a request waits for a block. Who touches one waits on. */
@@ -458,9 +459,8 @@ export class Borrowed implements FileBlocks {
         () => this.#touched(block, access),
         (error: unknown) => {
           // The file has another home, or this one is away: the touch comes again.
-          const isAgain =
-            error instanceof FsError && (error.code === 'EAGAIN' || this.#line.current === undefined);
-          if (isAgain) {
+          const { current } = this.#line;
+          if (error instanceof FsError && (error.code === 'EAGAIN' || hasStopped(error) || !current)) {
             this.#memory.wake(block);
             return;
           }

@@ -46,6 +46,7 @@ import { makeHomesDurable } from './own-store.ts';
 import { Placement } from './placement.ts';
 import { type Room, type Roster, reachableAt } from './roster.ts';
 import { netOf } from './rows.ts';
+import { stopped } from './stopping.ts';
 import { sumOf } from './sum-of.ts';
 
 /** A node that joined, in one of its lives. */
@@ -225,9 +226,8 @@ export class ClusterHome {
     this.moving.close();
     await Promise.all(this.#listeners.splice(0).map((listener) => listener.close()));
     // Who is told EAGAIN asks the file's next home. There is no other coordinator.
-    const code = this.#feed === undefined ? 'EAGAIN' : 'ECONNRESET';
-    const stopped = new FsError(code, 'stop', { why: 'the node stopped' });
-    await Promise.all([...this.#peers.values()].map(({ link }) => link?.quit(stopped, standDownMs)));
+    const reason = stopped(this.#feed === undefined ? 'EAGAIN' : 'ECONNRESET');
+    await Promise.all([...this.#peers.values()].map(({ link }) => link?.quit(reason, standDownMs)));
   }
 
   /** Safe to call twice. */

@@ -32,8 +32,8 @@ const candidatesKey = 'candidates';
 const lostKey = (ino: number): string => `lost-${ino}`;
 
 /** A request follows a file from home to home for so long. */
-const followMs = 15_000;
-const movedPollMs = 20;
+export const followMs = 15_000;
+export const movedPollMs = 20;
 
 /** What this node has all of, to become its home by that move. */
 interface Candidate {

@@ -19,6 +19,7 @@ import { assertSameCluster } from './own-store.ts';
 import { Replica } from './replica.ts';
 import type { Room, Roster } from './roster.ts';
 import { assertTellable } from './rows.ts';
+import { hasStopped } from './stopping.ts';
 
 /** How often files without a name are looked for that nobody refers to. */
 const sweepMs = 100;
@@ -173,7 +174,7 @@ export class Member {
       // It is no coordinator, or not ours: another attempt makes it none.
       if (error instanceof FsError && (error.code === 'ENOTSUP' || error.code === 'EINVAL'))
         this.#ready?.reject(error);
-      if (link.closed === undefined) this.#c.hub.report(error);
+      if (link.closed === undefined && !hasStopped(error)) this.#c.hub.report(error);
       link.close();
     });
     if (this.#replica.position !== undefined) this.#c.hub.emit('home-back', undefined, { home: link.url });

@@ -18,6 +18,7 @@ import { Signal } from '../coordinator/signal.ts';
 import type { Homes } from './homes.ts';
 import { bytesOfRuns, partBytes } from './parts.ts';
 import { pagesOf } from './rows.ts';
+import { hasStopped } from './stopping.ts';
 
 /** Files in one message, if it has room for them. */
 const batchFiles = 512;
@@ -152,7 +153,8 @@ export class OwnContent {
       (error: unknown) => {
         this.#isSending = false;
         // Over the next link everything is sent again.
-        if (link.closed === undefined && this.#failures === 0) this.#c.hub.report(error);
+        if (link.closed === undefined && this.#failures === 0 && !hasStopped(error))
+          this.#c.hub.report(error);
         this.#sendLater();
       },
     );

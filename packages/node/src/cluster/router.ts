@@ -13,7 +13,7 @@ import type { Coordinator } from '../coordinator/coordinator.ts';
 import { type AnyReply, moved, type Routes } from '../coordinator/elsewhere.ts';
 import { close, open, wantsWrite } from '../coordinator/open.ts';
 import type { Handle, Session } from '../coordinator/session.ts';
-import { coordinatorNumber, type Homes } from './homes.ts';
+import { coordinatorNumber, followMs, type Homes, movedPollMs } from './homes.ts';
 import { RemoteContent } from './remote-content.ts';
 
 /** What each node answers by itself. */
@@ -99,7 +99,33 @@ export class Router implements Routes {
     const isCoordinator = this.#homes.self === coordinatorNumber;
     if (!isCoordinator && session.isGuest) throw moved(request.name);
     if (request.name === 'open') return this.#open(session, request.fields, isCoordinator);
-    return isCoordinator ? here() : this.#atHome(coordinatorNumber, session, request);
+    if (isCoordinator) return here();
+    return this.#atCoordinator(
+      () => this.#atHome(coordinatorNumber, session, request),
+      () => fileOf(this.#c, session, request) !== undefined,
+      () => this.#answer(session, request, here),
+    );
+  }
+
+  /**
+   * Asks the coordinator about a name. There may be a file that has another home, and that this node has not
+   * heard of yet: when it has, `anew` asks there.
+   */
+  async #atCoordinator<T>(
+    ask: () => T | Promise<T>,
+    isHeardOf: () => boolean,
+    anew: () => T | Promise<T>,
+  ): Promise<T> {
+    const endMs = performance.now() + followMs;
+    for (;;) {
+      try {
+        return await ask();
+      } catch (error) {
+        if (!(error instanceof FsError) || error.code !== 'EAGAIN' || performance.now() > endMs) throw error;
+        await this.#c.answers.next(movedPollMs);
+        if (isHeardOf()) return anew();
+      }
+    }
   }
 
   /** A file of another home is truncated there, by the node of the client. */
@@ -112,8 +138,15 @@ export class Router implements Routes {
       isCoordinator
         ? open(this.#c, session, fields)
         : this.#homes.neighbour(coordinatorNumber).open(session, fields);
-    const ino = (request.flags & constants.O_TRUNC) === 0 ? 0 : inoAt(this.#c, session, request.path);
-    if (ino === 0) return ask(request);
+    const found = () => inoAt(this.#c, session, request.path);
+    const ino = (request.flags & constants.O_TRUNC) === 0 ? 0 : found();
+    if (ino === 0 && (isCoordinator || session.isGuest)) return ask(request);
+    if (ino === 0)
+      return this.#atCoordinator(
+        () => ask(request),
+        () => found() !== 0,
+        () => this.#open(session, request, isCoordinator),
+      );
     if (session.isGuest) {
       if (this.#homes.homeOf(ino) !== coordinatorNumber) throw moved('open');
       return ask(request);

@@ -1,5 +1,6 @@
 /** Views of another home's file whose own node is killed and started again: coherent as before. */
 import { expect, test } from 'vitest';
+import { startChild } from '../chaos/children.ts';
 import { mountForTest, startNodeProcess } from '../chaos/node-process.ts';
 import { freePort } from './line.ts';
 
@@ -26,6 +27,8 @@ test('a view whose node was started again stores nothing that others do not see'
   };
   countOn();
   for (let restart = 0; restart < restarts; restart++) {
+    // As far as the node knows, it was killed with something that was stored.
+    if (restart > 0) await expect(here.sync()).rejects.toMatchObject({ code: 'EIO' });
     await here.sync();
     await b.kill();
     await b.start();
@@ -33,6 +36,27 @@ test('a view whose node was started again stores nothing that others do not see'
     countOn();
   }
   for (const fs of [atA, atB]) expect(await fs.check()).toEqual([]);
+  expect([a.errors, b.errors]).toEqual([[], []]);
+});
+
+test('all nodes are killed while processes of each wait for files of the other', { timeout }, async () => {
+  const joinPort = await freePort();
+  const a = await startNodeProcess({ peerPort: joinPort, name: 'a' });
+  const b = await startNodeProcess({ joinPort, peerPort: await freePort(), name: 'b' });
+  const fs = await mountForTest(a);
+  for (const path of ['/of-a', '/of-b']) await fs.promises.writeFile(path, Buffer.alloc(2 ** 20, 7));
+  await fs.migrate('/of-b', 'b');
+  const atA = startChild('../cluster/far-toucher.mjs', [a.url, '/of-b', 'rw', 'wait']);
+  const atB = startChild('../cluster/far-toucher.mjs', [b.url, '/of-a', 'rw', 'wait']);
+  for (const child of [atA, atB]) await child.hear('ready');
+  await Promise.all([a.kill(), b.kill()]);
+  // From here on these threads wait: they hear of nothing.
+  for (const child of [atA, atB]) child.send({ at: 2 ** 19, store: 9 });
+  for (const node of [a, b]) await node.start();
+  await Promise.all([atA, atB].map((child) => child.hear('touched')));
+  for (const path of ['/of-a', '/of-b']) expect((await fs.promises.readFile(path))[2 ** 19]).toBe(9);
+  for (const node of [a, b])
+    expect((await (await mountForTest(node)).status()).unresolvedSessions).toEqual([]);
   expect([a.errors, b.errors]).toEqual([[], []]);
 });
 

@@ -4,7 +4,7 @@ import { afterEach, beforeEach, expect, test, vi } from 'vitest';
 import type { Backend } from '../src/fs/backend.ts';
 import { createFileApi } from '../src/fs/index.ts';
 import { pageSize } from '../src/segment/index.ts';
-import { backendOf, MemoryTree, pageSource } from './memory-tree.ts';
+import { backendOf, freeAccess, MemoryTree, pageSource } from './memory-tree.ts';
 
 let tree: MemoryTree;
 
@@ -248,8 +248,8 @@ test('a change whose answer was lost is not made again', async () => {
 test('a session is told of large stores that are under way', async () => {
   const copies: Promise<void>[] = [];
   const { request } = node(() => ({ ino: 5, layoutVersion: 1 }));
-  const copying = (copy: Promise<void>) => copies.push(copy);
-  const fs = createFileApi(backendOf(tree, { ...pageSource(30), request, copying }));
+  const access = { ...freeAccess, pooled: (copy: Promise<void>) => void copies.push(copy) };
+  const fs = createFileApi(backendOf(tree, { ...pageSource(30), request, access }));
   await fs.promises.writeFile('/f', Buffer.alloc(100 * pageSize));
   await expect(Promise.all(copies)).resolves.toEqual([undefined]);
 });

@@ -161,6 +161,14 @@ export class MemoryTree {
   }
 }
 
+/** Of a thread that knows the segment of now. */
+export const freeAccess: Backend['access'] = {
+  begin: () => true,
+  end: () => undefined,
+  pooled: () => undefined,
+  renewed: () => undefined,
+};
+
 /** A backend that reads `tree`; `replace` says what is special about it. */
 export function backendOf(tree: MemoryTree, replace: Partial<Backend> = {}): Backend {
   const refuse = (): never => {
@@ -180,7 +188,7 @@ export function backendOf(tree: MemoryTree, replace: Partial<Backend> = {}): Bac
     takePages: refuse,
     givePages: refuse,
     subscribe: refuse,
-    copying: () => undefined,
+    access: freeAccess,
   };
   return Object.defineProperties(backend, Object.getOwnPropertyDescriptors(replace));
 }

@@ -11,7 +11,6 @@ import {
   applyExtents,
   disarm,
   type Mapping,
-  pauseMapping,
   replaceExtents,
   resumeMapping,
   unmapMapping,
@@ -179,12 +178,10 @@ export class OpenViews {
     applyExtents(mapping, { dataFd, userfault: this.#options.userfault, isPaused }, range);
   }
 
-  /** Puts all pages under a view; true when whoever touches them waits until it is resumed. */
-  showAll(view: OpenView, { dataFd, mayPause }: { dataFd: number; mayPause: boolean }): boolean {
+  /** Puts all pages under a view. */
+  showAll(view: OpenView, under: { readonly dataFd: number; readonly isPaused: boolean }): void {
     const { mapping, extents } = view;
-    const isPaused = mayPause && pauseMapping(mapping);
-    this.show(view, { from: mapping.from, count: mapping.pages, extents }, { dataFd, isPaused });
-    return isPaused;
+    this.show(view, { from: mapping.from, count: mapping.pages, extents }, under);
   }
 
   /** Does all that the node has asked: remaps, of which for each page only the last counts, and recalls. */

@@ -28,6 +28,7 @@ import type { LeaseWatch } from './lease-watch.ts';
 import {
   type Mapping,
   mappedLength,
+  pauseMapping,
   rearm,
   reserveMapping,
   resumeMapping,
@@ -35,8 +36,8 @@ import {
   unmapMapping,
 } from './mapping.ts';
 import { type OpenView, OpenViews, setState } from './open-views.ts';
+import { Resumption } from './resumption.ts';
 import {
-  flag,
   fromPlain,
   type MapOptions,
   type Mapped,
@@ -50,7 +51,6 @@ import {
 } from './worker-protocol.ts';
 
 const options = workerData as WorkerOptions;
-const flags = new Int32Array(options.flags);
 assert(parentPort !== null, 'session-worker runs in a worker');
 const port = parentPort;
 const tell = (message: ToMain): void => port.postMessage(message);
@@ -61,8 +61,11 @@ let connection: Connection | undefined;
 /** The connection of a session that was revoked: open until nothing of this process touches `data`. */
 let revoked: Connection | undefined;
 let facts: SessionFacts | undefined;
-/** The session, and those of before that the node may wait for: it keeps pages back for them. */
-let unresumed: readonly number[] = [];
+const resumption = new Resumption({
+  flags: new Int32Array(options.flags),
+  say: (sessions) => connection?.request('resumed', { sessions }),
+  said: (sessions) => tell({ type: 'resumed', sessions }),
+});
 /** Views that the node which came back has not armed yet. */
 const unarmed = new WeakSet<OpenView>();
 let reconnecting = false;
@@ -126,8 +129,7 @@ async function connect(): Promise<SessionFacts> {
       throw new FsError('ECANCELED', 'mount');
     }
     connection = opening;
-    unresumed = [...unresumed.slice(-63), opened.session];
-    Atomics.store(flags, flag.connected, 1);
+    resumption.opened(opened.session);
     return opened;
   } catch (error) {
     opening.close();
@@ -158,7 +160,7 @@ function onBye(control: Connection, { code, why }: Event<'bye'>): void {
   }
   connection = undefined;
   revoked = control;
-  Atomics.store(flags, flag.connected, 0);
+  resumption.stop();
   const stale = views.forsake();
   watch?.close();
   tell({ type: 'lost', error: toPlain(error), stale });
@@ -168,7 +170,7 @@ function onBye(control: Connection, { code, why }: Event<'bye'>): void {
 function onLost(control: Connection, reason: FsError): void {
   if (connection !== control) return;
   connection = undefined;
-  Atomics.store(flags, flag.connected, 0);
+  resumption.stop();
   if (ended) tell({ type: 'lost', error: toPlain(reason), stale: [] });
   else if (!reconnecting) {
     tell({ type: 'away' });
@@ -217,7 +219,7 @@ async function resume(): Promise<void> {
     for (const view of views.all) watch?.shown(view);
     if (connection === undefined) throw new FsError('ECONNRESET', 'mount');
     native.closeDescriptor(now.dataFd);
-    tell({ type: 'back', facts, stale });
+    tell({ type: 'back', facts, stale, times: resumption.back() });
   } catch (error) {
     facts = before;
     native.closeDescriptor(now.metaFd);
@@ -263,7 +265,6 @@ async function presentAll(now: SessionFacts): Promise<number[]> {
     view.extents = reply.extents;
     setState(view, reply);
     view.isStale = reply.stale;
-    // Mapped anew, nobody would wait for pages that are absent.
     if (now.paged && userfault !== undefined && isWhereItWas) rearm(mapping, userfault.fd, view.extents);
     else await showAnew(view, now);
     if (reply.stale) stale.push(view.key);
@@ -273,11 +274,17 @@ async function presentAll(now: SessionFacts): Promise<number[]> {
 
 /**
  * Puts pages under a view that the node could not arm before they were there: who touches it waits until the
- * node has. Else a store, say, would go into a block of which others have copies, without a word.
+ * node has. Else a store, say, would go into a block of which others have copies, without a word. Pages may
+ * be absent then: to bring them in first takes as long as another node is away.
  */
 async function showAnew(view: OpenView, { dataFd, paged }: SessionFacts): Promise<void> {
-  const mayPause = !view.isStale && paged && userfault !== undefined;
-  if (!views.showAll(view, { dataFd, mayPause })) return;
+  const { ino, mapping } = view;
+  const isAwaited = !view.isStale && paged && userfault !== undefined;
+  const isPaused = isAwaited && pauseMapping(mapping);
+  if (isAwaited && !isPaused)
+    await control().request('fetch', { ino, from: mapping.from, count: mapping.pages });
+  views.showAll(view, { dataFd, isPaused });
+  if (!isPaused) return;
   unarmed.add(view);
   // As long as that fails, it stays paused.
   await tellWhere(view);
@@ -399,18 +406,6 @@ function answer(id: number, result: Promise<unknown>): void {
   );
 }
 
-/** Only the newest session counts from here. When the node dies before it answers, it is said again. */
-function sayResumed(ended: readonly number[]): void {
-  const sessions = [...unresumed.slice(0, -1), ...ended];
-  connection?.request('resumed', { sessions }).then(
-    () => {
-      unresumed = unresumed.filter((session) => !sessions.includes(session));
-      tell({ type: 'resumed', sessions });
-    },
-    () => undefined,
-  );
-}
-
 /**
  * Requests that fail because the node is away are tried again when it is back: a view is opened late, not
  * never.
@@ -447,7 +442,7 @@ port.on('message', (message: ToWorker) => {
       unmap(message.key, message.keepAddresses);
       return;
     case 'drained':
-      if (revoked === undefined) sayResumed(message.ended);
+      if (revoked === undefined) resumption.drained(message.times, message.ended);
       else revoked.close();
       return;
     case 'keep': {
@@ -463,7 +458,8 @@ port.on('message', (message: ToWorker) => {
       revoked?.close();
       if (userfault !== undefined) native.closeDescriptor(userfault.fd);
       spinner.close();
-      tell({ type: 'closed', sessions: unresumed });
+      resumption.stop();
+      tell({ type: 'closed', sessions: resumption.sessions });
       port.close();
   }
 });

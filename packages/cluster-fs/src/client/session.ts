@@ -25,6 +25,7 @@ import {
 import type { Backend } from '../fs/backend.ts';
 import { type Credentials, nodesHere, openSegment, type Segment } from '../segment/index.ts';
 import { awaitFetch, createAnswer } from './blocking-fetch.ts';
+import { DataAccess } from './data-access.ts';
 import { endedSessions, forgetEnded, sessionsEnded } from './ended-sessions.ts';
 import { answered, dial, type Endpoint } from './handshake.ts';
 import { PageStock } from './page-stock.ts';
@@ -88,8 +89,7 @@ export class Session implements Backend {
   >();
   readonly #stock: PageStock;
   readonly #spinner = new Spinner();
-  /** Copies from and to the segment that are under way on the thread pool. */
-  readonly #copies = new Set<Promise<void>>();
+  readonly #access: DataAccess;
   /** Resolved while the node is there. */
   #present: Promise<void> = Promise.resolve();
   #setPresent: (() => void) | undefined;
@@ -104,11 +104,11 @@ export class Session implements Backend {
 
   private constructor(
     options: SessionOptions,
-    worker: Worker,
-    facts: SessionFacts,
+    { worker, facts, flags }: Awaited<ReturnType<typeof startWorker>>,
     listener: SessionListener,
   ) {
     this.#options = options;
+    this.#access = new DataAccess(flags);
     this.#worker = worker;
     this.#exited = new Promise((resolve) => worker.once('exit', resolve));
     this.#facts = facts;
@@ -126,8 +126,7 @@ export class Session implements Backend {
 
   /** Opens a session with the node that listens on a Unix socket. */
   static async open(options: SessionOptions, listener: SessionListener): Promise<Session> {
-    const { worker, facts } = await startWorker(options);
-    const session = new Session(options, worker, facts, listener);
+    const session = new Session(options, await startWorker(options), listener);
     await session.#attach();
     if (endedSessions(session.segment.id).length > 0) session.#sayDrained();
     return session;
@@ -142,7 +141,7 @@ export class Session implements Backend {
   }
 
   get incarnation(): number {
-    return this.#incarnation;
+    return this.#incarnation + (this.#access.isStale ? 0.5 : 0);
   }
 
   get facts(): SessionFacts {
@@ -220,12 +219,8 @@ export class Session implements Backend {
     this.#stock.giveBack();
   }
 
-  copying(copy: Promise<void>): void {
-    this.#copies.add(copy);
-    const done = (): void => {
-      this.#copies.delete(copy);
-    };
-    copy.then(done, done);
+  get access(): DataAccess {
+    return this.#access;
   }
 
   async subscribe(path: string | undefined, listener: (event: Event<'event'>) => void): Promise<() => void> {
@@ -276,7 +271,7 @@ export class Session implements Backend {
     // Counted: what was pending and has just failed lets go of the worker in a moment.
     this.#ref();
     // The node gives pages to others as soon as the session is gone, and the program the number of `dataFd`.
-    while (this.#copies.size > 0) await Promise.allSettled(this.#copies);
+    await this.#access.drained();
     this.#post({ type: 'close' });
     await this.#exited;
     this.#spinner.close();
@@ -351,7 +346,7 @@ export class Session implements Backend {
         this.#listener.onAway();
         return;
       case 'back':
-        this.#onBack(message.facts, message.stale);
+        this.#onBack(message);
         return;
       case 'resumed':
         forgetEnded(this.segment.id, message.sessions);
@@ -370,12 +365,13 @@ export class Session implements Backend {
   }
 
   /** The node is back, with a rebuilt segment: everything cached from the old one is void. */
-  #onBack(facts: SessionFacts, stale: readonly number[]): void {
+  #onBack({ facts, stale, times }: Extract<ToMain, { type: 'back' }>): void {
     const old = { segment: this.#segment, address: this.#metaAddress, facts: this.#facts };
     this.#facts = facts;
     this.#metaAddress = mapMeta(facts);
     this.#segment = openSegment(native.arrayBufferAt(this.#metaAddress, facts.metaSize));
     this.#incarnation++;
+    this.#access.renew(times);
     this.#stock.forget();
     native.detachArrayBuffer(old.segment.view.buffer as ArrayBuffer);
     native.unmap(old.address, old.facts.metaSize);
@@ -397,10 +393,11 @@ export class Session implements Backend {
   /** No store of before is under way from here on: the node may give away what was kept back for them. */
   #sayDrained(): void {
     const incarnation = this.#incarnation;
-    Promise.allSettled(this.#copies).then(
+    this.#access.settled().then(
       () => {
         if (incarnation !== this.#incarnation) return;
-        this.#post({ type: 'drained', ended: endedSessions(this.segment.id) });
+        const { times } = this.#access;
+        this.#post({ type: 'drained', times, ended: endedSessions(this.segment.id) });
       },
       () => undefined,
     );
@@ -438,6 +435,7 @@ export class Session implements Backend {
     this.#ended = reason;
     // No store begins any more into pages of before (term.ts).
     this.#incarnation++;
+    this.#access.close();
     this.#connection?.close(reason);
     this.#connection = undefined;
     for (const { reject } of this.#pending.values()) reject(reason);

@@ -1,13 +1,13 @@
 /** Starting the session worker: resolves with its first word, which is what the node answered to `hello`. */
 import { Worker } from 'node:worker_threads';
 import { layoutHash } from '../segment/index.ts';
-import { fromPlain, type SessionFacts, type ToMain, type WorkerOptions } from './worker-protocol.ts';
+import { flag, fromPlain, type SessionFacts, type ToMain, type WorkerOptions } from './worker-protocol.ts';
 
 /** @throws FsError what the node, or the way to it, refused the session with */
 export async function startWorker(
   options: Omit<WorkerOptions, 'layoutHash' | 'flags'>,
-): Promise<{ readonly worker: Worker; readonly facts: SessionFacts }> {
-  const flags = new SharedArrayBuffer(8);
+): Promise<{ readonly worker: Worker; readonly facts: SessionFacts; readonly flags: Int32Array }> {
+  const flags = new SharedArrayBuffer(flag.length * 4);
   const data: WorkerOptions = { ...options, layoutHash, flags };
   const worker = new Worker(new URL('./session-worker.js', import.meta.url), {
     workerData: data,
@@ -32,5 +32,5 @@ export async function startWorker(
     await worker.terminate();
     throw error;
   });
-  return { worker, facts };
+  return { worker, facts, flags: new Int32Array(flags) };
 }

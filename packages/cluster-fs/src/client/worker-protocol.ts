@@ -19,14 +19,17 @@ export interface WorkerOptions extends Endpoint {
   readonly onHomeLoss: HomeLossPolicy;
   /** How long to look for a node that went away, before the session is given up. */
   readonly reconnectMs: number;
-  /** Two words that both threads see: see flags. */
+  /** Words that both threads see: see flag. */
   readonly flags: SharedArrayBuffer;
 }
 
 /** Indexes in WorkerOptions.flags. */
 export const flag = {
-  /** 1 while the control connection is up. */
-  connected: 0,
+  /** Up to which time that the node came back it gives away what it kept for copies of before. */
+  forced: 0,
+  /** Copies from and to `data` that the application's thread has under way. */
+  copies: 1,
+  length: 2,
 } as const;
 
 /** Indexes in a view's shared state, a Float64Array: each is one word and whole by itself. */
@@ -122,7 +125,7 @@ export type ToWorker =
       readonly answer: SharedArrayBuffer;
     }
   /** No store of before is under way; `ended` are sessions of this process that the node may wait for. */
-  | { readonly type: 'drained'; readonly ended: readonly number[] }
+  | { readonly type: 'drained'; readonly times: number; readonly ended: readonly number[] }
   | { readonly type: 'close' };
 
 export type ToMain =
@@ -160,7 +163,13 @@ export type ToMain =
   | { readonly type: 'resumed'; readonly sessions: readonly number[] }
   /** The last word: the node may wait for these. */
   | { readonly type: 'closed'; readonly sessions: readonly number[] }
-  | { readonly type: 'back'; readonly facts: SessionFacts; readonly stale: readonly number[] }
+  /** `times`: how often it came back. */
+  | {
+      readonly type: 'back';
+      readonly facts: SessionFacts;
+      readonly stale: readonly number[];
+      readonly times: number;
+    }
   /** `stale`: views that are zeros from here on. The others stay as they are. */
   | { readonly type: 'lost'; readonly error: PlainError; readonly stale: readonly number[] };
 

@@ -16,6 +16,7 @@ import type {
   Requests,
   Run,
 } from '@cluster-fs/transport';
+import type { DataAccess } from '../client/data-access.ts';
 import type { Credentials, Segment } from '../segment/index.ts';
 
 export interface Backend {
@@ -58,9 +59,9 @@ export interface Backend {
    */
   subscribe(path: string | undefined, listener: (event: Event<'event'>) => void): Promise<() => void>;
   /**
-   * A copy from or to `data` is under way on the thread pool until `copy` settles. Until then `dataFd` stays
-   * open, and the node is not told that nothing is stored any more: neither when it comes back from a restart
-   * nor by an unmount.
+   * Every copy from or to `data` is between `begin` and `end`, or `pooled`. Meanwhile `dataFd` stays open,
+   * and the node is not told that nothing is copied any more: neither when it comes back from a restart nor
+   * by an unmount.
    */
-  copying(copy: Promise<void>): void;
+  readonly access: Pick<DataAccess, 'begin' | 'end' | 'pooled' | 'renewed'>;
 }

@@ -29,37 +29,54 @@ export interface Piece {
 }
 
 /** Fills `target` from `data`. */
-export function readPiecesNow(fd: number, pieces: readonly Piece[], target: Uint8Array): void {
-  for (const { at, from, length } of pieces) {
-    if (from === undefined) target.fill(0, at, at + length);
-    else {
-      for (let done = 0; done < length; ) {
-        done += progress(
-          'read',
-          callSync('read', () => readSync(fd, target, at + done, length - done, from + done)),
-        );
+export function readPiecesNow(backend: CopyBackend, pieces: readonly Piece[], target: Uint8Array): void {
+  const { dataFd, access } = backend;
+  if (!access.begin()) throw readStale();
+  try {
+    for (const { at, from, length } of pieces) {
+      if (from === undefined) target.fill(0, at, at + length);
+      else {
+        for (let done = 0; done < length; ) {
+          done += progress(
+            'read',
+            callSync('read', () => readSync(dataFd, target, at + done, length - done, from + done)),
+          );
+        }
       }
     }
+  } finally {
+    access.end();
   }
 }
 
 /** Stores `source` into `data`. Requires: no piece is a hole. */
-export function writePiecesNow(fd: number, pieces: readonly Piece[], source: Uint8Array): void {
-  for (const { at, from, length } of pieces) {
-    for (let done = 0; done < length; ) {
-      const position = (from as number) + done;
-      done += progress(
-        'write',
-        callSync('write', () => writeSync(fd, source, at + done, length - done, position)),
-      );
+export function writePiecesNow(backend: CopyBackend, pieces: readonly Piece[], source: Uint8Array): void {
+  const { dataFd, access } = backend;
+  if (!access.begin()) throw storeStale();
+  try {
+    for (const { at, from, length } of pieces) {
+      for (let done = 0; done < length; ) {
+        const position = (from as number) + done;
+        done += progress(
+          'write',
+          callSync('write', () => writeSync(dataFd, source, at + done, length - done, position)),
+        );
+      }
     }
+  } finally {
+    access.end();
   }
 }
 
 /** Called before each piece; throws to stop. */
 export type Check = () => void;
 
-type CopyBackend = Pick<Backend, 'dataFd' | 'copying'>;
+type CopyBackend = Pick<Backend, 'dataFd' | 'access'>;
+
+const startedAgain = 'the node was started again';
+/** Its segment is found when the event loop turns. */
+const readStale = (): FsError => new FsError('EAGAIN', 'read', { why: startedAgain });
+const storeStale = (): FsError => new FsError('ESTALE', 'write', { why: startedAgain });
 
 /** As readPiecesNow, in the pool. */
 export function readPieces(
@@ -68,7 +85,8 @@ export function readPieces(
   target: Uint8Array,
   check: Check,
 ): Promise<void> {
-  const { dataFd } = backend;
+  const { dataFd, access } = backend;
+  if (!access.begin()) return Promise.reject(readStale());
   const filled = inPool(cut(pieces), check, async ({ at, from, length }) => {
     if (from === undefined) target.fill(0, at, at + length);
     else {
@@ -81,7 +99,7 @@ export function readPieces(
       }
     }
   });
-  backend.copying(filled);
+  access.pooled(filled);
   return filled;
 }
 
@@ -92,7 +110,8 @@ export function writePieces(
   source: Uint8Array,
   check: Check,
 ): Promise<void> {
-  const { dataFd } = backend;
+  const { dataFd, access } = backend;
+  if (!access.begin()) return Promise.reject(storeStale());
   const stored = inPool(cut(pieces), check, async ({ at, from, length }) => {
     for (let done = 0; done < length; ) {
       const position = (from as number) + done;
@@ -102,7 +121,7 @@ export function writePieces(
       done += progress('write', count);
     }
   });
-  backend.copying(stored);
+  access.pooled(stored);
   return stored;
 }
 

@@ -56,7 +56,7 @@ export function fillOwnPages(
 function fillNow(backend: Backend, runs: Run[], bytes: Uint8Array, term: Term): Run[] {
   try {
     term.check();
-    writePiecesNow(backend.dataFd, piecesOfRuns(runs, bytes.length), bytes);
+    writePiecesNow(backend, piecesOfRuns(runs, bytes.length), bytes);
     return runs;
   } catch (error) {
     giveBack(backend, term, runs);

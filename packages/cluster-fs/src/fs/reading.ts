@@ -157,7 +157,15 @@ export function readAt(
   position: number,
   signal?: AbortSignal,
 ): number | Promise<number> {
-  source.refresh(context.backend.segment);
+  const { backend } = context;
+  const renewed = backend.access.renewed();
+  if (renewed !== undefined) {
+    return renewed.then(() => {
+      backend.assertUsable('read');
+      return readAt(context, source, target, position, signal);
+    });
+  }
+  source.refresh(backend.segment);
   const count = available(source, target, position);
   const isThere = absentPages(context, source, position, count) === undefined;
   if (isThere && count <= copyLimits.immediateBytes) {
@@ -180,6 +188,8 @@ async function readLater(
     backend.assertUsable('read');
   };
   for (let attempt = 0; attempt < limits.wholeAttempts; attempt++) {
+    const renewed = backend.access.renewed();
+    if (renewed !== undefined) await renewed;
     source.refresh(backend.segment);
     const count = available(source, target, position);
     const absent = absentPages(context, source, position, count);
@@ -252,7 +262,7 @@ function tryNow(
     // They may have gone again: looked at once more.
     return undefined;
   }
-  if (count > 0) readPiecesNow(backend.dataFd, piecesOf(source.extents, position, count), target);
+  if (count > 0) readPiecesNow(backend, piecesOf(source.extents, position, count), target);
   return source.stands(backend.segment) ? count : undefined;
 }
 

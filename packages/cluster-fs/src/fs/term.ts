@@ -33,6 +33,8 @@ export function termOf(backend: Backend): Term {
  */
 export async function throughRestarts<T>(backend: Backend, work: (term: Term) => Promise<T>): Promise<T> {
   for (let attempt = 1; ; attempt++) {
+    const renewed = backend.access.renewed();
+    if (renewed !== undefined) await renewed;
     const term = termOf(backend);
     try {
       return await work(term);

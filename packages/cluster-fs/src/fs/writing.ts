@@ -198,7 +198,7 @@ async function storeUnderGrant(
   try {
     const pieces = piecesOf(extents, offset, length);
     check();
-    if (length <= copyLimits.immediateBytes) writePiecesNow(backend.dataFd, pieces, bytes);
+    if (length <= copyLimits.immediateBytes) writePiecesNow(backend, pieces, bytes);
     else await writePieces(backend, pieces, bytes, check);
     written = length;
   } finally {

@@ -323,8 +323,8 @@ export async function present(
   if (copies?.isKept(ino, request.extents) === false) return served(c, ino, copies, go);
   // Its home may be away, and what it shows is there.
   if (copies !== undefined) return go();
-  // What is mapped anew must be there; a view over the same pages as before stays as it is.
-  if (!isWhereItWas(c, request)) await c.pager?.fetch(ino, wholeFile);
+  // Nobody would wait for what is absent of a view that cannot be armed before it is shown.
+  if (session.userfault === undefined && !isWhereItWas(c, request)) await c.pager?.fetch(ino, wholeFile);
   return go();
 }
 

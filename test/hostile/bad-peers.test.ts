@@ -9,14 +9,13 @@ import { mount } from 'cluster-fs';
 import { describe, expect, onTestFinished, test } from 'vitest';
 import { type NodeProcess, startNodeProcess } from '../chaos/node-process.ts';
 import { goodHello, openRawSession } from '../chaos/raw-session.mjs';
+import { helloFrame as hello } from './hello-frame.ts';
 import { frame, pack } from './message-pack.ts';
 import { connectRaw, type RawSocket } from './socket.ts';
 import { type Scene, startScene } from './witness.ts';
 
 const MiB = 2 ** 20;
 const messages = { hello: 16, put: 34, status: 64 } as const;
-const { protocol, layoutHash, pid, label } = goodHello;
-const hello = frame(pack([messages.hello, 1, protocol, layoutHash, pid, 'rw', label, [], false, 'wait']));
 
 describe('a message bomb', () => {
   test('before hello: no more than a hello is taken', async () => {

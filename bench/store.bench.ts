@@ -4,10 +4,11 @@
  */
 import nodeFs from 'node:fs';
 import { join } from 'node:path';
+import { native } from '@cluster-fs/transport';
 import { type ClusterFs, mount } from 'cluster-fs';
 import { type Bench, bench } from './harness/bench.ts';
 import { onEnd } from './harness/cleanup.ts';
-import { startCluster, startNode, temporaryDirectory } from './harness/cluster.ts';
+import { startCluster, startNode, temporaryDirectory, tmpfsDirectory } from './harness/cluster.ts';
 import { interleave, median, perSecond, ratios } from './harness/rounds.ts';
 import { limitWrites } from './harness/slow-disk.ts';
 
@@ -96,6 +97,23 @@ async function apart(b: Bench, { bytes, evict, fd }: Files): Promise<void> {
   });
 }
 
+const touchAll = (bytes: Uint8Array): void => {
+  for (let at = 0; at < bytes.length; at += pageSize) Atomics.load(bytes, at);
+};
+
+/** Pages that are in memory, outside of any cluster. */
+function tmpfsPages(length: number) {
+  const fd = nodeFs.openSync(join(tmpfsDirectory(), 'pages'), 'w+');
+  onEnd(() => nodeFs.closeSync(fd));
+  nodeFs.writeSync(fd, Buffer.alloc(length, 7));
+  const map = () => {
+    const address = native.mapFile({ fd, offset: 0, length, protection: 'read' });
+    const bytes = new Uint8Array(native.arrayBufferAt(address, length));
+    return { bytes, close: () => native.unmap(address, length) };
+  };
+  return { map };
+}
+
 async function inOrder(b: Bench, { bytes, evict, fd }: Files): Promise<void> {
   const size = bytes.length;
   const speed = (work: () => void): number => {
@@ -105,9 +123,7 @@ async function inOrder(b: Bench, { bytes, evict, fd }: Files): Promise<void> {
   };
   const touch = async (): Promise<number> => {
     await evict();
-    return speed(() => {
-      for (let at = 0; at < size; at += pageSize) Atomics.load(bytes, at);
-    });
+    return speed(() => touchAll(bytes));
   };
   const read = (): Promise<number> =>
     Promise.resolve(
@@ -115,9 +131,24 @@ async function inOrder(b: Bench, { bytes, evict, fd }: Files): Promise<void> {
         for (let at = 0; at < size; at += buffer.length) nodeFs.readSync(fd, buffer, 0, buffer.length, at);
       }),
     );
-  const gbs = await interleave({ touch, read }, { rounds: b.pick(11, 2), warmup: 3 });
+  const pages = tmpfsPages(size);
+  const limit = (): Promise<number> => {
+    const mapping = pages.map();
+    const gbs = speed(() => touchAll(mapping.bytes));
+    mapping.close();
+    return Promise.resolve(gbs);
+  };
+  const gbs = await interleave({ touch, read, limit }, { rounds: b.pick(11, 2), warmup: 3 });
+  const claim = `touch ${size / mebibyte} MiB that are not in memory, in order`;
   b.row({
-    claim: `touch ${size / mebibyte} MiB that are not in memory, in order`,
+    claim,
+    unit: 'GB/s',
+    ours: gbs.touch,
+    other: { what: 'touch as much in tmpfs, mapped anew (the limit)', samples: gbs.limit },
+    ratio: ratios(gbs.touch, gbs.limit),
+  });
+  b.row({
+    claim,
     unit: 'GB/s',
     ours: gbs.touch,
     other: { what: 'readSync of the same, from the page cache', samples: gbs.read },

@@ -1,12 +1,13 @@
 /** What is read from the store off the event loop, and what becomes of it when the file changes meanwhile. */
 import { randomBytes } from 'node:crypto';
-import { mkdtempSync, rmSync } from 'node:fs';
+import { closeSync, mkdtempSync, openSync, rmSync, writeSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type ClusterFs, mount } from 'cluster-fs';
 import { expect, onTestFinished, test } from 'vitest';
 import { startNode } from '../src/cluster/start.ts';
 import { clip } from '../src/coordinator/runs.ts';
+import type { MetadataStore } from '../src/metadata/store.ts';
 import { Filler, type Piece } from '../src/store/filler.ts';
 import type { StoreFile } from '../src/store/store-file.ts';
 
@@ -19,6 +20,7 @@ async function storedFile(): Promise<{
   fs: ClusterFs;
   isAbsent: (page: number) => boolean;
   file: StoreFile;
+  store: MetadataStore;
   filler: Filler;
   ino: number;
   content: Buffer;
@@ -49,7 +51,8 @@ async function storedFile(): Promise<{
   const { ino } = fs.statSync('/file');
   const isAbsent = (page: number): boolean =>
     (c.pager?.absentOf(clip(c.extents(ino), page, 1)) ?? []).length > 0;
-  return { fs, isAbsent, file, ino, content, stop, filler: new Filler(c, { store: c.store, file }) };
+  const { store } = c;
+  return { fs, isAbsent, file, store, ino, content, stop, filler: new Filler(c, { store, file }) };
 }
 
 test('pages are read, and put', async () => {
@@ -60,6 +63,32 @@ test('pages are read, and put', async () => {
   expect(filler.filledPages).toBe(pages);
   expect(await filler.read(ino, range), 'nothing is absent any more').toBeUndefined();
   expect((await fs.promises.readFile('/file')).equals(content)).toBe(true);
+});
+
+const block = { from: 0, count: 16 };
+
+test('the page that somebody waits for is there before the others', async () => {
+  const { filler, isAbsent, ino } = await storedFile();
+  const there: number[] = [];
+  const isThere = (): void => {
+    for (let page = 0; page < block.count; page++) if (!isAbsent(page)) there.push(page);
+  };
+  expect(filler.fillCached(ino, block, { filePage: 5, isThere })).toEqual([]);
+  expect(there).toEqual([5]);
+  expect(filler.filledPages).toBe(block.count);
+  expect(filler.fillCached(ino, block, { filePage: 5, isThere }), 'nothing is absent').toEqual([]);
+  expect(there).toEqual([5]);
+});
+
+test('a page that is damaged is not said to be there, and the others are put', async () => {
+  const { filler, isAbsent, file, ino, store } = await storedFile();
+  const [extent] = store.storedIn(ino, 5, 6);
+  const damaged = openSync(file.path, 'r+');
+  writeSync(damaged, 'damaged', ((extent?.place ?? 0) + 5 - (extent?.filePage ?? 0)) * pageSize);
+  closeSync(damaged);
+  const isThere = (): void => expect.unreachable('it is damaged');
+  expect(filler.fillCached(ino, block, { filePage: 5, isThere })).toEqual([5]);
+  expect(Array.from({ length: block.count }, (_, i) => i).filter(isAbsent)).toEqual([5]);
 });
 
 test('a page that is present again is left as it is', async () => {

@@ -47,6 +47,13 @@ export interface Put {
   readonly isStale: boolean;
 }
 
+/** A page that somebody waits for, and not for what is around it. */
+export interface First {
+  readonly filePage: number;
+  /** Called as soon as it is. */
+  isThere(): void;
+}
+
 interface FillerParts {
   readonly store: MetadataStore;
   readonly file: StoreFile;
@@ -92,17 +99,32 @@ export class Filler {
    * As `fillNow`, without waiting for the disk: undefined, and nothing was done, when it would have to.
    * Requires: one piece at most.
    */
-  fillCached(ino: number, range: Range): number[] | undefined {
-    return this.#fill(ino, range, { mayWait: false });
+  fillCached(ino: number, range: Range, first?: First): number[] | undefined {
+    return this.#fill(ino, range, { mayWait: false, first });
   }
 
-  #fill(ino: number, range: Range, { mayWait }: { mayWait: boolean }): number[] | undefined {
+  #fill(
+    ino: number,
+    range: Range,
+    { mayWait, first }: { mayWait: boolean; first?: First | undefined },
+  ): number[] | undefined {
     const pages = this.#own;
     const absent = this.#describe(ino, range, pages);
     if (absent === undefined) return [];
     const bad = mayWait ? this.file.readNow(pages) : this.file.readCached(pages);
-    if (bad !== undefined) this.#put(ino, without(absent, bad), pages);
+    if (bad !== undefined) this.#putInOrder(ino, without(absent, bad), first);
     return bad;
+  }
+
+  #putInOrder(ino: number, extents: readonly Extent[], first: First | undefined): void {
+    const page = first === undefined ? [] : clip(extents, first.filePage, 1);
+    if (first === undefined || page.length === 0) {
+      this.#put(ino, extents, this.#own);
+      return;
+    }
+    this.#put(ino, page, this.#own);
+    first.isThere();
+    this.#put(ino, without(extents, [first.filePage]), this.#own);
   }
 
   /**

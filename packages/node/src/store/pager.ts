@@ -2,7 +2,8 @@
  * Bringing absent pages back: on the touch of a view, on a read by API, and before anything of the node's own
  * looks at them.
  *
- *   a touch ──▶ its block of 64 KiB ──▶ wake    from the page cache at once, from the disk off the event loop
+ *   a touch ──▶ its block of 64 KiB ──▶ wake    from the page cache at once, and its page before the others of
+ *          │                                    the block; from the disk off the event loop
  *          └──▶ pieces ahead of it ──▶ wake     where touches go on in order, off the event loop
  *
  * How a page is filled: filler.ts.
@@ -35,7 +36,7 @@ import { addressRange, arm } from '../coordinator/remap.ts';
 import { clip, pageCountOf, subtract } from '../coordinator/runs.ts';
 import type { Session, View } from '../coordinator/session.ts';
 import type { MetadataStore } from '../metadata/store.ts';
-import { absentOf, Filler, isThere, type Piece } from './filler.ts';
+import { absentOf, Filler, type First, isThere, type Piece } from './filler.ts';
 import { piecesOf } from './page-buffer.ts';
 import { blockPages, ReadAhead } from './read-ahead.ts';
 import type { StoreFile } from './store-file.ts';
@@ -311,7 +312,7 @@ export class Pager {
     const filler = this.#filler;
     if (!isThere(this.#c.segment, ino)) return;
     try {
-      const bad = filler === undefined ? [] : filler.fillCached(ino, block);
+      const bad = filler === undefined ? [] : filler.fillCached(ino, block, this.#first(ino, filePage));
       if (filler !== undefined && bad === undefined) {
         void this.#bringLater(filler, view, touch, { isLast });
         return;
@@ -325,6 +326,11 @@ export class Pager {
       this.#failed(view, filePage, error);
     }
     this.#wakeAll(ino, block);
+  }
+
+  /** Who touches a page goes on while the others of its block are put. */
+  #first(ino: number, filePage: number): First {
+    return { filePage, isThere: () => this.#wakeAll(ino, { from: filePage, count: 1 }) };
   }
 
   /** Whether others have filled tmpfs, and something of this node may give way. */

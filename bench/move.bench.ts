@@ -2,7 +2,7 @@
  * Claims: a file moves at the speed of the copy; eight processes that map it are over in a millisecond; a
  * writer hardly notices.
  */
-import { closeSync, ftruncateSync, openSync } from 'node:fs';
+import { closeSync, ftruncateSync, openSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
 import { native } from '@cluster-fs/transport';
 import type { ClusterFs } from 'cluster-fs';
@@ -30,17 +30,14 @@ async function fill(fs: ClusterFs, path: string, size: number): Promise<void> {
   await file.close();
 }
 
-/** Pages of tmpfs outside of any cluster: `fresh` wipes the second half and fills it from the first. */
+/** Pages of tmpfs outside of any cluster: they are wiped, and filled anew. */
 function scratch(length: number) {
   const fd = openSync(join(tmpfsDirectory(), 'pages'), 'w+');
-  ftruncateSync(fd, 2 * length);
-  const from = native.mapFile({ fd, offset: 0, length, protection: 'read-write', populate: true });
-  onEnd(() => {
-    native.unmap(from, length);
-    closeSync(fd);
-  });
-  const wipe = () => native.punchHole(fd, length, length);
-  const copy = () => native.writeMemory({ fd, offset: length, address: from, length });
+  ftruncateSync(fd, length);
+  const content = Buffer.alloc(length, 1);
+  onEnd(() => closeSync(fd));
+  const wipe = () => native.punchHole(fd, 0, length);
+  const copy = () => writeSync(fd, content, 0, length, 0);
   return { wipe, copy };
 }
 
@@ -54,15 +51,13 @@ async function copying(b: Bench, fs: ClusterFs, url: string): Promise<void> {
   await writer?.call('touch');
   const source = Buffer.alloc(length, 1);
   const target = Buffer.alloc(length, 2);
-  const [from, to] = [native.addressOf(source), native.addressOf(target)];
   const pages = scratch(length);
   const speed = (ms: number): number => length / ms / 1e6;
   const fresh = async (): Promise<number> => {
     const copyMs = await elapsed(() => pages.copy());
     return speed(copyMs + (await elapsed(() => pages.wipe())));
   };
-  const memcpy = async (): Promise<number> =>
-    speed(await elapsed(() => native.copyMemorySync({ from, to, length })));
+  const memcpy = async (): Promise<number> => speed(await elapsed(() => source.copy(target)));
   const moving = (path: string) => {
     const copies: number[] = [];
     const move = async (): Promise<number> => {
@@ -110,7 +105,7 @@ async function swapping(b: Bench, fs: ClusterFs, url: string): Promise<void> {
   await tell('touch');
   const pages = scratch(length);
   /** Milliseconds, the median of some in a row: one alone is too short to be told from what else goes on. */
-  const often = async (work: () => Promise<unknown>, before?: () => void): Promise<number> => {
+  const often = async (work: () => unknown, before?: () => void): Promise<number> => {
     const samples: number[] = [];
     for (let i = 0; i < b.pick(20, 5); i++) {
       before?.();

@@ -3,6 +3,7 @@
  * and the same checks say so. With protection, and nothing else different, they say nothing.
  */
 import { once } from 'node:events';
+import { readSync, writeSync } from 'node:fs';
 import { Worker } from 'node:worker_threads';
 import { native } from '@cluster-fs/transport';
 import { expect, onTestFinished, test } from 'vitest';
@@ -42,14 +43,11 @@ test('the observer finds foreign bytes, a page in the wrong place, and a counter
 async function moveUnderWriter({ protect, moves }: { protect: boolean; moves: number }) {
   const fd = native.createMemfd('hand-made', length * 2);
   const address = native.reserveAddressRange(length);
-  const place = (offset: number) => native.mapFile({ fd, offset, length, protection: 'read-write' });
-  const places = [place(0), place(length)] as const;
   const show = (index: 0 | 1) =>
     native.mapFile({ fd, offset: index * length, length, protection: 'read-write', address });
   const userfault = native.createUserfault();
   const stop = new Int32Array(new SharedArrayBuffer(4));
-  const content = initialContent();
-  native.copyMemorySync({ from: native.addressOf(content), to: places[0], length });
+  writeSync(fd, initialContent(), 0, length, 0);
   show(0);
   const writer = new Worker(new URL('hand-writer.mjs', import.meta.url), {
     workerData: { address, length, stop: stop.buffer },
@@ -58,7 +56,7 @@ async function moveUnderWriter({ protect, moves }: { protect: boolean; moves: nu
   onTestFinished(async () => {
     Atomics.store(stop, 0, 1);
     await writer.terminate();
-    for (const at of [address, ...places]) native.unmap(at, length);
+    native.unmap(address, length);
     native.closeDescriptor(fd);
     native.closeDescriptor(userfault.fd);
   });
@@ -70,13 +68,13 @@ async function moveUnderWriter({ protect, moves }: { protect: boolean; moves: nu
       native.registerUserfault(userfault.fd, address, length, { missing: true, writeProtect: true });
       native.writeProtectUserfault(userfault.fd, address, length, true);
     }
-    native.copyMemorySync({ from: places[from], to: places[to], length });
+    native.copyInFileSync({ fd, from: from * length, to: to * length, length });
     show(to);
     if (protect) native.wakeUserfault(userfault.fd, address, length);
   }
   Atomics.store(stop, 0, 1);
   const [counts] = (await once(writer, 'message')) as [Uint32Array];
   const words = new Uint32Array(length / 4);
-  native.copyMemorySync({ from: address, to: native.addressOf(words), length });
+  readSync(fd, words, 0, length, (moves % 2) * length);
   return { words, counts };
 }

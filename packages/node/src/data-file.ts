@@ -14,8 +14,6 @@ export interface PageCopy {
   readonly from: number;
   readonly to: number;
   readonly count: number;
-  /** Somebody waits for the copy, not for its preparation. */
-  readonly awaited: boolean;
 }
 
 const zeros = Buffer.alloc(2 ** 20);
@@ -31,8 +29,6 @@ export class DataFile {
   /** For sessions that may only read. */
   readonly readOnlyFd: number;
   readonly size: number;
-  /** The whole file in this process's memory, for copies; pages are present only while they are copied. */
-  readonly #address: number;
 
   constructor(path: string, size: number) {
     this.path = path;
@@ -42,7 +38,6 @@ export class DataFile {
     this.readOnlyFd = openSync(path, constants.O_RDONLY);
     // Growing is safe, shrinking would be SIGBUS for whoever maps the rest.
     if (fstatSync(this.fd).size < size) ftruncateSync(this.fd, size);
-    this.#address = native.mapFile({ fd: this.fd, offset: 0, length: size, protection: 'read-write' });
   }
 
   punch(runs: readonly Run[]): void {
@@ -108,51 +103,14 @@ export class DataFile {
     writeSync(this.fd, Buffer.alloc(length), 0, length, offset);
   }
 
-  /**
-   * Takes the memory for a copy to come, off the event loop: most of what a copy into fresh pages costs, and
-   * nobody waits for it yet. ENOSPC when tmpfs is full.
-   */
-  async prepareCopy(copy: PageCopy): Promise<void> {
-    const preparation = { ...this.#write(copy), ...(copy.awaited ? { window: this.#memory(copy).to } : {}) };
-    if (copy.count <= syncPages) native.prepareWriteSync(preparation);
-    else await native.prepareWrite(preparation);
-  }
-
-  /**
-   * Copies pages, off the event loop. Requires: prepareCopy. By pwrite, which needs no mapping of the target
-   * and does not zero pages before it fills them; and by memmove when somebody waits: with its preparation it
-   * costs a fifth more, by itself half as much.
-   */
-  async copy(copy: PageCopy): Promise<void> {
-    if (copy.awaited) await this.#copyMapped(copy);
-    else if (copy.count <= syncPages) native.writeMemorySync(this.#write(copy));
-    else await native.writeMemory(this.#write(copy));
-  }
-
-  async #copyMapped(copy: PageCopy): Promise<void> {
-    const memory = this.#memory(copy);
-    if (copy.count <= syncPages) native.copyMemorySync(memory);
-    else await native.copyMemory(memory);
-  }
-
-  /** Takes the pages of a copy, done or not, out of this process's page tables. */
-  forgetCopy(copy: PageCopy): void {
-    const { to, length } = this.#memory(copy);
-    if (copy.awaited) native.adviseMapping(to, length, 'dont-need');
-  }
-
-  #write({ from, to, count }: PageCopy): native.MemoryWrite {
-    const address = this.#address + from * pageSize;
-    return { fd: this.fd, offset: to * pageSize, address, length: count * pageSize };
-  }
-
-  #memory({ from, to, count }: PageCopy): native.MemoryCopy {
-    const [source, target] = [from, to].map((page) => this.#address + page * pageSize) as [number, number];
-    return { from: source, to: target, length: count * pageSize };
+  /** Copies pages, off the event loop; ENOSPC when tmpfs is full. */
+  async copy({ from, to, count }: PageCopy): Promise<void> {
+    const copy = { fd: this.fd, from: from * pageSize, to: to * pageSize, length: count * pageSize };
+    if (count <= syncPages) native.copyInFileSync(copy);
+    else await native.copyInFile(copy);
   }
 
   close(): void {
-    native.unmap(this.#address, this.size);
     closeSync(this.fd);
     closeSync(this.readOnlyFd);
   }

@@ -6,7 +6,6 @@
 #include <sys/vfs.h>
 
 #include "arguments.h"
-#include "file.h"
 
 #ifndef F_SEAL_FUTURE_WRITE
 #define F_SEAL_FUTURE_WRITE 0x0010
@@ -14,6 +13,8 @@
 
 namespace cluster_fs {
 
+// On tmpfs, a signal undoes all that fallocate did so far (EINTR). Repeating it would never end under a
+// profiler that sends signals faster than a large range is allocated, so they wait until it is done.
 int uninterrupted_fallocate(int fd, int mode, uint64_t offset, uint64_t length) {
   sigset_t all, before;
   sigfillset(&all);

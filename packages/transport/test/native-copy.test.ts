@@ -1,119 +1,80 @@
-import { closeSync, fstatSync, openSync, readFileSync } from 'node:fs';
+import { closeSync, openSync, readSync, writeSync } from 'node:fs';
 import { describe, expect, onTestFinished, test } from 'vitest';
 import * as native from '../src/native.ts';
 import { inThread } from './native-elsewhere.ts';
 
 const { pageSize } = native;
 
-function memory(pages: number): { address: number; bytes: Uint8Array; length: number } {
-  const length = pages * pageSize;
-  const address = native.reserveAddressRange(length);
-  native.mapAnonymous({ address, length, protection: 'read-write' });
-  onTestFinished(() => native.unmap(address, length));
-  return { address, length, bytes: new Uint8Array(native.arrayBufferAt(address, length)) };
-}
-
 const kept = (fd: number): number => {
   onTestFinished(() => closeSync(fd));
   return fd;
 };
 
+/** A file with `content` at its begin. */
+function file(content: Uint8Array, size: number): number {
+  const fd = kept(native.createMemfd('copy-test', size));
+  writeSync(fd, content, 0, content.length, 0);
+  return fd;
+}
+
+function contentOf(fd: number, from: number, length: number): Buffer {
+  const bytes = Buffer.alloc(length);
+  readSync(fd, bytes, 0, length, from);
+  return bytes;
+}
+
+const counting = (length: number): Buffer =>
+  Buffer.from(Uint32Array.from({ length: length / 4 }, (_, i) => i).buffer);
+
 describe.each([
-  ['on the pool', native.copyMemory, native.writeMemory, native.prepareWrite],
-  ['at once', native.copyMemorySync, native.writeMemorySync, native.prepareWriteSync],
-])('%s', (_, copyMemory, writeMemory, prepareWrite) => {
-  test('memory is copied', async () => {
-    const from = memory(2);
-    const to = memory(2);
-    from.bytes.fill(7);
-    await copyMemory({ from: from.address + 10, to: to.address, length: pageSize });
-    expect(to.bytes[pageSize - 1]).toBe(7);
-    expect(to.bytes[pageSize]).toBe(0);
+  ['on the pool', native.copyInFile],
+  ['at once', native.copyInFileSync],
+])('a copy in a file, %s', (_, copyInFile) => {
+  // More than what goes through memory at once, and a rest.
+  test.each([pageSize, 2 ** 18, 2 ** 20 + pageSize])('of %i bytes', async (length) => {
+    const content = counting(length);
+    const fd = file(content, 3 * length);
+    await copyInFile({ fd, from: 0, to: length + 10, length });
+    expect(contentOf(fd, length + 10, length).equals(content)).toBe(true);
+    expect(contentOf(fd, length, 10).equals(Buffer.alloc(10))).toBe(true);
+    expect(contentOf(fd, 2 * length + 10, 10).equals(Buffer.alloc(10))).toBe(true);
   });
 
-  test('ranges may overlap', async () => {
-    const { address, bytes } = memory(1);
-    bytes.set([1, 2, 3, 4]);
-    await copyMemory({ from: address, to: address + 1, length: 4 });
-    expect([...bytes.subarray(0, 5)]).toEqual([1, 1, 2, 3, 4]);
+  test('into holes takes their pages, and from holes brings zeros', async () => {
+    const fd = file(Buffer.alloc(0), 4 * pageSize);
+    writeSync(fd, Buffer.alloc(pageSize, 7), 0, pageSize, 3 * pageSize);
+    await copyInFile({ fd, from: 0, to: 2 * pageSize, length: 2 * pageSize });
+    expect(contentOf(fd, 2 * pageSize, 2 * pageSize).equals(Buffer.alloc(2 * pageSize))).toBe(true);
+    expect(native.seekData(fd, 0)).toBe(2 * pageSize);
   });
 
-  test('memory is written to a file', async () => {
-    const { address, length, bytes } = memory(3);
-    bytes.fill(5);
-    const fd = kept(native.createMemfd('copy-test', 0));
-    await writeMemory({ fd, offset: pageSize, address, length });
-    const content = readFileSync(`/proc/self/fd/${fd}`);
-    expect(content.length).toBe(pageSize + length);
-    expect([content[pageSize - 1], content[pageSize], content.at(-1)]).toEqual([0, 5, 5]);
+  test('says what the kernel says', async () => {
+    const copy = async (fd: number) => copyInFile({ fd, from: 0, to: pageSize, length: pageSize });
+    await expect(copy(kept(openSync('/dev/full', 'r+')))).rejects.toMatchObject({
+      code: 'ENOSPC',
+      syscall: 'copy',
+    });
+    await expect(copy(kept(openSync('/dev/null', 'w')))).rejects.toMatchObject({ code: 'EBADF' });
+    const short = kept(native.createMemfd('copy-test', pageSize));
+    const beyond = async () => copyInFile({ fd: short, from: pageSize, to: 0, length: pageSize });
+    await expect(beyond()).rejects.toMatchObject({ code: 'EIO' });
   });
 
-  test('a full file system and a wrong address are errors', async () => {
-    const { address, length } = memory(1);
-    const full = kept(openSync('/dev/full', 'w'));
-    const failing = async (fd: number, from: number) => writeMemory({ fd, offset: 0, address: from, length });
-    await expect(failing(full, address)).rejects.toMatchObject({ code: 'ENOSPC', syscall: 'write' });
-    const fd = kept(native.createMemfd('copy-test', 0));
-    await expect(failing(fd, pageSize)).rejects.toMatchObject({ code: 'EFAULT' });
-    await expect(failing(kept(openSync('/dev/null', 'r')), address)).rejects.toMatchObject({ code: 'EBADF' });
-  });
-
-  test('a write is prepared: its pages are allocated', async () => {
-    const { address, length } = memory(3);
-    const fd = kept(native.createMemfd('copy-test', 4 * pageSize));
-    const blocks = (): number => fstatSync(fd).blocks * 512;
-    expect(blocks()).toBe(0);
-    await prepareWrite({ fd, offset: pageSize, address, length });
-    expect(blocks()).toBe(length);
-    await prepareWrite({ fd, offset: 0, address: pageSize, length });
-    const none = kept(openSync('/dev/null', 'r'));
-    const refused = (async () => prepareWrite({ fd: none, offset: 0, address, length }))();
-    await expect(refused).rejects.toMatchObject({ code: 'EBADF', syscall: 'fallocate' });
-  });
-
-  test('a write is prepared where the file is mapped too: the copy is a memmove', async () => {
-    const { address, length, bytes } = memory(3);
-    bytes.fill(5);
-    const fd = kept(native.createMemfd('copy-test', 3 * pageSize));
-    const window = native.mapFile({ fd, offset: 0, length, protection: 'read-write' });
-    const mappedKiB = (): number => {
-      const smaps = readFileSync('/proc/self/smaps', 'utf8');
-      const mapping = smaps.slice(smaps.indexOf(`\n${window.toString(16)}-`));
-      return Number(/^Rss:\s+(\d+)/m.exec(mapping)?.[1]);
-    };
-    expect(mappedKiB()).toBe(0);
-    await prepareWrite({ fd, offset: 0, address, length, window });
-    expect(mappedKiB()).toBe(length / 1024);
-    await copyMemory({ from: address, to: window, length });
-    expect(readFileSync(`/proc/self/fd/${fd}`).equals(bytes)).toBe(true);
-    native.unmap(window, length);
-    const unmapped = (async () => prepareWrite({ fd, offset: 0, address, length, window }))();
-    await expect(unmapped).rejects.toMatchObject({ code: 'ENOMEM' });
-  });
-
-  test('wrong arguments are refused', async () => {
-    const { address } = memory(1);
-    const wrong = [
-      { from: 0, to: address, length: 1 },
-      { from: address, to: 0, length: 1 },
-      { from: address, to: Number.NaN, length: 1 },
-      { from: address, to: address, length: -1 },
-    ];
-    for (const copy of wrong) await expect(async () => copyMemory(copy)).rejects.toThrow(TypeError);
+  test('of nothing does nothing', async () => {
+    await copyInFile({ fd: kept(openSync('/dev/full', 'r+')), from: 0, to: 0, length: 0 });
   });
 });
 
 test('a thread may end while its copies run', async () => {
-  const { address, length } = memory(4096);
+  const length = 2 ** 24;
+  const fd = file(counting(length), 2 * length);
   for (let i = 0; i < 5; i++) {
     const thread = inThread(
-      ({ native, tell }, { address, length }) => {
-        const half = length / 2;
-        for (let i = 0; i < 8; i++)
-          void native.copyMemory({ from: address, to: address + half, length: half });
+      ({ native, tell }, { fd, length }) => {
+        for (let i = 0; i < 8; i++) void native.copyInFile({ fd, from: 0, to: length, length });
         tell('copying');
       },
-      { address, length },
+      { fd, length },
     );
     await thread.heard();
     await thread.worker.terminate();

@@ -189,34 +189,29 @@ export function movePiece(
     const last = source.at(-1) as Extent;
     const range = { from, count: last.filePage + last.count - from };
     const moved = pairUp(source, target);
-    const copies = moved.map((step) => ({ ...step, awaited }));
+    const places = moved.map(({ to, count: n }) => ({ page: to, count: n }));
     c.pager?.fetchNow(ino, range);
     const armed: Armed[] = [];
     try {
-      for (const copy of copies) await c.data.prepareCopy(copy);
+      // The larger part of what a copy into fresh pages costs, and nobody waits for it yet.
+      if (awaited) c.data.allocate(places);
       await viewsSettled(c, ino, path, range);
       for (const each of armViews(c, ino, source, range)) armed.push(each);
       const copying = performance.now();
-      for (const copy of copies) await c.data.copy(copy);
+      for (const step of moved) await c.data.copy(step);
       const copyMs = performance.now() - copying;
       let committedMs = 0;
       await c.journal.mutate(() => {
         c.journal.afterCommit(() => {
           committedMs = performance.now();
         });
-        consume(
-          c,
-          moved.map(({ to, count: n }) => ({ page: to, count: n })),
-          c.ownReservations,
-        );
+        consume(c, places, c.ownReservations);
         movePages(c, ino, moved, { cause: 'move', ...range });
       });
       return { pages: count, copyMs, committedMs };
     } catch (error) {
       for (const { view, address, length } of armed) disarm(view, address, length);
       throw error;
-    } finally {
-      for (const copy of copies) c.data.forgetCopy(copy);
     }
   });
 }

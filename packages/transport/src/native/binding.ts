@@ -100,12 +100,8 @@ export interface Addon {
   waitFutex(address: number, expected: number, timeoutMs: number): Result;
   waitFutexAny(waits: Float64Array, timeoutMs: number): Result;
 
-  copyMemory(from: number, to: number, length: number): Promise<Result>;
-  copyMemorySync(from: number, to: number, length: number): Result;
-  writeMemory(fd: number, offset: number, address: number, length: number): Promise<Result>;
-  writeMemorySync(fd: number, offset: number, address: number, length: number): Result;
-  prepareWrite(fd: number, offset: number, address: number, length: number, window: number): Promise<Result>;
-  prepareWriteSync(fd: number, offset: number, address: number, length: number, window: number): Result;
+  copyInFile(fd: number, from: number, to: number, length: number): Promise<Result>;
+  copyInFileSync(fd: number, from: number, to: number, length: number): Result;
 
   sumPages(bytes: Uint8Array, sums: BigUint64Array, count: number): Result;
   readPages(

@@ -2,8 +2,8 @@
  * Bringing absent pages back: on the touch of a view, on a read by API, and before anything of the node's own
  * looks at them.
  *
- *   a touch ──▶ its block of 64 KiB ──▶ wake    from the page cache at once, and its page before the others of
- *          │                                    the block; from the disk off the event loop
+ *   a touch ──▶ its block of 64 KiB ──▶ wake    from the page cache at once, and its page before the others;
+ *          │                                    from the disk off the event loop
  *          └──▶ pieces ahead of it ──▶ wake     where touches go on in order, off the event loop
  *
  * How a page is filled: filler.ts.

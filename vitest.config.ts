@@ -4,6 +4,7 @@ import { configDefaults, defineConfig } from 'vitest/config';
 const waiting = [
   'packages/*/test/**/*.test.ts',
   'test/chaos/{client-death,node-death,recall,stopped-client,unmount}.test.ts',
+  'test/chaos/unseen-client.test.ts',
   'test/cluster/{behind,books,changing-files,copies,failures,home-loss,migration}.test.ts',
   'test/cluster/{migration-faults,network,restarted,store,stored-keepers,stored-storm}.test.ts',
   'test/cluster/{told-homes,told-losses}.test.ts',

@@ -2,8 +2,11 @@
  * kill -9 of the node in the middle of everything: what was acknowledged is there, views read and store on,
  * and clients go on without being started again.
  */
+import { closeSync, writeSync } from 'node:fs';
+import { native } from '@cluster-fs/transport';
 import type { ClusterFs, View } from 'cluster-fs';
 import { expect, onTestFinished, test } from 'vitest';
+import { helloFrame } from '../hostile/hello-frame.ts';
 import { type Child, startChild } from './children.ts';
 import { bytesOf, randomOf, type State } from './content.mjs';
 import { initialContent, lostIncrements, Observer } from './counters.mjs';
@@ -88,19 +91,29 @@ test('a node that dies again before its clients are back leaves no session behin
   await expectNothingHeldBack(fs);
 }, 30_000);
 
-test('a node that follows one that died before it heard from a client does not wait for it', async () => {
+test('a node waits for sessions of before until their locks are let go, whatever else is open', async () => {
   const node = await startNodeProcess({ memory: 32 * MiB });
-  const [silent, heard] = [await openRawSession(node.socketPath), await openRawSession(node.socketPath)];
-  onTestFinished(() => {
-    for (const client of [silent, heard]) client.close();
-  });
-  await heard.connection.request('status', {});
+  const held = await openRawSession(node.socketPath);
+  onTestFinished(held.close);
+  const [, data] = held.descriptors as [number, number];
+  const copy = native.duplicate(data);
+  onTestFinished(() => closeSync(copy));
+  // The answer to its hello stays in its socket, and what came with it.
+  const unread = native.connectUnix(node.socketPath);
+  writeSync(unread, helloFrame);
+  const fs = await mountForTest(node);
+  await expect.poll(async () => (await fs.status()).sessions).toHaveLength(3);
   await node.kill();
   await node.start();
-  const fs = await mountForTest(node);
-  // Who was heard of may map something; who was not has nothing, and may not even know of its session.
-  const sessions = (await fs.status()).unresolvedSessions as { session: number }[];
-  expect(sessions.map(({ session }) => session)).toEqual([heard.welcome.session]);
+  const waitedFor = async () => ((await fs.status()).unresolvedSessions as { session: number }[]).length;
+  await fs.promises.writeFile('/file', 'something');
+  await expect.poll(waitedFor).toBe(2);
+  native.closeDescriptor(unread);
+  await expect.poll(waitedFor).toBe(1);
+  await expect(fs.move('/file')).rejects.toMatchObject({ code: 'EBUSY' });
+  held.close();
+  await expect.poll(waitedFor).toBe(0);
+  await fs.move('/file');
 });
 
 test('a large write that is under way when the node dies is whole, or fails as interrupted', async () => {

@@ -63,7 +63,6 @@ test('a mount that ended while its node was down is not waited for, one that is 
   const waitedFor = async () => (await fs.status()).unresolvedSessions;
   await expect.poll(waitedFor).toEqual([expect.objectContaining({ pid: stopped.pid })]);
   expect(leaver.isAlive).toBe(true);
-  // It was looked at, as often as the other, and is again while a file is wanted elsewhere.
   await expect(fs.move('/large')).rejects.toMatchObject({ code: 'EBUSY' });
   expect(await waitedFor()).toHaveLength(1);
   stopped.process.kill('SIGCONT');
@@ -104,10 +103,9 @@ test('of several mounts of a process, one ends while the node is down', async ()
   expect((await fs.promises.readFile('/large'))[0]).toBe(1);
 });
 
-test('the next mount of a process names the one that ended while the node was down', async () => {
+test('a mount that ended is not waited for, whatever its process has open of the node', async () => {
   const node = await startNodeProcess();
   const leaving = await mount(node.url);
-  // While this is there, nothing can be told from what the process has open.
   const held = openSync(join(node.runDirectory, 'data'), 'r');
   onTestFinished(() => closeSync(held));
   await leaving.promises.writeFile('/large', Buffer.alloc(MiB));

@@ -24,7 +24,7 @@ import { Journal } from './coordinator/journal.ts';
 import { type OnConflict, onConflicts, type RecallPolicy } from './coordinator/recall.ts';
 import { type Recovered, recover, releaseTables } from './coordinator/recovery.ts';
 import type { NodeFacts } from './coordinator/report.ts';
-import { resolveDead, watchProcesses } from './coordinator/unresolved.ts';
+import { watchUnresolved } from './coordinator/unresolved.ts';
 import { DataFile } from './data-file.ts';
 import { type Limits, limitsWith } from './limits.ts';
 import { type MetadataStore, memberOfKey } from './metadata/store.ts';
@@ -293,7 +293,7 @@ function assemble(options: NodeOptions, { limits, admission, cleanup, entrance }
     const common = { coordinator, metaFd, facts, admission, loads, spinner, onError };
     servers.push(...openServers([socketPath, ...alsoListen], common, cleanup));
   };
-  const endWatch = watchProcesses(coordinator);
+  const endWatch = watchUnresolved(coordinator);
   cleanup.push(() => {
     stopped = true;
     endWatch();
@@ -391,9 +391,9 @@ const recallPolicyOf = ({
   deadlineMs: recallDeadlineMs,
 });
 
-/** Takes over what recovery found: pages held back, inodes without a name, sessions that may come back. */
-function adopt(c: Coordinator, { held, orphans, unresolved }: Recovered): void {
-  for (const { id, pid, startTime } of unresolved) c.unresolved.set(id, { pid, startTime });
+/** Takes over what is left of before: sessions that may come back, inodes without a name, pages held back. */
+function adopt(c: Coordinator, { held, orphans }: Recovered): void {
+  for (const [id, session] of c.sessionLocks.held()) c.unresolved.set(id, session);
   for (const ino of orphans) c.orphans.add(ino);
   for (const { id, runs } of held) c.holdBack(id, runs);
   // What is in no file and not held is of nobody: a write or a move that did not get to its end, or what was
@@ -406,7 +406,6 @@ function adopt(c: Coordinator, { held, orphans, unresolved }: Recovered): void {
       undefined,
       c.data.written(free).map((run) => c.writer.pages.take(run)),
     );
-  resolveDead(c);
   if (c.unresolved.size === 0) c.nobodyLeft();
   c.journal.flush();
 }

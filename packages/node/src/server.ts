@@ -27,7 +27,7 @@ import { dispatch, dispatchEvent } from './coordinator/dispatch.ts';
 import type { MoveOptions } from './coordinator/move.ts';
 import type { NodeFacts } from './coordinator/report.ts';
 import type { Session } from './coordinator/session.ts';
-import { attach, endSession, hello, record, revokeSession } from './coordinator/sessions.ts';
+import { attach, endSession, hello, revokeSession } from './coordinator/sessions.ts';
 import { exceeded } from './limits.ts';
 import type { UserLoad, UserLoads } from './user-load.ts';
 
@@ -291,7 +291,7 @@ export class Server {
         throw new FsError('ECANCELED', request.name, { why: 'the session was revoked' });
       const { session } = client;
       const long = this.#longOptions(client, request, id);
-      return whenRecorded(coordinator, session, dispatch(coordinator, session, request, { facts, long }));
+      return dispatch(coordinator, session, request, { facts, long });
     }
     const isFirst = client.state === 'stranger';
     if (isFirst && request.name === 'hello') return this.#hello(client, request.fields, descriptors);
@@ -300,7 +300,7 @@ export class Server {
     if (request.name !== 'attach') throw new FsError('EPROTO', request.name, { why: 'no session' });
     client.session = attach(coordinator, client.connection, client.peer, request.fields);
     this.#known(client);
-    return whenRecorded(coordinator, client.session, {});
+    return {};
   }
 
   async #hello(
@@ -353,8 +353,7 @@ export class Server {
 
   #reply(client: Client, { name }: AnyRequest, message: Message, reply: unknown): void {
     this.#settled(client, message);
-    const { coordinator, metaFd } = this.#options;
-    const descriptors = name === 'hello' ? [metaFd, this.#dataFd(client, coordinator)] : [];
+    const descriptors = name === 'hello' ? this.#donated(client) : [];
     client.connection.reply(name, message.id, reply as never, descriptors);
     if (name === 'hello') this.#expectReceived(client);
   }
@@ -374,8 +373,12 @@ export class Server {
     client.timer.unref();
   }
 
-  #dataFd({ session }: Client, { data }: Coordinator): number {
-    return session?.access === 'r' ? data.readOnlyFd : data.fd;
+  /** None when the session has ended meanwhile, and nobody is there to take them. */
+  #donated({ session }: Client): number[] {
+    const { coordinator, metaFd } = this.#options;
+    if (session?.lockFd === undefined) return [];
+    const { fd, readOnlyFd } = coordinator.data;
+    return [metaFd, session.access === 'r' ? readOnlyFd : fd, session.lockFd];
   }
 
   #fail(client: Client, request: AnyRequest, message: Message, error: unknown): void {
@@ -396,12 +399,6 @@ export class Server {
       new FsError('EIO', 'request', { why: error instanceof Error ? error.message : String(error) }),
     );
   }
-}
-
-/** An answer that is not given before SQLite names the session. */
-function whenRecorded(c: Coordinator, session: Session, answer: unknown): unknown {
-  const recorded = record(c, session);
-  return recorded === undefined ? answer : Promise.all([answer, recorded]).then(([reply]) => reply);
 }
 
 /** System calls by what they ask of the node, where the names differ. */

@@ -72,11 +72,6 @@ const change: fc.Arbitrary<Change> = fc.oneof(
   fc.record({ type: fc.constant('deleteInode' as const), ino }),
   fc.record({ type: fc.constant('putDirent' as const), row: fc.record({ parent: small, name, ino }) }),
   fc.record({ type: fc.constant('deleteDirent' as const), parent: small, name }),
-  fc.record({
-    type: fc.constant('putSession' as const),
-    row: fc.record({ id: small, pid: small, startTime: u53 }),
-  }),
-  fc.record({ type: fc.constant('deleteSession' as const), id: small }),
   fc.record({ type: fc.constant('unhold' as const), id: small }),
   fc.record({ type: fc.constant('putStored' as const), ino, extent }),
   fc.record({ type: fc.constant('deleteStored' as const), ino, filePage: small }),
@@ -99,7 +94,6 @@ const change: fc.Arbitrary<Change> = fc.oneof(
 const contentOf = (store: MetadataStore) => ({
   inodes: [...store.inodes()],
   dirents: [...store.dirents()],
-  sessions: store.sessions(),
   held: store.held(),
   stored: inos.map((each) => store.stored(each)),
   storedIn: inos.map((each) => store.storedIn(each, 1, 3)),

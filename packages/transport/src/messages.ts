@@ -27,7 +27,7 @@ import {
 } from './codec.ts';
 import { extents, guess, holes, homeLoss, moveFailures, names, path, plannedMoves, runs } from './records.ts';
 
-export const protocolVersion = 6;
+export const protocolVersion = 7;
 
 /** What is stored by `write`, and no longer by the client itself: half of what a node receives at once. */
 export const shortWriteBytes = 8192;
@@ -72,7 +72,7 @@ export const requests = {
       paged: bool,
       nodePid: u32,
     },
-    replyDonates: 'meta (read-only), data',
+    replyDonates: 'meta (read-only), data, the lock of the session',
   },
   attach: {
     id: 17,
@@ -135,8 +135,8 @@ export const requests = {
   resumed: {
     id: 22,
     connection: 'control',
-    doc: 'Sessions of this process of before are over, or all of theirs is presented; they store nothing.',
-    fields: { sessions: list(u53, 128) },
+    doc: 'The client has let go of the locks of sessions of before: all of theirs is presented.',
+    fields: {},
     reply: {},
   },
   advance: {

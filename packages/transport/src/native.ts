@@ -14,6 +14,5 @@ export * from './native/guard.ts';
 export * from './native/mapping.ts';
 export * from './native/pages.ts';
 export * from './native/poll.ts';
-export * from './native/process.ts';
 export * from './native/spin.ts';
 export * from './native/userfault.ts';

@@ -143,11 +143,3 @@ describe('a lock', () => {
     expect(native.lockFile(fd)).toBe(true);
   });
 });
-
-test('when a process started tells it from a later one of the same number', async () => {
-  const child = inProcess(({ told }) => told(), {});
-  expect(native.processStartTime(child.pid)).toBeGreaterThan(native.processStartTime(process.pid) ?? 0);
-  child.say('end');
-  await child.ended;
-  expect(native.processStartTime(child.pid)).toBeUndefined();
-});

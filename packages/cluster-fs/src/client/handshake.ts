@@ -108,10 +108,10 @@ export async function sayHello(
     control,
     answer,
   );
-  const [metaFd, dataFd] = donated;
-  if (metaFd === undefined || dataFd === undefined) {
+  const [metaFd, dataFd, lockFd] = donated;
+  if (metaFd === undefined || dataFd === undefined || lockFd === undefined) {
     throw new FsError('EPROTO', 'mount', { why: 'no descriptors in welcome' });
   }
   const onDemand = userfault !== undefined;
-  return { session, token, epoch, segmentId, metaFd, metaSize, dataFd, paged, nodePid, onDemand };
+  return { session, token, epoch, segmentId, metaFd, metaSize, dataFd, lockFd, paged, nodePid, onDemand };
 }

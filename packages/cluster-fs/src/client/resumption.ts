@@ -1,7 +1,7 @@
 /**
- * When the node that came back is told `resumed`, and may give away what it keeps for sessions of before: as
- * soon as nothing is copied by the segment of before. The session worker's part; `DataAccess` is the
- * application's thread's.
+ * The locks of this process's sessions (docs/protocol.md, "The node comes back"), and when it lets go of the
+ * one of before, so that the node that came back may give away what it keeps for that: as soon as nothing is
+ * copied by the segment of before. The session worker's part; `DataAccess` is the application's thread's.
  *
  *   back ──drained──▶ said
  *     └──waited──▶ forced ──no copy is under way──▶ said
@@ -10,46 +10,47 @@
  * and what it waits for may wait for this word: a node that does not have it gives no block of its files to
  * others. So after a while the worker forces it: from then on that thread copies nothing by the old segment.
  */
+import { native } from '@cluster-fs/transport';
 import { flag } from './worker-protocol.ts';
 
 /** A thread that turns its event loop answers in milliseconds. */
 const patienceMs = 1000;
 const pollMs = 10;
-/** As many sessions of before are remembered, the newest. */
-const most = 64;
 
 interface ResumptionParts {
   /** Shared with the application's thread. */
   readonly flags: Int32Array;
-  /** Tells the node; rejects, or is undefined, when it is away again: then it is said when it is back. */
-  readonly say: (sessions: readonly number[]) => Promise<unknown> | undefined;
-  /** The node does not wait for these any more. */
-  readonly said: (sessions: readonly number[]) => void;
+  /** Tells the node; rejects, or is undefined, when it is away again. */
+  readonly say: () => Promise<unknown> | undefined;
 }
 
 export class Resumption {
   readonly #parts: ResumptionParts;
-  /** The session, and those of before that the node may wait for: it keeps pages back for them. */
-  #sessions: readonly number[] = [];
+  /** Of the session. */
+  #lock: number | undefined;
+  /** Of one of before: as long as one is held, nodes wait for this process. */
+  #lockBefore: number | undefined;
   /** How often the node came back. */
   #times = 0;
+  /** It is there, and knows all leases. */
+  #isBack = false;
   #timer: NodeJS.Timeout | undefined;
 
   constructor(parts: ResumptionParts) {
     this.#parts = parts;
   }
 
-  get sessions(): readonly number[] {
-    return this.#sessions;
-  }
-
-  opened(session: number): void {
-    this.#sessions = [...this.#sessions, session].slice(-most);
+  /** A session is opened, with its lock. */
+  opened(lock: number): void {
+    if (this.#lockBefore === undefined) this.#lockBefore = this.#lock;
+    else if (this.#lock !== undefined) native.closeDescriptor(this.#lock);
+    this.#lock = lock;
   }
 
   /** All leases are presented. Returns which time that is, for the application's thread. */
   back(): number {
     this.#times++;
+    this.#isBack = true;
     clearTimeout(this.#timer);
     this.#timer = setTimeout(() => {
       Atomics.store(this.#parts.flags, flag.forced, this.#times);
@@ -60,30 +61,38 @@ export class Resumption {
 
   /** The node is away, or the session is over. */
   stop(): void {
+    this.#isBack = false;
     clearTimeout(this.#timer);
   }
 
-  /** The application's thread has the segment of that time; `ended`: sessions of others that are over. */
-  drained(times: number, ended: readonly number[]): void {
-    if (times !== this.#times) return;
+  /** The session is over. Requires: nothing of this process touches `data` any more. */
+  close(): void {
+    this.stop();
+    this.#letGoOfBefore();
+    if (this.#lock !== undefined) native.closeDescriptor(this.#lock);
+    this.#lock = undefined;
+  }
+
+  /** The application's thread has the segment of that time. */
+  drained(times: number): void {
+    if (times !== this.#times || !this.#isBack) return;
     clearTimeout(this.#timer);
-    this.#say(ended);
+    this.#say();
   }
 
   #sayWhenStill(): void {
-    if (Atomics.load(this.#parts.flags, flag.copies) === 0) this.#say([]);
+    if (Atomics.load(this.#parts.flags, flag.copies) === 0) this.#say();
     else this.#timer = setTimeout(() => this.#sayWhenStill(), pollMs);
   }
 
-  /** Only the newest session counts from here. When the node dies before it answers, it is said again. */
-  #say(ended: readonly number[]): void {
-    const sessions = [...this.#sessions.slice(0, -1), ...ended];
-    this.#parts.say(sessions)?.then(
-      () => {
-        this.#sessions = this.#sessions.filter((session) => !sessions.includes(session));
-        this.#parts.said(sessions);
-      },
-      () => undefined,
-    );
+  /** Only the session counts from here. A node that does not hear of it sees the lock by itself. */
+  #say(): void {
+    this.#letGoOfBefore();
+    this.#parts.say()?.catch(() => undefined);
+  }
+
+  #letGoOfBefore(): void {
+    if (this.#lockBefore !== undefined) native.closeDescriptor(this.#lockBefore);
+    this.#lockBefore = undefined;
   }
 }

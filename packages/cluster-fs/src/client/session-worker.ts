@@ -63,8 +63,7 @@ let revoked: Connection | undefined;
 let facts: SessionFacts | undefined;
 const resumption = new Resumption({
   flags: new Int32Array(options.flags),
-  say: (sessions) => connection?.request('resumed', { sessions }),
-  said: (sessions) => tell({ type: 'resumed', sessions }),
+  say: () => connection?.request('resumed', {}),
 });
 /** Views that the node which came back has not armed yet. */
 const unarmed = new WeakSet<OpenView>();
@@ -123,13 +122,12 @@ async function connect(): Promise<SessionFacts> {
     });
     if (opened.paged) watch ??= await watchLeases();
     if (ended) {
-      // Unmounted meanwhile: nobody else would close this.
-      native.closeDescriptor(opened.metaFd);
-      native.closeDescriptor(opened.dataFd);
+      // Unmounted meanwhile: nobody else would close these.
+      for (const fd of [opened.metaFd, opened.dataFd, opened.lockFd]) native.closeDescriptor(fd);
       throw new FsError('ECANCELED', 'mount');
     }
     connection = opening;
-    resumption.opened(opened.session);
+    resumption.opened(opened.lockFd);
     return opened;
   } catch (error) {
     opening.close();
@@ -442,8 +440,11 @@ port.on('message', (message: ToWorker) => {
       unmap(message.key, message.keepAddresses);
       return;
     case 'drained':
-      if (revoked === undefined) resumption.drained(message.times, message.ended);
-      else revoked.close();
+      if (revoked === undefined) resumption.drained(message.times);
+      else {
+        resumption.close();
+        revoked.close();
+      }
       return;
     case 'keep': {
       const view = views.get(message.key);
@@ -458,8 +459,7 @@ port.on('message', (message: ToWorker) => {
       revoked?.close();
       if (userfault !== undefined) native.closeDescriptor(userfault.fd);
       spinner.close();
-      resumption.stop();
-      tell({ type: 'closed', sessions: resumption.sessions });
+      resumption.close();
       port.close();
   }
 });

@@ -26,7 +26,6 @@ import type { Backend } from '../fs/backend.ts';
 import { type Credentials, nodesHere, openSegment, type Segment } from '../segment/index.ts';
 import { awaitFetch, createAnswer } from './blocking-fetch.ts';
 import { DataAccess } from './data-access.ts';
-import { endedSessions, forgetEnded, sessionsEnded } from './ended-sessions.ts';
 import { answered, dial, type Endpoint } from './handshake.ts';
 import { PageStock } from './page-stock.ts';
 import { lookAt } from './seen.ts';
@@ -128,7 +127,6 @@ export class Session implements Backend {
   static async open(options: SessionOptions, listener: SessionListener): Promise<Session> {
     const session = new Session(options, await startWorker(options), listener);
     await session.#attach();
-    if (endedSessions(session.segment.id).length > 0) session.#sayDrained();
     return session;
   }
 
@@ -348,12 +346,6 @@ export class Session implements Backend {
       case 'back':
         this.#onBack(message);
         return;
-      case 'resumed':
-        forgetEnded(this.segment.id, message.sessions);
-        return;
-      case 'closed':
-        sessionsEnded(this.segment.id, message.sessions);
-        return;
       case 'lost':
         this.#end(fromPlain(message.error));
         for (const key of message.stale) this.#views.get(key)?.onStale();
@@ -397,7 +389,7 @@ export class Session implements Backend {
       () => {
         if (incarnation !== this.#incarnation) return;
         const { times } = this.#access;
-        this.#post({ type: 'drained', times, ended: endedSessions(this.segment.id) });
+        this.#post({ type: 'drained', times });
       },
       () => undefined,
     );

@@ -86,6 +86,8 @@ export interface SessionFacts {
   readonly metaFd: number;
   readonly metaSize: number;
   readonly dataFd: number;
+  /** As long as it is open, nodes that come after wait for this process. */
+  readonly lockFd: number;
   /** Pages may be absent: views wait for them. */
   readonly paged: boolean;
   readonly nodePid: number;
@@ -124,8 +126,8 @@ export type ToWorker =
       /** See `awaitFetch`: the application's thread waits on it. */
       readonly answer: SharedArrayBuffer;
     }
-  /** No store of before is under way; `ended` are sessions of this process that the node may wait for. */
-  | { readonly type: 'drained'; readonly times: number; readonly ended: readonly number[] }
+  /** No store of before is under way. */
+  | { readonly type: 'drained'; readonly times: number }
   | { readonly type: 'close' };
 
 export type ToMain =
@@ -159,10 +161,6 @@ export type ToMain =
     }
   | { readonly type: 'event'; readonly event: Event<'event'> }
   | { readonly type: 'away' }
-  /** The node does not wait for these any more. */
-  | { readonly type: 'resumed'; readonly sessions: readonly number[] }
-  /** The last word: the node may wait for these. */
-  | { readonly type: 'closed'; readonly sessions: readonly number[] }
   /** `times`: how often it came back. */
   | {
       readonly type: 'back';

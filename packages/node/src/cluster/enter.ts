@@ -236,7 +236,7 @@ function nodeIdFor(directory: string): number {
 /** What a node that joined had of its home's files in an earlier life: its leases may be over. */
 export function forgetFiles(directory: string): void {
   for (const name of readdirSync(directory))
-    if (name !== 'lock') rmSync(`${directory}/${name}`, { force: true });
+    if (name !== 'lock') rmSync(`${directory}/${name}`, { recursive: true, force: true });
 }
 
 /** What a home had lent when it was killed is its own again. */

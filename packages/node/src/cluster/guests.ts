@@ -95,7 +95,7 @@ export class Guests {
       grants: new Map(),
       reservations: new Set(),
       subscriptions: new Map(),
-      recorded: 'yes',
+      lockFd: undefined,
       ended: false,
     };
     c.sessions.set(session.id, session);

@@ -32,6 +32,7 @@ import { type Confined, hasLetGo, type Party, Quarantine } from './quarantine.ts
 import type { Recall, RecallPolicy } from './recall.ts';
 import { overlap, pageCountOf, subtract } from './runs.ts';
 import type { Grant, Reservation, Session, View } from './session.ts';
+import { type HeldSession, SessionLocks } from './session-locks.ts';
 import { Signal } from './signal.ts';
 
 export interface CoordinatorOptions {
@@ -104,11 +105,9 @@ export class Coordinator {
   readonly brokenGrants = new Set<Grant>();
   /** Rows of `held` for pages in use by moves of our own. */
   readonly ownReservations = new Set<Reservation>();
-  /**
-   * Sessions of before a crash that neither came back nor died: while there are any, no freed page is given
-   * away.
-   */
-  readonly unresolved = new Map<number, { readonly pid: number; readonly startTime: number }>();
+  readonly sessionLocks: SessionLocks;
+  /** Sessions of before a crash that are not over yet: while there are any, no freed page is given away. */
+  readonly unresolved = new Map<number, HeldSession>();
   /** Pages that nobody holds any more, kept back for sessions of before a crash. */
   readonly limbo: Confined[] = [];
   readonly losses: Losses;
@@ -128,6 +127,7 @@ export class Coordinator {
     this.limits = options.limits;
     this.recallPolicy = options.recallPolicy;
     this.now = options.now;
+    this.sessionLocks = new SessionLocks(options.data.directory);
     this.losses = new Losses(this);
     this.#nextHeldId = options.nextHeldId;
     this.quarantine = new Quarantine((confined) => this.#freeConfined(confined));

@@ -60,7 +60,7 @@ function perform(
     case 'release':
       return released(c, session, request.fields);
     case 'resumed':
-      return resumed(c, session, request.fields);
+      return resumed(c);
     case 'open':
       return open(c, session, request.fields);
     case 'reserve':

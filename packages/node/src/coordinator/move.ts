@@ -269,9 +269,11 @@ async function viewsSettled(
   assertNoPinnedWriterOf(c, ino, { from: 0, count: pagesFor(c.inode(ino).size) }, 'move');
 }
 
+const unseen = 'a process of another PID namespace';
+
 function awaited({ unresolved }: Coordinator, path: string): FsError {
-  const pids = [...unresolved.values()].map(({ pid }) => pid).join(', ');
-  const why = `pid ${pids} has not come back since the node was started again, and may store into it`;
+  const who = [...unresolved.values()].map(({ pid }) => (pid === 0 ? unseen : `pid ${pid}`)).join(', ');
+  const why = `held by ${who}: not back since the node was started again, and may store into it`;
   return new FsError('EBUSY', 'move', { path, why });
 }
 

@@ -29,9 +29,8 @@ import {
   setExtents,
   setText,
 } from 'cluster-fs/segment';
-import type { InodeRow, MetadataStore, SessionRow } from '../metadata/store.ts';
+import type { InodeRow, MetadataStore } from '../metadata/store.ts';
 import { subtract } from './runs.ts';
-import { isAlive } from './unresolved.ts';
 
 export interface Recovered {
   readonly writer: SegmentWriter;
@@ -42,8 +41,6 @@ export interface Recovered {
   readonly nextHeldId: number;
   /** Inodes without a name, kept for sessions that may still refer to them. */
   readonly orphans: readonly number[];
-  /** Sessions of before whose processes live. */
-  readonly unresolved: readonly SessionRow[];
   /** Pages of no file that those may still touch. */
   readonly held: readonly { readonly id: number; readonly runs: readonly Run[] }[];
   readonly isNew: boolean;
@@ -78,9 +75,8 @@ export function recover(store: MetadataStore, format: FormatOptions, nowMs: numb
   const orphans = load(store, writer, published);
   const held = holdBack(store, writer);
   writer.publish(published);
-  const unresolved = livingSessions(store);
   const nextHeldId = Math.max(0, ...held.map((h) => h.id)) + 1;
-  return { writer, published, metaFd, epoch, nextHeldId, orphans, unresolved, held, isNew };
+  return { writer, published, metaFd, epoch, nextHeldId, orphans, held, isNew };
 }
 
 function formatStore(
@@ -207,14 +203,4 @@ function usedRuns({ pages }: SegmentWriter, { page, count }: Run): Run[] {
   const used: Run[] = [];
   for (let p = page; p < page + count; p++) if (pages.isUsed(p)) used.push({ page: p, count: 1 });
   return used;
-}
-
-/** Sessions whose process still runs; the others are forgotten. */
-function livingSessions(store: MetadataStore): SessionRow[] {
-  const living: SessionRow[] = [];
-  for (const row of store.sessions()) {
-    if (isAlive(row)) living.push(row);
-    else store.commit([{ type: 'deleteSession', id: row.id }]);
-  }
-  return living;
 }

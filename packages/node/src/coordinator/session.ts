@@ -103,8 +103,8 @@ export interface Session {
   readonly grants: Map<number, Grant>;
   readonly reservations: Set<Reservation>;
   readonly subscriptions: Map<number, string | undefined>;
-  /** Whether SQLite names it, so that a node that comes after waits for it; a promise while that commits. */
-  recorded: 'no' | 'yes' | Promise<void>;
+  /** Holds its lock until the client has that; undefined from then on. */
+  lockFd: number | undefined;
   /**
    * Revoked, or gone. A revoked session changes nothing any more; what it maps is kept for it until its
    * process says that it maps nothing, or is gone.

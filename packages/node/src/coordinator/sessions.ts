@@ -28,6 +28,24 @@ import { giveBack, reservedRuns } from './reserve.ts';
 import type { Session } from './session.ts';
 import { release } from './views.ts';
 
+/** @throws FsError EPROTONOSUPPORT, EROFS, EMFILE, EPROTO */
+function assertWelcome(
+  c: Coordinator,
+  peer: Peer,
+  { protocol, layoutHash: theirs, access }: Request<'hello'>,
+  descriptors: readonly number[],
+): void {
+  const refuse = (code: 'EPROTONOSUPPORT' | 'EROFS' | 'EPROTO', why: string) =>
+    new FsError(code, 'mount', { why });
+  if (protocol !== protocolVersion)
+    throw refuse('EPROTONOSUPPORT', `the client speaks protocol ${protocol}, this node ${protocolVersion}`);
+  if (theirs !== layoutHash) throw refuse('EPROTONOSUPPORT', 'the client has another segment layout');
+  if (access === 'rw' && peer.access === 'r')
+    throw refuse('EROFS', `user ${peer.uid} may only read here: mount with access 'r'`);
+  if (c.sessions.size >= c.limits.sessions) throw exceeded(c.limits, 'sessions', { syscall: 'mount' });
+  if (descriptors.length > 1) throw refuse('EPROTO', 'more than one descriptor');
+}
+
 export function hello(
   c: Coordinator,
   control: Connection,
@@ -35,22 +53,10 @@ export function hello(
   request: Request<'hello'>,
   descriptors: readonly number[],
 ): Promise<{ session: Session; reply: Reply<'hello'> }> {
-  const refuse = (code: 'EPROTONOSUPPORT' | 'EROFS' | 'EPROTO', why: string) =>
-    new FsError(code, 'mount', { why });
-  if (request.protocol !== protocolVersion) {
-    throw refuse(
-      'EPROTONOSUPPORT',
-      `the client speaks protocol ${request.protocol}, this node ${protocolVersion}`,
-    );
-  }
-  if (request.layoutHash !== layoutHash)
-    throw refuse('EPROTONOSUPPORT', 'the client has another segment layout');
-  if (request.access === 'rw' && peer.access === 'r')
-    throw refuse('EROFS', `user ${peer.uid} may only read here: mount with access 'r'`);
-  if (c.sessions.size >= c.limits.sessions) throw exceeded(c.limits, 'sessions', { syscall: 'mount' });
-  if (descriptors.length > 1) throw refuse('EPROTO', 'more than one descriptor');
+  assertWelcome(c, peer, request, descriptors);
+  const id = c.nextId();
   const session: Session = {
-    id: c.nextId(),
+    id,
     token: randomBytes(16),
     pid: peer.pid,
     label: request.label,
@@ -68,18 +74,21 @@ export function hello(
     grants: new Map(),
     reservations: new Set(),
     subscriptions: new Map(),
-    recorded: 'no',
+    lockFd: c.sessionLocks.take(id, peer.pid),
     ended: false,
   };
   return c.journal.mutate(() => {
-    c.sessions.set(session.id, session);
+    c.sessions.set(id, session);
     c.journal.afterCommit(() => c.pager?.listen(session));
-    c.writer.onRollback(() => c.sessions.delete(session.id));
+    c.writer.onRollback(() => {
+      c.sessions.delete(id);
+      letGo(c, session);
+    });
     c.journal.afterCommit(() =>
-      c.hub.emit('session-open', undefined, { session: session.id, pid: peer.pid, label: request.label }),
+      c.hub.emit('session-open', undefined, { session: id, pid: peer.pid, label: request.label }),
     );
     const s = c.segment;
-    const { id, token } = session;
+    const { token } = session;
     const segmentId = Buffer.from(s.id, 'hex');
     return {
       session,
@@ -95,29 +104,6 @@ export function hello(
       },
     };
   });
-}
-
-/**
- * Has SQLite name a session; undefined when it does. From a client's first request on, and not from `hello`:
- * when the node dies before the client has its answer, the client knows of no session that it could resume,
- * and the node that comes after would wait for it as long as its process lives. Before its first request is
- * answered a client has nothing to keep for it.
- */
-export function record(c: Coordinator, session: Session): Promise<void> | undefined {
-  if (session.recorded === 'yes') return undefined;
-  if (session.recorded !== 'no') return session.recorded;
-  const { id, pid } = session;
-  session.recorded = c.journal.mutate(() => {
-    const row = { id, pid, startTime: native.processStartTime(pid) ?? 0 };
-    c.journal.change({ type: 'putSession', row });
-    c.writer.onRollback(() => {
-      session.recorded = 'no';
-    });
-    c.journal.afterCommit(() => {
-      session.recorded = 'yes';
-    });
-  });
-  return session.recorded;
 }
 
 export function attach(
@@ -137,7 +123,21 @@ export function attach(
     throw new FsError('EACCES', 'mount', { why: 'no such session' });
   }
   session.requests.add(connection);
+  // The client has the answer to its hello.
+  closeLock(session);
   return session;
+}
+
+/** The lock is the client's alone. Safe to call twice. */
+function closeLock(session: Session): void {
+  if (session.lockFd !== undefined) native.closeDescriptor(session.lockFd);
+  session.lockFd = undefined;
+}
+
+/** No node that comes after waits for the session. */
+function letGo(c: Coordinator, session: Session): void {
+  closeLock(session);
+  c.sessionLocks.remove(session.id);
 }
 
 /** Ends a session from outside: its client changes nothing any more, and holds nobody up. */
@@ -173,12 +173,11 @@ export function endSession(c: Coordinator, session: Session, reason: FsError): v
   for (const { ino } of handles) c.unrefer(ino);
   session.control.close(reason);
   if (session.userfault !== undefined) native.closeDescriptor(session.userfault);
-  c.journal
-    .mutate(() => {
-      const runs = reservedRuns(session);
-      if (runs.length > 0) giveBack(c, runs, session.reservations);
-      c.journal.change({ type: 'deleteSession', id: session.id });
-    })
-    .catch((error: unknown) => c.hub.report(error));
+  letGo(c, session);
+  const runs = reservedRuns(session);
+  if (runs.length > 0)
+    c.journal
+      .mutate(() => giveBack(c, runs, session.reservations))
+      .catch((error: unknown) => c.hub.report(error));
   c.answers.notify();
 }

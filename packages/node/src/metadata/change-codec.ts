@@ -9,17 +9,14 @@ import {
   type HeldRow,
   type InodeRow,
   inodeFields,
-  type SessionRow,
 } from './store.ts';
 
-/** How each change is called in the log. Never another's. */
+/** How each change is called in the log. Never another's: 5 and 6 were sessions. */
 const codes = {
   putInode: 1,
   deleteInode: 2,
   putDirent: 3,
   deleteDirent: 4,
-  putSession: 5,
-  deleteSession: 6,
   hold: 7,
   unhold: 8,
   putStored: 9,
@@ -31,6 +28,8 @@ const codes = {
   clearRedo: 15,
   forgetStored: 16,
 } as const satisfies Readonly<Record<Change['type'], number>>;
+/** A log of before schema 6 may have them. */
+const ofSessions: ReadonlySet<unknown> = new Set([5, 6]);
 const typeOf = new Map<unknown, Change['type']>(
   Object.entries(codes).map(([type, code]) => [code, type as Change['type']]),
 );
@@ -38,14 +37,12 @@ const typeOf = new Map<unknown, Change['type']>(
 /** The fields of a change, or of its row, where they are no more than that. */
 const rowFields = {
   putDirent: ['parent', 'name', 'ino'] satisfies readonly (keyof DirentRow)[],
-  putSession: ['id', 'pid', 'startTime'] satisfies readonly (keyof SessionRow)[],
   hold: ['id', 'page', 'count', 'reason'] satisfies readonly (keyof HeldRow)[],
   putDurable: ['ino', 'generation', 'size', 'mtimeMs'] satisfies readonly (keyof DurableRow)[],
 } as const;
 const ownFields = {
   deleteInode: ['ino'],
   deleteDirent: ['parent', 'name'],
-  deleteSession: ['id'],
   unhold: ['id'],
   deleteStored: ['ino', 'filePage'],
   markDirty: ['ino'],
@@ -61,7 +58,9 @@ export const encodeChanges = (changes: readonly Change[]): Uint8Array =>
 
 /** @throws FsError EPROTO, EIO when the bytes are none of `encodeChanges`. */
 export const decodeChanges = (bytes: Uint8Array): Change[] =>
-  decodeBody(bytes).map((list) => changeOf(list as readonly unknown[]));
+  (decodeBody(bytes) as readonly (readonly unknown[])[])
+    .filter(([code]) => !ofSessions.has(code))
+    .map(changeOf);
 
 const valuesOf = (from: object, fields: readonly string[]): unknown[] =>
   fields.map((field) => (from as Readonly<Record<string, unknown>>)[field]);
@@ -79,7 +78,6 @@ function listOf(change: Change): unknown[] {
       return [code, change.ino, filePage, count, place, bytes];
     }
     case 'putDirent':
-    case 'putSession':
     case 'hold':
     case 'putDurable':
       return [code, ...valuesOf(change.row, rowFields[change.type])];
@@ -108,7 +106,6 @@ function changeOf([code, ...values]: readonly unknown[]): Change {
       return { type, ino, extent: { filePage, count, place, sums } satisfies StoredExtent };
     }
     case 'putDirent':
-    case 'putSession':
     case 'hold':
     case 'putDurable':
       return { type, row: withFields(rowFields[type], values) } as unknown as Change;

@@ -71,10 +71,6 @@ function keyOf(change: Change): string {
       return `n${change.row.parent}/${change.row.name}`;
     case 'deleteDirent':
       return `n${change.parent}/${change.name}`;
-    case 'putSession':
-      return `s${change.row.id}`;
-    case 'deleteSession':
-      return `s${change.id}`;
     case 'hold':
       return `h${change.row.id}/${change.row.page}`;
     case 'unhold':
@@ -168,10 +164,6 @@ export class LoggedStore implements MetadataStore {
 
   nameOf(ino: number) {
     return this.#settled().nameOf(ino);
-  }
-
-  sessions() {
-    return this.#settled().sessions();
   }
 
   held() {

@@ -16,6 +16,9 @@ export const packedInodes = `
   ALTER TABLE packed RENAME TO inode;
 `;
 
+/** To version 6: who was connected is in files of the run directory since. */
+export const withoutSessions = 'DROP TABLE session;';
+
 /** The columns of `inode`, in the order in which `packedInodes` names them. */
 export type OldInode = [
   ino: number,

@@ -11,8 +11,8 @@ import { dataSync, dataSyncNow } from '../store/file-calls.ts';
 import { extentPages, type StoredExtent } from '../store/stored.ts';
 import { Ballast } from './ballast.ts';
 import { decodeInode, encodeInode } from './inode-record.ts';
-import { homeColumn, inodeOf, type OldInode, packedInodes } from './old-schema.ts';
-import type { Change, DirentRow, DurableRow, HeldRow, MetadataStore, SessionRow } from './store.ts';
+import { homeColumn, inodeOf, type OldInode, packedInodes, withoutSessions } from './old-schema.ts';
+import type { Change, DirentRow, DurableRow, HeldRow, MetadataStore } from './store.ts';
 import { StoredCache } from './stored-cache.ts';
 import { direntsOf, inodesOf, placesOf } from './tables.ts';
 
@@ -25,9 +25,9 @@ const tableGrowthBytes = 2 * 2 ** 20;
 
 /**
  * History: 1, the first; 2, the store's tables; 3, files have a home; 4, the log of a store, without which
- * they may be old; 5, an inode is one record.
+ * they may be old; 5, an inode is one record; 6, without sessions.
  */
-export const schemaVersion = 5;
+export const schemaVersion = 6;
 
 const schema = `
   CREATE TABLE superblock (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -35,7 +35,6 @@ const schema = `
   CREATE TABLE dirent (
     parent INTEGER NOT NULL, name TEXT NOT NULL, ino INTEGER NOT NULL, PRIMARY KEY (parent, name)
   ) WITHOUT ROWID;
-  CREATE TABLE session (id INTEGER PRIMARY KEY, pid INTEGER NOT NULL, start_time INTEGER NOT NULL);
   CREATE TABLE held (
     id INTEGER NOT NULL, page INTEGER NOT NULL, count INTEGER NOT NULL, reason TEXT NOT NULL,
     PRIMARY KEY (id, page)
@@ -100,7 +99,10 @@ function bringForward(db: Database.Database, version: number): void {
   const tables =
     version === 0
       ? schema + storeSchema
-      : (version === 1 ? storeSchema : '') + (version < 3 ? homeColumn : '') + packedInodes;
+      : (version === 1 ? storeSchema : '') +
+        (version < 3 ? homeColumn : '') +
+        (version < 5 ? packedInodes : '') +
+        withoutSessions;
   db.function('inode_record', { varargs: true }, (...columns) => encodeInode(inodeOf(columns as OldInode)));
   db.transaction(() => db.exec(`${tables} PRAGMA user_version = ${schemaVersion}`))();
 }
@@ -177,7 +179,6 @@ type Readers = Pick<
   | 'names'
   | 'dirents'
   | 'nameOf'
-  | 'sessions'
   | 'held'
   | 'stored'
   | 'storedIn'
@@ -214,7 +215,6 @@ function readersOf(db: Database.Database): Readers {
       for (const { name, ...row } of direntsOf(db)) yield { ...row, name: Buffer.from(name).toString() };
     },
     nameOf: (ino) => nameOf.get(ino),
-    sessions: () => db.prepare<[], SessionRow>('SELECT id, pid, start_time AS startTime FROM session').all(),
     held: () => db.prepare<[], HeldRow>('SELECT id, page, count, reason FROM held ORDER BY id').all(),
     stored: (ino) => stored.all(ino).map(storedOf),
     storedIn: (ino, from, end) => storedIn.all(ino, from - extentPages, end, from).map(storedOf),
@@ -263,8 +263,6 @@ function changeWriter(db: Database.Database): (change: Change) => void {
   const deleteInode = db.prepare('DELETE FROM inode WHERE ino = ?');
   const putDirent = db.prepare('INSERT OR REPLACE INTO dirent VALUES (?, ?, ?)');
   const deleteDirent = db.prepare('DELETE FROM dirent WHERE parent = ? AND name = ?');
-  const putSession = db.prepare('INSERT OR REPLACE INTO session VALUES (?, ?, ?)');
-  const deleteSession = db.prepare('DELETE FROM session WHERE id = ?');
   const hold = db.prepare('INSERT INTO held VALUES (?, ?, ?, ?)');
   const unhold = db.prepare('DELETE FROM held WHERE id = ?');
   const applyStored = storedWriter(db);
@@ -281,12 +279,6 @@ function changeWriter(db: Database.Database): (change: Change) => void {
         return;
       case 'deleteDirent':
         deleteDirent.run(change.parent, change.name);
-        return;
-      case 'putSession':
-        putSession.run(change.row.id, change.row.pid, change.row.startTime);
-        return;
-      case 'deleteSession':
-        deleteSession.run(change.id);
         return;
       case 'hold':
         hold.run(change.row.id, change.row.page, change.row.count, change.row.reason);

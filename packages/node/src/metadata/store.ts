@@ -4,7 +4,6 @@
  *   superblock (key, value)                    segment id, epoch, sizes
  *   inode (ino, record)                        one row an inode: docs/store.md has the record
  *   dirent (parent, name) -> ino               one row a name
- *   session (id, pid, start_time)              who was connected: after a crash they may still map pages
  *   held (id, page, count, reason)             pages that must not be given away yet: `quarantine` (of no
  *   file any more,
  *                                              but somebody may still map them) or `reserved` (somebody fills
@@ -76,13 +75,6 @@ export interface DirentBytes extends Omit<DirentRow, 'name'> {
   readonly name: Uint8Array;
 }
 
-export interface SessionRow {
-  readonly id: number;
-  readonly pid: number;
-  /** Clock ticks since boot (proc(5), field 22): tells a process from a later one with the same pid. */
-  readonly startTime: number;
-}
-
 export type HeldReason = 'quarantine' | 'reserved';
 export interface HeldRow extends Run {
   readonly id: number;
@@ -103,8 +95,6 @@ export type Change =
   | { readonly type: 'deleteInode'; readonly ino: number }
   | { readonly type: 'putDirent'; readonly row: DirentRow }
   | { readonly type: 'deleteDirent'; readonly parent: number; readonly name: string }
-  | { readonly type: 'putSession'; readonly row: SessionRow }
-  | { readonly type: 'deleteSession'; readonly id: number }
   | { readonly type: 'hold'; readonly row: HeldRow }
   | { readonly type: 'unhold'; readonly id: number }
   | { readonly type: 'putStored'; readonly ino: number; readonly extent: StoredExtent }
@@ -139,7 +129,6 @@ export interface MetadataStore {
   dirents(): Iterable<DirentRow>;
   /** One name of an inode; looks at all names there are. */
   nameOf(ino: number): DirentRow | undefined;
-  sessions(): SessionRow[];
   held(): HeldRow[];
   /** What is stored of a file, in the order of its pages. */
   stored(ino: number): readonly StoredExtent[];

@@ -46,7 +46,6 @@ export function rollBack(store: MetadataStore): Lost {
   }
   for (const ino of removed) changes.push({ type: 'deleteInode', ino }, { type: 'forgetStored', ino });
   // Nobody maps anything of a segment that is gone.
-  for (const { id } of store.sessions()) changes.push({ type: 'deleteSession', id });
   for (const { id } of store.held()) changes.push({ type: 'unhold', id });
   if (changes.length > 0) store.commit(changes);
   return { rolledBack, removed: removed.size };

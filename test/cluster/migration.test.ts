@@ -1,6 +1,7 @@
 /** Files that move from node to node, under those who use them; and what becomes of them when nodes die. */
 import type { ClusterFs } from 'cluster-fs';
 import { expect, test } from 'vitest';
+import { startChild } from '../chaos/children.ts';
 import { mountForTest, type NodeProcess, startNodeProcess } from '../chaos/node-process.ts';
 import { freePort } from './line.ts';
 
@@ -307,6 +308,30 @@ test('a node that stops, and has a file for which nobody has room, has it as oth
   await b.start();
   const atB = await mountForTest(b);
   expect([...(await atB.promises.readFile('/f')).subarray(block - 1, block + 2)]).toEqual([1, 7, 1]);
+  expect([await atA.check(), await atB.check()]).toEqual([[], []]);
+});
+
+test('a node that stops and has files still is followed by one that waits for its clients', {
+  timeout,
+}, async () => {
+  const joinPort = await freePort();
+  const a = await startNodeProcess({ peerPort: joinPort, name: 'a', memory: 4 * 2 ** 20, capacity: 2 ** 24 });
+  const b = await startNodeProcess({ joinPort, peerPort: await freePort(), name: 'b' });
+  const atA = await mountForTest(a);
+  await atA.promises.writeFile('/large', Buffer.alloc(6 * block));
+  await atA.migrate('/large', 'b');
+  await atA.promises.writeFile('/other', Buffer.alloc(3.75 * 2 ** 20));
+  const client = startChild('leaver.mjs', [b.url]);
+  await client.hear('mounted');
+  client.process.kill('SIGSTOP');
+  await b.stop();
+  await b.start();
+  const atB = await mountForTest(b);
+  const waitedFor = async () => (await atB.status()).unresolvedSessions;
+  expect(await waitedFor()).toEqual([expect.objectContaining({ pid: client.pid })]);
+  client.process.kill('SIGCONT');
+  await expect.poll(waitedFor).toEqual([]);
+  expect((await atB.promises.readFile('/large'))[0]).toBe(1);
   expect([await atA.check(), await atB.check()]).toEqual([[], []]);
 });
 

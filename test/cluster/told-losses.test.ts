@@ -2,7 +2,7 @@
  * What a sync says of stores that were lost before it: EIO, once to each who was there, and nothing to
  * others.
  */
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { ClusterFs } from 'cluster-fs';
@@ -123,4 +123,54 @@ test('a node that is killed says so to its own clients, when it is there again',
   await view.sync();
   expect((await atA.promises.readFile('/file'))[0]).toBe(1);
   expect([a.errors, b.errors]).toEqual([[], []]);
+});
+
+/** Whether the node knows all that was stored through it to be at the homes. */
+const hasNothing = ({ runDirectory }: NodeProcess): boolean =>
+  readFileSync(join(runDirectory, 'unsaved')).every((byte) => byte === 0);
+
+for (const isStored of [false, true]) {
+  test(`a node that is killed when all was synced says nothing, stores: ${isStored}`, {
+    timeout,
+  }, async () => {
+    const { a, b, atA, atB } = await start({ isStored });
+    await atA.promises.writeFile('/read', Buffer.alloc(size, 7));
+    const view = await atB.map('/file', { mode: 'rw' });
+    const onlyRead = await atB.map('/read', { mode: 'rw' });
+    expect(onlyRead.bytes[0]).toBe(7);
+    view.bytes[0] = 1;
+    expect(hasNothing(b)).toBe(false);
+    await view.sync();
+    await expect.poll(() => hasNothing(b)).toBe(true);
+    await restart(b, atB);
+    for (const each of [view, onlyRead]) await each.sync();
+    await atB.sync();
+    expect(view.bytes[0]).toBe(1);
+    expect((await atA.promises.readFile('/file'))[0]).toBe(1);
+    expect([a.errors, b.errors]).toEqual([[], []]);
+  });
+}
+
+test('what a client was not told of is said after its node was killed again', { timeout }, async () => {
+  const { b, atA, atB } = await start({ isStored: true });
+  await atA.promises.writeFile('/second', Buffer.alloc(size, 7));
+  const views = [await atB.map('/file', { mode: 'rw' }), await atB.map('/second', { mode: 'rw' })] as const;
+  views[0].bytes[0] = 1;
+  for (let death = 0; death < 2; death++) await restart(b, atB);
+  await views[1].sync();
+  await expect(views[0].sync()).rejects.toMatchObject(lost);
+  await views[0].sync();
+});
+
+test('what was lost with a home is said after the own node was killed, too', { timeout }, async () => {
+  const { a, b, atB } = await start({ isStored: true });
+  const view = await atB.map('/file', { mode: 'rw' });
+  view.bytes[0] = 1;
+  await a.kill();
+  rmSync(a.runDirectory, { recursive: true });
+  await a.start();
+  await expect.poll(() => view.bytes[0], { timeout }).toBe(7);
+  await restart(b, atB);
+  await expect(view.sync()).rejects.toMatchObject(lost);
+  await view.sync();
 });

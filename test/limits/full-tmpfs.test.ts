@@ -140,8 +140,10 @@ describe.skipIf(!canMount)(
         return { node, fs };
       }
 
-      test('lets who touches what is not in memory have it, and other files go', async () => {
+      test('lets who comes mount, who touches what is absent have it, and other files go', async () => {
         const { node, fs } = await startAndFill();
+        const late = await mount(node.url);
+        onTestFinished(() => late.unmount());
         for (let i = 0; i < count; i++) {
           const view = await fs.map(pathOf(i), { mode: 'rw' });
           expect(contentOf(i).equals(view.bytes), pathOf(i)).toBe(true);

@@ -10,7 +10,7 @@ import { type ErrorCode, FsError, native, type Run } from '@cluster-fs/transport
 import { pageSize } from 'cluster-fs/segment';
 
 /** Pages `from`, as many as `count`, to pages `to`. */
-export interface PageCopy {
+interface PageCopy {
   readonly from: number;
   readonly to: number;
   readonly count: number;

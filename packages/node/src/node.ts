@@ -257,6 +257,7 @@ function assemble(options: NodeOptions, { limits, admission, cleanup, entrance }
   const recallPolicy = recallPolicyOf(options);
   const parts = { store, data, writeBack, limits, recallPolicy, onError };
   const coordinator = createCoordinator(recovered, parts);
+  cleanup.push(watchUnresolved(coordinator));
   adopt(coordinator, recovered);
   const spinner = new Spinner();
   cleanup.push(() => spinner.close());
@@ -293,14 +294,13 @@ function assemble(options: NodeOptions, { limits, admission, cleanup, entrance }
     const common = { coordinator, metaFd, facts, admission, loads, spinner, onError };
     servers.push(...openServers([socketPath, ...alsoListen], common, cleanup));
   };
-  const endWatch = watchUnresolved(coordinator);
   cleanup.push(() => {
     stopped = true;
-    endWatch();
   });
   /** Before everything else at the end: nobody changes anything any more, and what is dirty is stored. */
   const leave = async (): Promise<void> => {
     if (writeBack === undefined && options.cluster === undefined) return;
+    coordinator.sessionLocks.keep();
     home?.moving.stop();
     for (const server of servers) server.close(nodeStopped());
     await standDown(coordinator, { home, member }, { directory: data.directory, onNotice });
@@ -393,7 +393,7 @@ const recallPolicyOf = ({
 
 /** Takes over what is left of before: sessions that may come back, inodes without a name, pages held back. */
 function adopt(c: Coordinator, { held, orphans }: Recovered): void {
-  for (const [id, session] of c.sessionLocks.held()) c.unresolved.set(id, session);
+  for (const session of c.sessionLocks.held()) c.unresolved.set(session.id, session);
   for (const ino of orphans) c.orphans.add(ino);
   for (const { id, runs } of held) c.holdBack(id, runs);
   // What is in no file and not held is of nobody: a write or a move that did not get to its end, or what was

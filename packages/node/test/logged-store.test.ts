@@ -2,10 +2,11 @@
 import { cpSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { packBody } from '@cluster-fs/transport';
 import Database from 'better-sqlite3';
 import fc from 'fast-check';
 import { expect, onTestFinished, test } from 'vitest';
-import { encodeChanges } from '../src/metadata/change-codec.ts';
+import { decodeChanges, encodeChanges } from '../src/metadata/change-codec.ts';
 import { ChangeLog, logRecord, readRecords } from '../src/metadata/change-log.ts';
 import { LoggedStore, limits, openLoggedStore } from '../src/metadata/logged-store.ts';
 import { openSqliteStore, schemaVersion } from '../src/metadata/sqlite.ts';
@@ -256,4 +257,16 @@ test('a store of before it had a log is opened, and then not by a build that kno
   const after = new Database(path);
   expect(after.pragma('user_version', { simple: true })).toBe(schemaVersion);
   after.close();
+});
+
+test('of an older log, who came and went is left out, unless he lives and may store still', () => {
+  const stat = readFileSync('/proc/self/stat', 'utf8');
+  const startTime = Number(stat.slice(stat.lastIndexOf(')') + 2).split(' ')[19]);
+  // As version 5 wrote them: session 7 of a process, and its end.
+  const came = (startTicks: number) => [5, 7, process.pid, startTicks];
+  const bytes = (...changes: unknown[][]) => packBody(changes, Number.POSITIVE_INFINITY).slice();
+  expect(decodeChanges(bytes(came(startTime - 1), [13, 2], [6, 7]))).toEqual([{ type: 'markClean', ino: 2 }]);
+  expect(() => decodeChanges(bytes([13, 2], came(startTime)))).toThrow(
+    expect.objectContaining({ code: 'EBUSY', message: expect.stringContaining(`pid ${process.pid}`) }),
+  );
 });

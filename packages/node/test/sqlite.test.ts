@@ -1,4 +1,4 @@
-import { cpSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import Database from 'better-sqlite3';
@@ -171,6 +171,27 @@ describe('the store', () => {
       for (const each of wanted) expect(store.inode(each.ino)).toEqual(each);
       store.close();
     }
+  });
+
+  test('leaves one of version 5 alone while a process lives that had mounted it', () => {
+    const path = temporaryPath();
+    openSqliteStore(path, { besideData: true }).close();
+    makeOld(path, 5);
+    const raw = new Database(path);
+    const stat = readFileSync('/proc/self/stat', 'utf8');
+    const startTime = Number(stat.slice(stat.lastIndexOf(')') + 2).split(' ')[19]);
+    raw.prepare('UPDATE session SET start_time = ?').run(startTime);
+    raw.close();
+    for (const _ of ['at first', 'and again']) {
+      expect(() => openSqliteStore(path, { besideData: true })).toThrow(
+        expect.objectContaining({ code: 'EBUSY', message: expect.stringContaining(`pid ${process.pid}`) }),
+      );
+    }
+    const left = new Database(path);
+    expect(left.pragma('user_version', { simple: true })).toBe(5);
+    left.exec('UPDATE session SET start_time = start_time + 1');
+    left.close();
+    openSqliteStore(path, { besideData: true }).close();
   });
 
   test('leaves an old one as it was when it cannot take it over', () => {

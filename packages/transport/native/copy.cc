@@ -12,7 +12,8 @@ constexpr size_t kBufferBytes = 256 * 1024;
 
 // Allocated by the first copy of a thread: most threads make none.
 uint8_t* thread_buffer() {
-  static thread_local std::unique_ptr<uint8_t[]> buffer(new (std::nothrow) uint8_t[kBufferBytes]);
+  static thread_local std::unique_ptr<uint8_t[]> buffer;
+  if (buffer == nullptr) buffer.reset(new (std::nothrow) uint8_t[kBufferBytes]);
   return buffer.get();
 }
 

@@ -13,6 +13,8 @@
 
 namespace cluster_fs {
 
+namespace {
+
 // On tmpfs, a signal undoes all that fallocate did so far (EINTR). Repeating it would never end under a
 // profiler that sends signals faster than a large range is allocated, so they wait until it is done.
 int uninterrupted_fallocate(int fd, int mode, uint64_t offset, uint64_t length) {
@@ -25,8 +27,6 @@ int uninterrupted_fallocate(int fd, int mode, uint64_t offset, uint64_t length) 
   errno = error;
   return result;
 }
-
-namespace {
 
 // createMemfd(name, size)
 napi_value create_memfd(napi_env env, napi_callback_info info) {

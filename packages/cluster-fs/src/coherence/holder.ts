@@ -101,6 +101,13 @@ export class Holder<B> {
     return this.#cache.waiting;
   }
 
+  /** Blocks that may have been stored into since their home had them: here still, or on their way. */
+  *unsaved(): Generator<BlockId> {
+    for (const [block, state] of this.#cache.blocks) if (owned.has(state)) yield block;
+    for (const { name, block } of this.#session?.channel.unacknowledged ?? [])
+      if (carriesBytes.has(name)) yield block;
+  }
+
   /** Whether blocks can be asked for. */
   get isIn(): boolean {
     return this.#session !== undefined && !this.#isFencing;

@@ -36,6 +36,8 @@ export interface BlockEvents {
   /** Pages that the store alone has must be there before they are read. */
   bringIn?(block: number): void;
   lost(block: number): void;
+  /** Somebody may store into the block in the next moment. */
+  storable?(block: number): void;
   /** For the bytes of a block. */
   memoryFor(length: number): Buffer;
 }
@@ -252,6 +254,7 @@ export class BlockMemory implements Memory<Buffer> {
 
   /** Who waits in a view that may store is woken with that. */
   #letStore(views: readonly View[], block: number): void {
+    this.#events.storable?.(block);
     let isDone = true;
     for (const view of views) if (view.mode === 'rw' && !this.#tell(view, block, unprotect)) isDone = false;
     if (!isDone) return;

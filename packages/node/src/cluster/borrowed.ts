@@ -124,6 +124,7 @@ export class Borrowed implements FileBlocks {
       },
       installed: (block, pages) => this.#arrived(block, pages),
       memoryFor: (length) => Buffer.allocUnsafeSlow(length),
+      storable: (block) => c.losses.unsaved?.set(inoOf(block)),
       lost: (block) => {
         this.#lost++;
         c.losses.file(inoOf(block));
@@ -301,24 +302,12 @@ export class Borrowed implements FileBlocks {
 
   /** Resolves when it has one; ECONNRESET, or the like, when it does not get one in time. */
   enter(): Promise<number> {
-    return this.#told(() => this.session);
+    return this.#line.told(() => this.session);
   }
 
   /** Resolves when it is known whether the session of before goes on, and so what was lost with it. */
   async settled(): Promise<void> {
-    await this.#told(() => this.#holder.isWelcome || undefined);
-  }
-
-  /** What the home says soon after a link is up. */
-  async #told<T>(look: () => T | undefined): Promise<T> {
-    const endMs = performance.now() + defaultLease.leaseMs;
-    for (;;) {
-      await this.#line.link();
-      const found = look();
-      if (found !== undefined) return found;
-      if (performance.now() > endMs) throw this.#unreachable();
-      await new Promise((goOn) => setTimeout(goOn, giveUpPollMs));
-    }
+    await this.#line.told(() => this.#holder.isWelcome || undefined);
   }
 
   /** The number of what is asked there next that an STag is given for. */
@@ -351,6 +340,11 @@ export class Borrowed implements FileBlocks {
   async keepOpen(ino: number): Promise<void> {
     const modes = [...this.#c.viewsOf(ino)].map(({ mode }) => mode);
     if (modes.length > 0) await this.#tags.open(ino, modes.includes('rw') ? 'rw' : 'r');
+  }
+
+  /** Blocks that may have been stored into since their home had them. */
+  unsaved(): Iterable<number> {
+    return this.#holder.unsaved();
   }
 
   /** Gives everything up; resolves when it is at home, or when that takes too long. */

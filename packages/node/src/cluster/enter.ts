@@ -14,6 +14,7 @@ import {
 import { pageSize } from 'cluster-fs/segment';
 import type { Coordinator } from '../coordinator/coordinator.ts';
 import type { NodeFacts } from '../coordinator/report.ts';
+import { Unsaved } from '../coordinator/unsaved.ts';
 import type { DataFile } from '../data-file.ts';
 import { CacheBudget } from './cache-budget.ts';
 import { Copies } from './copies.ts';
@@ -95,6 +96,9 @@ export function enterCluster(c: Coordinator, entering: Entering): Entered {
   const budget = cacheBudget(c, homes, memory);
   homes.copies = new Copies(c, homes, budget);
   cleanup.push(() => homes.close());
+  const unsaved = new Unsaved(c.data.directory, c.segment.inodeCount, () => homes.isSaved());
+  c.losses.unsaved = unsaved;
+  cleanup.push(() => unsaved.close());
   c.blocks = homes;
   c.routes = new Router(c, homes);
   const member =

@@ -13,6 +13,7 @@ import type { Coordinator } from '../coordinator/coordinator.ts';
 import type { Access, Blocks, FileBlocks, FileId } from '../coordinator/elsewhere.ts';
 import type { Session, View } from '../coordinator/session.ts';
 import type { Range } from '../store/stored.ts';
+import { inoOf } from './blocks.ts';
 import type { Copies } from './copies.ts';
 import { lostFile } from './foreign-content.ts';
 import type { Lent } from './lent.ts';
@@ -132,6 +133,15 @@ export class Homes implements Blocks {
         ? [...this.neighbours].filter(({ line }) => line.current !== undefined)
         : [this.#neighbours.get(this.homeOf(ino))].filter((home) => home !== undefined);
     await Promise.all(concerned.map(({ borrowed }) => borrowed.settled()));
+  }
+
+  /** Whether all that was stored into a file here is at its home, or this is it: as one look finds it. */
+  isSaved(): (ino: number) => boolean {
+    const unsaved = new Set<number>();
+    const all = [...this.neighbours].map(({ borrowed }) => borrowed);
+    for (const borrowed of all) for (const block of borrowed.unsaved()) unsaved.add(inoOf(block));
+    // What is being taken is in no cache for a while.
+    return (ino) => !unsaved.has(ino) && !all.some(({ taken }) => taken.has(ino));
   }
 
   async giveUp(): Promise<void> {

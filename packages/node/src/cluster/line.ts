@@ -53,6 +53,7 @@ interface Closing {
 /** What is answered with something that the other side keeps for a client. */
 const gives: ReadonlySet<RequestName> = new Set(['open', 'reserve'] satisfies RequestName[]);
 
+const toldPollMs = 5;
 /** How long to wait before the next attempt, in turn; the last again and again. */
 const backoffMs = [50, 100, 200, 400, 800] as const;
 /** A link that was up for less has brought nothing. */
@@ -184,6 +185,18 @@ export class Line {
       await this.#changed.next(leftMs);
     }
     return this.#link;
+  }
+
+  /** What the other side says soon after a link is up; as `link` when it does not. */
+  async told<T>(look: () => T | undefined): Promise<T> {
+    const endMs = performance.now() + defaultLease.leaseMs;
+    for (;;) {
+      await this.link();
+      const found = look();
+      if (found !== undefined) return found;
+      if (performance.now() > endMs) throw this.#events.unreachable();
+      await new Promise((goOn) => setTimeout(goOn, toldPollMs));
+    }
   }
 
   guestOf(session: Session): number {

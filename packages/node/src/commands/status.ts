@@ -77,7 +77,8 @@ function show(out: Output, s: StatusReport, ownSession: number): void {
     );
   }
   for (const { session, pid } of s.unresolvedSessions) {
-    out.say(yellow(`session ${session} (pid ${pid}) of before has not come back yet`));
+    const who = pid === 0 ? 'of another PID namespace' : `pid ${pid}`;
+    out.say(yellow(`session ${session} (${who}) of before has not come back yet`));
   }
 }
 

@@ -7,6 +7,7 @@ import { FsError } from '@cluster-fs/transport';
 import { homeIn, InodeCopy, readInode } from 'cluster-fs/segment';
 import type { Coordinator } from './coordinator.ts';
 import type { Session } from './session.ts';
+import type { Unsaved } from './unsaved.ts';
 
 interface Loss {
   readonly generation: number;
@@ -29,6 +30,8 @@ export class Losses {
   /** When the memory of a home was lost, by its number. */
   readonly #homes = new Map<number, number>();
   readonly #told = new WeakMap<Session, Told>();
+  /** Undefined on a node alone. */
+  unsaved: Unsaved | undefined;
 
   constructor(c: Pick<Coordinator, 'now' | 'segment'>) {
     this.#c = c;
@@ -36,11 +39,13 @@ export class Losses {
 
   /** Something that was stored into the file is lost. */
   file(ino: number): void {
+    this.unsaved?.keep(ino);
     this.#note(ino, this.#c.now());
   }
 
   /** What was changed in files of that home, and not synced, may be lost. */
   home(number: number): void {
+    this.unsaved?.keep(undefined);
     this.#homes.set(number, this.#c.now());
   }
 
@@ -50,9 +55,9 @@ export class Losses {
     if (atMs !== undefined && atMs > this.#fileMs(ino)) this.#note(ino, atMs);
   }
 
-  /** The session may have stored into the file in an earlier life of this node, which is lost then. */
+  /** The session may have stored into the file when the node of before was killed. */
   suspect(session: Session, ino: number): void {
-    this.#toldTo(session).suspected.add(ino);
+    if (this.unsaved?.wasSet(ino) === true) this.#toldTo(session).suspected.add(ino);
   }
 
   /**

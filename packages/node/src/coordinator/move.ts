@@ -189,7 +189,7 @@ export function movePiece(
     const last = source.at(-1) as Extent;
     const range = { from, count: last.filePage + last.count - from };
     const moved = pairUp(source, target);
-    const places = moved.map(({ to, count: n }) => ({ page: to, count: n }));
+    const places = [{ page: target, count }];
     c.pager?.fetchNow(ino, range);
     const armed: Armed[] = [];
     try {

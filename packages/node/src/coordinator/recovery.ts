@@ -4,7 +4,7 @@
  * There is one way up and no repair of an old `meta`: SQLite is the truth, the segment is made from it.
  * `data` on tmpfs survives a dead node, and is trimmed to what the extents name.
  *
- * Clients of before a crash may still map pages and store into some. Until each has come back or died:
+ * Clients of before a crash may still map pages and store into some. Until each has let go of what it had:
  *   - what was in quarantine or reserved stays taken
  *   - a page that becomes free is given to nobody
  */
@@ -41,7 +41,7 @@ export interface Recovered {
   readonly nextHeldId: number;
   /** Inodes without a name, kept for sessions that may still refer to them. */
   readonly orphans: readonly number[];
-  /** Pages of no file that those may still touch. */
+  /** Pages of no file that clients of before may still touch. */
   readonly held: readonly { readonly id: number; readonly runs: readonly Run[] }[];
   readonly isNew: boolean;
 }

@@ -11,6 +11,7 @@
  * any more, and nobody gets what it may touch, until it has closed the connection.
  */
 import { randomBytes, timingSafeEqual } from 'node:crypto';
+import { closeSync } from 'node:fs';
 import {
   type Connection,
   FsError,
@@ -74,7 +75,7 @@ export function hello(
     grants: new Map(),
     reservations: new Set(),
     subscriptions: new Map(),
-    lockFd: c.sessionLocks.take(id, peer.pid),
+    lockFd: c.sessionLocks.take({ id, pid: peer.pid }),
     ended: false,
   };
   return c.journal.mutate(() => {
@@ -130,14 +131,14 @@ export function attach(
 
 /** The lock is the client's alone. Safe to call twice. */
 function closeLock(session: Session): void {
-  if (session.lockFd !== undefined) native.closeDescriptor(session.lockFd);
+  if (session.lockFd !== undefined) closeSync(session.lockFd);
   session.lockFd = undefined;
 }
 
 /** No node that comes after waits for the session. */
 function letGo(c: Coordinator, session: Session): void {
   closeLock(session);
-  c.sessionLocks.remove(session.id);
+  c.sessionLocks.remove(session);
 }
 
 /** Ends a session from outside: its client changes nothing any more, and holds nobody up. */

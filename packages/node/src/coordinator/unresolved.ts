@@ -5,18 +5,7 @@
 import { closeSync } from 'node:fs';
 import type { Reply } from '@cluster-fs/transport';
 import type { Coordinator } from './coordinator.ts';
-import type { Session } from './session.ts';
 import { isFree } from './session-locks.ts';
-
-/** A client has let go of what it had before. */
-export function resumed(c: Coordinator): Reply<'resumed'> {
-  resolveFree(c);
-  return {};
-}
-
-/** Whether the node was killed while the client's process had a session. */
-export const isResuming = (c: Coordinator, { pid }: Session): boolean =>
-  [...c.unresolved.values()].some((held) => held.pid === pid);
 
 const everyMs = 100;
 
@@ -31,13 +20,19 @@ export function watchUnresolved(c: Coordinator): () => void {
   };
 }
 
+/** A client has let go of what it had before. */
+export function resumed(c: Coordinator): Reply<'resumed'> {
+  resolveFree(c);
+  return {};
+}
+
 /** What was kept back for those that are over is free, when it was for them alone. */
 function resolveFree(c: Coordinator): void {
-  const free = [...c.unresolved].filter(([, { fd }]) => isFree(fd));
+  const free = [...c.unresolved.values()].filter(({ fd }) => isFree(fd));
   if (free.length === 0) return;
-  for (const [session, { fd }] of free) {
-    c.unresolved.delete(session);
-    closeSync(fd);
+  for (const session of free) {
+    c.unresolved.delete(session.id);
+    closeSync(session.fd);
     c.sessionLocks.remove(session);
   }
   c.answers.notify();

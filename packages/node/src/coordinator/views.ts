@@ -36,7 +36,6 @@ import { changeExtents, expectAnswer } from './remap.ts';
 import { makeRoom } from './room.ts';
 import { clip, overlap, sameExtents } from './runs.ts';
 import type { Session, View } from './session.ts';
-import { isResuming } from './unresolved.ts';
 
 export async function lease(
   c: Coordinator,
@@ -401,14 +400,8 @@ function goOn(
   };
   // A stale view maps nothing that is ours any more: nobody needs to know it.
   if (alive) addView(c, view);
-  if (
-    alive &&
-    mode === 'rw' &&
-    copies === undefined &&
-    c.blocks?.isOwn(ino) === false &&
-    isResuming(c, session)
-  )
-    c.losses.suspect(session, ino);
+  const isForeign = copies === undefined && c.blocks?.isOwn(ino) === false;
+  if (alive && mode === 'rw' && isForeign && c.unresolved.size > 0) c.losses.suspect(session, ino);
   if (behind) c.keepFor(view, request.extents);
   if (alive && keeps) copies?.goOn(view);
   if (alive && mode === 'rw') c.contentChanges(ino, 'all');

@@ -2,6 +2,7 @@
 import { decodeBody, FsError, packBody } from '@cluster-fs/transport';
 import type { StoredExtent } from '../store/stored.ts';
 import { decodeExtents, encodeExtents } from './extents.ts';
+import { assertOver, type OldSession } from './old-sessions.ts';
 import {
   type Change,
   type DirentRow,
@@ -28,8 +29,8 @@ const codes = {
   clearRedo: 15,
   forgetStored: 16,
 } as const satisfies Readonly<Record<Change['type'], number>>;
-/** A log of before schema 6 may have them. */
-const ofSessions: ReadonlySet<unknown> = new Set([5, 6]);
+/** A log of before schema 6 may have them: who came, and who went. */
+const ofSessions = { put: 5, delete: 6 } as const;
 const typeOf = new Map<unknown, Change['type']>(
   Object.entries(codes).map(([type, code]) => [code, type as Change['type']]),
 );
@@ -56,11 +57,15 @@ const ownFields = {
 export const encodeChanges = (changes: readonly Change[]): Uint8Array =>
   packBody(changes.map(listOf), Number.POSITIVE_INFINITY);
 
-/** @throws FsError EPROTO, EIO when the bytes are none of `encodeChanges`. */
+/** @throws FsError EPROTO, EIO when the bytes are none of `encodeChanges`; EBUSY, see `assertOver`. */
 export const decodeChanges = (bytes: Uint8Array): Change[] =>
-  (decodeBody(bytes) as readonly (readonly unknown[])[])
-    .filter(([code]) => !ofSessions.has(code))
-    .map(changeOf);
+  (decodeBody(bytes) as readonly (readonly unknown[])[]).filter((list) => !isOfSession(list)).map(changeOf);
+
+/** @throws FsError EBUSY for one whose process lives, and may store */
+function isOfSession([code, , pid, startTime]: readonly unknown[]): boolean {
+  if (code === ofSessions.put) assertOver({ pid, startTime } as OldSession);
+  return code === ofSessions.put || code === ofSessions.delete;
+}
 
 const valuesOf = (from: object, fields: readonly string[]): unknown[] =>
   fields.map((field) => (from as Readonly<Record<string, unknown>>)[field]);

@@ -16,6 +16,9 @@ export const packedInodes = `
   ALTER TABLE packed RENAME TO inode;
 `;
 
+/** Until version 5. */
+export const oldSessions = 'SELECT pid, start_time AS startTime FROM session';
+
 /** To version 6: who was connected is in files of the run directory since. */
 export const withoutSessions = 'DROP TABLE session;';
 

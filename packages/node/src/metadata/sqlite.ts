@@ -7,19 +7,28 @@
 import { chmodSync, closeSync, constants, existsSync, openSync, statSync } from 'node:fs';
 import { type ErrorCode, FsError } from '@cluster-fs/transport';
 import Database from 'better-sqlite3';
+import { pageSize } from 'cluster-fs/segment';
 import { dataSync, dataSyncNow } from '../store/file-calls.ts';
 import { extentPages, type StoredExtent } from '../store/stored.ts';
 import { Ballast } from './ballast.ts';
 import { decodeInode, encodeInode } from './inode-record.ts';
-import { homeColumn, inodeOf, type OldInode, packedInodes, withoutSessions } from './old-schema.ts';
+import {
+  homeColumn,
+  inodeOf,
+  type OldInode,
+  oldSessions,
+  packedInodes,
+  withoutSessions,
+} from './old-schema.ts';
+import { assertOver, type OldSession } from './old-sessions.ts';
 import type { Change, DirentRow, DurableRow, HeldRow, MetadataStore } from './store.ts';
 import { StoredCache } from './stored-cache.ts';
 import { direntsOf, inodesOf, placesOf } from './tables.ts';
 
 /** The log goes back into the database when it has this many pages. */
 const checkpointPages = 4000;
-/** A page and its frame header, and a transaction that goes beyond the checkpoint. */
-const longestLogBytes = checkpointPages * (1024 + 24) + 2 ** 20;
+/** Whole pages: a page of SQLite and its frame header, and a transaction that goes beyond the checkpoint. */
+const longestLogBytes = Math.ceil((checkpointPages * (1024 + 24) + 2 ** 20) / pageSize) * pageSize;
 /** What the tables may grow by, from one checkpoint to the next, while data has the rest. */
 const tableGrowthBytes = 2 * 2 ** 20;
 
@@ -96,6 +105,7 @@ export function openSqliteStore(path: string, { besideData }: SqliteOptions): Me
 /** To the newest version, in one transaction. */
 function bringForward(db: Database.Database, version: number): void {
   if (version === schemaVersion) return;
+  if (version > 0) for (const old of db.prepare<[], OldSession>(oldSessions).iterate()) assertOver(old);
   const tables =
     version === 0
       ? schema + storeSchema
@@ -154,7 +164,8 @@ function storeOn(db: Database.Database, path: string, ballast: Ballast | undefin
     growthBytes() {
       if (ballast === undefined) return 0;
       if (!ballast.restore()) return Number.POSITIVE_INFINITY;
-      const log = statSync(`${path}-wal`, { throwIfNoEntry: false })?.size ?? 0;
+      // As tmpfs counts: what the log takes and what it may grow by are one sum, whatever is written.
+      const log = (statSync(`${path}-wal`, { throwIfNoEntry: false })?.blocks ?? 0) * 512;
       return Math.max(0, longestLogBytes - log) + tableGrowthBytes;
     },
     ...readers,

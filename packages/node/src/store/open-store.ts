@@ -9,6 +9,7 @@ import { FsError, native, type Spinner } from '@cluster-fs/transport';
 import { pageSize } from 'cluster-fs/segment';
 import type { Coordinator } from '../coordinator/coordinator.ts';
 import type { Recovered } from '../coordinator/recovery.ts';
+import { forgetSessions } from '../coordinator/session-locks.ts';
 import { makeDirectory } from '../make-directory.ts';
 import { openLoggedStore } from '../metadata/logged-store.ts';
 import { openSqliteStore } from '../metadata/sqlite.ts';
@@ -64,6 +65,7 @@ export function openMetadata(
   if (isSame) return { store, runDirectory, isSame, lost: nothing };
   // Of another metadata: nothing in it is ours.
   rmSync(`${runDirectory}/data`, { force: true });
+  forgetSessions(runDirectory);
   return { store, runDirectory, isSame, lost: rollBack(store) };
 }
 

@@ -122,6 +122,10 @@ test('a node that is killed says so to its own clients, when it is there again',
   await expect(view.sync()).rejects.toMatchObject({ ...lost, path: '/file' });
   await view.sync();
   expect((await atA.promises.readFile('/file'))[0]).toBe(1);
+  // All know of it: when the node is killed again, nothing is lost.
+  await expect.poll(() => hasNothing(b)).toBe(true);
+  await restart(b, atB);
+  await view.sync();
   expect([a.errors, b.errors]).toEqual([[], []]);
 });
 
@@ -160,6 +164,26 @@ test('what a client was not told of is said after its node was killed again', { 
   await views[1].sync();
   await expect(views[0].sync()).rejects.toMatchObject(lost);
   await views[0].sync();
+});
+
+test('what was lost with a home is said by a node that was killed before it heard of that', {
+  timeout,
+}, async () => {
+  const { a, b, atA, atB } = await start({ isStored: true });
+  const view = await atB.map('/file', { mode: 'rw' });
+  view.bytes[0] = 1;
+  // It comes home, and is nowhere but in memory there.
+  expect((await atA.promises.readFile('/file'))[0]).toBe(1);
+  await expect.poll(() => hasNothing(b)).toBe(true);
+  await b.kill();
+  await a.kill();
+  rmSync(a.runDirectory, { recursive: true });
+  await a.start();
+  await b.start();
+  await expect.poll(async () => (await atB.status()).unresolvedSessions).toEqual([]);
+  await expect(view.sync()).rejects.toMatchObject(lost);
+  expect(view.bytes[0]).toBe(7);
+  await view.sync();
 });
 
 test('what was lost with a home is said after the own node was killed, too', { timeout }, async () => {

@@ -62,7 +62,7 @@ export interface HolderOptions {
 }
 
 /** In which the newest bytes of a block are here. */
-const owned: ReadonlySet<CacheState> = new Set(['E', 'ES', 'EI', 'EV']);
+export const owned: ReadonlySet<CacheState> = new Set(['E', 'ES', 'EI', 'EV']);
 
 export class Holder<B> {
   readonly #world: HolderWorld<B>;

@@ -10,7 +10,7 @@ import { FsError } from '@cluster-fs/transport';
 import type { BlockId } from './block-cache.ts';
 import type { CacheState } from './cache.ts';
 import type { CacheId } from './directory.ts';
-import type { Holder } from './holder.ts';
+import { type Holder, owned } from './holder.ts';
 
 /**
  * Blocks under way of a file that is fetched: 2 MiB keep a fast link busy for longer than an answer takes. A
@@ -305,6 +305,8 @@ export class Taken<B> {
       if (inoOf(block) !== ino) continue;
       // Who has asked is answered, also where the home is no more.
       if (state === 'IS' || state === 'IE') continue;
+      // Its home would have had it back before the file moved: the lease there was over.
+      if (owned.has(state)) this.#parts.lose(block);
       gone(block);
       holder.abandon(block);
     }

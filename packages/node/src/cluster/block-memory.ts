@@ -232,6 +232,8 @@ export class BlockMemory implements Memory<Buffer> {
 
   install(block: number, bytes: Buffer, access: 'read' | 'write'): void {
     const views = this.#viewsOf(block);
+    // A view that was mapped meanwhile waits for pages alone: with the first it may store.
+    if (access === 'write') this.#events.storable?.(block);
     if (access === 'read') for (const view of views) if (view.mode === 'rw') this.#guard(view, block);
     const extents = this.#extents(block);
     const { from } = rangeOf(block);
@@ -249,12 +251,12 @@ export class BlockMemory implements Memory<Buffer> {
   }
 
   allow(block: number): void {
+    this.#events.storable?.(block);
     this.#letStore(this.#viewsOf(block), block);
   }
 
   /** Who waits in a view that may store is woken with that. */
   #letStore(views: readonly View[], block: number): void {
-    this.#events.storable?.(block);
     let isDone = true;
     for (const view of views) if (view.mode === 'rw' && !this.#tell(view, block, unprotect)) isDone = false;
     if (!isDone) return;

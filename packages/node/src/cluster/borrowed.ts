@@ -51,6 +51,8 @@ interface BorrowedOptions {
   readonly spinner: Spinner;
   /** What requests fail with while the home is away for longer than a lease. */
   readonly unreachable: () => FsError;
+  /** What the home has called its memory, also to a node of before. */
+  readonly memory: { name: string | undefined };
   /** The home is there again, and has of its files what it had synced. */
   readonly lostMemory: () => void;
   /** Whether that node is the home of the file still. */
@@ -91,7 +93,7 @@ export class Borrowed implements FileBlocks {
   #lost = 0;
 
   constructor(c: Coordinator, line: Line, options: BorrowedOptions) {
-    const { budget, spinner, unreachable, lostMemory, isHome, dropping, copies, position } = options;
+    const { budget, spinner, unreachable, memory, lostMemory, isHome, dropping, copies, position } = options;
     this.#c = c;
     this.#line = line;
     this.#spinner = spinner;
@@ -110,7 +112,8 @@ export class Borrowed implements FileBlocks {
       isWelcome: () => this.#holder.isWelcome,
     });
     this.#wire = new HolderWire(this.#tags, position, () => this.#session);
-    this.#loss = new HomeLoss({ c, isHome, lostMemory, isHere: (block) => this.#state(block) !== 'I' });
+    const isHere = (block: number): boolean => this.#state(block) !== 'I';
+    this.#loss = new HomeLoss({ c, isHome, memory, lostMemory, isHere });
     this.#memory = new BlockMemory(c, {
       done: (block, bytes) => {
         this.#holder.done(block, bytes);

@@ -83,6 +83,7 @@ export function enterCluster(c: Coordinator, entering: Entering): Entered {
     budget,
     spinner,
     unreachable: () => unreachable(number, roster),
+    memory: memoryOf(c, number),
     lostMemory: () => c.losses.home(number),
     isHome: (ino) => homes.homeOf(ino) === number,
     dropping: (block, bytes) => homes.lent?.keep(block, bytes),
@@ -96,7 +97,12 @@ export function enterCluster(c: Coordinator, entering: Entering): Entered {
   const budget = cacheBudget(c, homes, memory);
   homes.copies = new Copies(c, homes, budget);
   cleanup.push(() => homes.close());
-  const unsaved = new Unsaved(c.data.directory, c.segment.inodeCount, () => homes.isSaved());
+  const unsaved = new Unsaved(c.data.directory, {
+    inodeCount: c.segment.inodeCount,
+    isOfNobody: c.unresolved.size === 0,
+    isSaved: () => homes.isSaved(),
+    isTold: () => c.unresolved.size === 0 && c.losses.isTold,
+  });
   c.losses.unsaved = unsaved;
   cleanup.push(() => unsaved.close());
   c.blocks = homes;
@@ -122,6 +128,19 @@ export function enterCluster(c: Coordinator, entering: Entering): Entered {
   homes.beginCounting();
   for (const ino of homes.candidates) home.moving.resume(ino);
   return { home, member };
+}
+
+/** In the metadata store: a node that was killed may have heard of it alone. */
+function memoryOf({ store }: Coordinator, number: number): { name: string | undefined } {
+  const key = `memory-${number}`;
+  return {
+    get name() {
+      return store.superblock(key);
+    },
+    set name(name) {
+      store.setSuperblock({ [key]: name ?? '' });
+    },
+  };
 }
 
 function beginCoordinating(

@@ -18,6 +18,8 @@ export interface HomeLossParts {
   readonly c: Coordinator;
   /** Whether the node that may be away is the home of the file. */
   readonly isHome: (ino: number) => boolean;
+  /** What the node has called its memory beside its store, also to a node of before. */
+  readonly memory: { name: string | undefined };
   /** The node is there again, and has of its files what it had synced. */
   readonly lostMemory: () => void;
   /** Whether anything of the block is here still. */
@@ -29,8 +31,6 @@ export class HomeLoss {
   /** Blocks whose touches were refused, in views that go on when the home is back. */
   readonly #refused = new Map<View, Set<number>>();
   readonly #poisoned = new WeakSet<View>();
-  /** Names what the node has of its files beside its store. */
-  #memory: string | undefined;
   isAway = false;
 
   constructor(parts: HomeLossParts) {
@@ -82,9 +82,12 @@ export class HomeLoss {
   }
 
   /** The home names its memory. */
-  hears(memory: string): void {
-    if (this.#memory !== undefined && this.#memory !== memory) this.#parts.lostMemory();
-    this.#memory = memory;
+  hears(name: string): void {
+    const { memory, lostMemory } = this.#parts;
+    const before = memory.name;
+    if (before === name) return;
+    if (before !== undefined) lostMemory();
+    memory.name = name;
   }
 
   /** The home is back. */

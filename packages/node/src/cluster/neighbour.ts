@@ -15,6 +15,8 @@ export interface NeighbourOptions {
   readonly spinner: Spinner;
   /** What fails when it cannot be reached in time. */
   readonly unreachable: () => FsError;
+  /** What it has called its memory, also to a node of before. */
+  readonly memory: { name: string | undefined };
   /** It is there again, and has of its files what it had synced. */
   readonly lostMemory: () => void;
   /** Whether it is the home of the file. */

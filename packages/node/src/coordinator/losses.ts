@@ -25,7 +25,7 @@ interface Told {
 }
 
 export class Losses {
-  readonly #c: Pick<Coordinator, 'now' | 'segment'>;
+  readonly #c: Pick<Coordinator, 'now' | 'segment' | 'sessions'>;
   readonly #files = new Map<number, Loss>();
   /** When the memory of a home was lost, by its number. */
   readonly #homes = new Map<number, number>();
@@ -33,7 +33,7 @@ export class Losses {
   /** Undefined on a node alone. */
   unsaved: Unsaved | undefined;
 
-  constructor(c: Pick<Coordinator, 'now' | 'segment'>) {
+  constructor(c: Pick<Coordinator, 'now' | 'segment' | 'sessions'>) {
     this.#c = c;
   }
 
@@ -52,12 +52,19 @@ export class Losses {
   /** A file has got another home: it has what it had at the last one. */
   rehomed(ino: number, from: number): void {
     const atMs = this.#homes.get(from);
-    if (atMs !== undefined && atMs > this.#fileMs(ino)) this.#note(ino, atMs);
+    if (atMs === undefined || atMs <= this.#fileMs(ino)) return;
+    this.unsaved?.keep(ino);
+    this.#note(ino, atMs);
   }
 
   /** The session may have stored into the file when the node of before was killed. */
-  suspect(session: Session, ino: number): void {
-    if (this.unsaved?.wasSet(ino) === true) this.#toldTo(session).suspected.add(ino);
+  suspect(session: Session, ino: number, { isOwn }: { readonly isOwn: boolean }): void {
+    if (this.unsaved?.mayLack(ino, { isOwn }) === true) this.#toldTo(session).suspected.add(ino);
+  }
+
+  /** Whether every client knows of all that was lost. */
+  get isTold(): boolean {
+    return [...this.#c.sessions.values()].every((session) => session.isGuest || !this.#owes(session));
   }
 
   /**
@@ -83,14 +90,20 @@ export class Losses {
     return isNews;
   }
 
-  #tellAll(session: Session): boolean {
+  /** Whether there is anything that it does not know. */
+  #owes(session: Session): boolean {
     const told = this.#toldTo(session);
     const isUnknown = (atMs: number, ino?: number) =>
       atMs > Math.max(told.allMs, ino === undefined ? 0 : (told.filesMs.get(ino) ?? 0));
-    const isNews =
+    return (
       told.suspected.size > 0 ||
       [...this.#homes.values()].some((atMs) => isUnknown(atMs)) ||
-      [...this.#files.keys()].some((ino) => isUnknown(this.#fileMs(ino), ino));
+      [...this.#files.keys()].some((ino) => isUnknown(this.#fileMs(ino), ino))
+    );
+  }
+
+  #tellAll(session: Session): boolean {
+    const isNews = this.#owes(session);
     this.#told.set(session, { allMs: this.#c.now(), filesMs: new Map(), suspected: new Set() });
     return isNews;
   }

@@ -400,8 +400,8 @@ function goOn(
   };
   // A stale view maps nothing that is ours any more: nobody needs to know it.
   if (alive) addView(c, view);
-  const isForeign = copies === undefined && c.blocks?.isOwn(ino) === false;
-  if (alive && mode === 'rw' && isForeign && c.unresolved.size > 0) c.losses.suspect(session, ino);
+  if (alive && mode === 'rw' && copies === undefined && c.unresolved.size > 0)
+    c.losses.suspect(session, ino, { isOwn: c.blocks?.isOwn(ino) !== false });
   if (behind) c.keepFor(view, request.extents);
   if (alive && keeps) copies?.goOn(view);
   if (alive && mode === 'rw') c.contentChanges(ino, 'all');

@@ -27,5 +27,7 @@ function startTimeOf(pid: number): number | undefined {
     throw error;
   }
   // The name in field 2 may hold anything, brackets too; what follows the last one is regular.
-  return Number(stat.slice(stat.lastIndexOf(')') + 2).split(' ')[19]);
+  const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
+  // A zombie has no memory any more.
+  return fields[0] === 'Z' || fields[0] === 'X' ? undefined : Number(fields[19]);
 }

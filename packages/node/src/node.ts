@@ -301,6 +301,7 @@ function assemble(options: NodeOptions, { limits, admission, cleanup, entrance }
   const leave = async (): Promise<void> => {
     if (writeBack === undefined && options.cluster === undefined) return;
     coordinator.sessionLocks.keep();
+    coordinator.losses.unsaved?.hold();
     home?.moving.stop();
     for (const server of servers) server.close(nodeStopped());
     await standDown(coordinator, { home, member }, { directory: data.directory, onNotice });

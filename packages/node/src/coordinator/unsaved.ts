@@ -54,9 +54,17 @@ export class Unsaved {
     this.#timer.unref();
   }
 
+  /**
+   * The node stops: sessions end before what they have comes home, and what they store meanwhile may not.
+   * What is set stays.
+   */
+  hold(): void {
+    clearInterval(this.#timer);
+  }
+
   /** Safe to call once. */
   close(): void {
-    clearInterval(this.#timer);
+    this.hold();
     closeSync(this.#fd);
   }
 

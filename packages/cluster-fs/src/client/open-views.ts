@@ -56,6 +56,7 @@ export class OpenViews {
   readonly #byId = new Map<number, OpenView>();
   #remaps: Event<'remap'>[] = [];
   #recalls: Event<'recall'>[] = [];
+  #changes: Event<'changed'>[] = [];
   #nextKey = 1;
   /** Leases asked for and not here yet: a remap may overtake the view that it is for. */
   #leasing = 0;
@@ -115,7 +116,7 @@ export class OpenViews {
     this.#byId.set(id, view);
   }
 
-  /** Waits for a lease; what the node says of it before it is added is kept. */
+  /** Waits for a lease, or its new number; what the node says of it before it is known is kept. */
   async leasing<T>(lease: Promise<T>): Promise<T> {
     this.#leasing++;
     try {
@@ -129,10 +130,12 @@ export class OpenViews {
     this.#remaps.push(remap);
   }
 
-  onChanged({ view: id, cause, layoutVersion, size }: Event<'changed'>): void {
+  onChanged(changed: Event<'changed'>): void {
+    const { view: id, cause, layoutVersion, size } = changed;
     const view = this.#byId.get(id);
     if (view !== undefined)
       this.#options.tell({ type: 'changed', key: view.key, cause, layoutVersion, size });
+    else if (this.#leasing > 0) this.#changes.push(changed);
   }
 
   onRecall(recall: Event<'recall'>): void {
@@ -159,6 +162,7 @@ export class OpenViews {
   forsake(): number[] {
     this.#remaps = [];
     this.#recalls = [];
+    this.#changes = [];
     for (const view of this.#byKey.values()) {
       const { from, pages } = view.mapping;
       this.show(view, { from, count: pages, extents: [] });
@@ -186,6 +190,7 @@ export class OpenViews {
 
   /** Does all that the node has asked: remaps, of which for each page only the last counts, and recalls. */
   applyWaiting(): void {
+    for (const changed of this.#changes.splice(0)) this.onChanged(changed);
     if (this.#recalls.length > 0) this.#answerRecalls();
     if (this.#remaps.length === 0) return;
     const remaps = this.#remaps;

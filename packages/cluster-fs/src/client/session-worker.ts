@@ -243,7 +243,7 @@ async function presentAll(now: SessionFacts): Promise<number[]> {
   for (const view of views.all) {
     const { mapping, ino, generation, state } = view;
     const { path, mode, follow, offset } = view.options;
-    const reply = await control().request('present', {
+    const asked = control().request('present', {
       view: view.id,
       ino,
       generation,
@@ -257,6 +257,7 @@ async function presentAll(now: SessionFacts): Promise<number[]> {
       length: mapping.pages * pageSize,
       extents: view.extents,
     });
+    const reply = await views.leasing(asked);
     if (ended) throw new FsError('ECANCELED', 'map');
     views.renumber(view, reply.view);
     const isWhereItWas = samePlaces(view.extents, reply.extents) && !unarmed.has(view);
@@ -266,6 +267,7 @@ async function presentAll(now: SessionFacts): Promise<number[]> {
     if (now.paged && userfault !== undefined && isWhereItWas) rearm(mapping, userfault.fd, view.extents);
     else await showAnew(view, now);
     if (reply.stale) stale.push(view.key);
+    views.applyWaiting();
   }
   return stale;
 }

@@ -29,6 +29,17 @@ async function start(): Promise<Nodes> {
   return { a, b, c, atA: await mountForTest(a), atB: await mountForTest(b), atC: await mountForTest(c) };
 }
 
+/** A coordinator with little memory, mounted, and a node that has taken a file from it. */
+async function startSmall(path: string, content: Buffer): Promise<{ a: ClusterFs; b: NodeProcess }> {
+  const joinPort = await freePort();
+  const small = { memory: 4 * 2 ** 20, capacity: 2 ** 24 };
+  const a = await mountForTest(await startNodeProcess({ peerPort: joinPort, name: 'a', ...small }));
+  const b = await startNodeProcess({ joinPort, peerPort: await freePort(), name: 'b' });
+  await a.promises.writeFile(path, content);
+  await a.migrate(path, 'b');
+  return { a, b };
+}
+
 async function expectSound({ a, b, c, atA, atB, atC }: Nodes): Promise<void> {
   for (const fs of [atA, atB, atC]) expect(await fs.check()).toEqual([]);
   expect([a.errors, b.errors, c.errors]).toEqual([[], [], []]);
@@ -294,12 +305,7 @@ test('a node that is drained gives up what comes to it meanwhile, and waits for 
 test('a node that stops, and has a file for which nobody has room, has it as others left it', {
   timeout,
 }, async () => {
-  const joinPort = await freePort();
-  const a = await startNodeProcess({ peerPort: joinPort, name: 'a', memory: 4 * 2 ** 20, capacity: 2 ** 24 });
-  const b = await startNodeProcess({ joinPort, peerPort: await freePort(), name: 'b' });
-  const atA = await mountForTest(a);
-  await atA.promises.writeFile('/f', Buffer.alloc(6 * block, 1));
-  await atA.migrate('/f', 'b');
+  const { a: atA, b } = await startSmall('/f', Buffer.alloc(6 * block, 1));
   const view = await atA.map('/f', { mode: 'rw' });
   await atA.promises.writeFile('/other', Buffer.alloc(3.75 * 2 ** 20));
   view.bytes[block] = 7;
@@ -314,12 +320,7 @@ test('a node that stops, and has a file for which nobody has room, has it as oth
 test('a node that stops and has files still is followed by one that waits for its clients', {
   timeout,
 }, async () => {
-  const joinPort = await freePort();
-  const a = await startNodeProcess({ peerPort: joinPort, name: 'a', memory: 4 * 2 ** 20, capacity: 2 ** 24 });
-  const b = await startNodeProcess({ joinPort, peerPort: await freePort(), name: 'b' });
-  const atA = await mountForTest(a);
-  await atA.promises.writeFile('/large', Buffer.alloc(6 * block));
-  await atA.migrate('/large', 'b');
+  const { a: atA, b } = await startSmall('/large', Buffer.alloc(6 * block));
   await atA.promises.writeFile('/other', Buffer.alloc(3.75 * 2 ** 20));
   const client = startChild('leaver.mjs', [b.url]);
   await client.hear('mounted');

@@ -31,7 +31,7 @@ const isOpen = (fd: number): boolean => {
   }
 };
 
-/** Both threads in one, with a session of before; `said` is how often the node was told. */
+/** Both threads in one, with a session of before; `told` is how often the node was. */
 function pair() {
   const flags = new Int32Array(new SharedArrayBuffer(flag.length * 4));
   const locks = [lock(), lock()] as const;

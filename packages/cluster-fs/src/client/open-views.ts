@@ -58,7 +58,7 @@ export class OpenViews {
   #recalls: Event<'recall'>[] = [];
   #changes: Event<'changed'>[] = [];
   #nextKey = 1;
-  /** Leases asked for and not here yet: a remap may overtake the view that it is for. */
+  /** Leases and numbers asked for and not here yet: a remap may overtake the view that it is for. */
   #leasing = 0;
   #hasEnded = false;
 
@@ -188,9 +188,9 @@ export class OpenViews {
     this.show(view, { from: mapping.from, count: mapping.pages, extents }, under);
   }
 
-  /** Does all that the node has asked: remaps, of which for each page only the last counts, and recalls. */
+  /** Does all that the node has said: changes, recalls, and remaps, the last of which counts for a page. */
   applyWaiting(): void {
-    for (const changed of this.#changes.splice(0)) this.onChanged(changed);
+    if (this.#changes.length > 0) for (const changed of this.#changes.splice(0)) this.onChanged(changed);
     if (this.#recalls.length > 0) this.#answerRecalls();
     if (this.#remaps.length === 0) return;
     const remaps = this.#remaps;

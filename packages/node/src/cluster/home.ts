@@ -208,12 +208,7 @@ export class ClusterHome {
     const { identity, security, onNotice } = this.#options;
     const say = sparingly(onNotice);
     const listener = await listenPeers(
-      {
-        ...address,
-        security,
-        identity,
-        onRefused: (reason) => say(`not let in: ${reason.message}`),
-      },
+      { ...address, security, identity, onRefused: (reason) => say(`not let in: ${reason.message}`) },
       (link) => this.#admit(link),
     );
     this.#listeners.push(listener);
@@ -227,7 +222,10 @@ export class ClusterHome {
     await Promise.all(this.#listeners.splice(0).map((listener) => listener.close()));
     // Who is told EAGAIN asks the file's next home. There is no other coordinator.
     const reason = stopped(this.#feed === undefined ? 'EAGAIN' : 'ECONNRESET');
-    await Promise.all([...this.#peers.values()].map(({ link }) => link?.quit(reason, standDownMs)));
+    const links = [...this.#peers.values()].flatMap(({ link }) => link ?? []);
+    // What one of them has begun may wait until another one has heard of it.
+    await Promise.all(links.map((link) => link.refuse(reason, standDownMs)));
+    for (const link of links) link.quit();
   }
 
   /** Safe to call twice. */

@@ -2,7 +2,7 @@
  * One connection between two nodes: requests with replies, events without, payloads beside both.
  *
  *   greeting ──admit()──▶ open ──close(), silence, end of stream, a broken frame──▶ closed
- *                          └──quit()──▶ quitting ──all that was begun is answered──────▲
+ *                          └──refuse()──▶ refusing ──quit()────────────────────────────▲
  *
  * Order: messages arrive in the order in which they were given to the link, and are handed over in it. Only a
  * bulk request beyond `bulkRequests` unanswered ones is sent later, when an answer makes room, and what was
@@ -95,7 +95,7 @@ export class PeerLink {
   readonly #pending = new PendingRequests();
   readonly #arrived = new ArrivedRequests();
   /** What a request is refused with that arrives from here on. */
-  #quitting: FsError | undefined;
+  #refusal: FsError | undefined;
   #handlers: PeerHandlers = {};
   #heartbeat: Heartbeat | undefined;
   #greeted = false;
@@ -233,13 +233,18 @@ export class PeerLink {
   }
 
   /**
-   * As `close`, when all requests of the peer that were begun are answered, or `withinMs` have passed. Those
-   * that come meanwhile, or are still on their way then, fail with `reason`: a code other than EAGAIN when
-   * it may not say so.
+   * What the peer asks from here on fails with `reason`. Resolves when all that was begun is answered, or
+   * after `withinMs`.
    */
-  async quit(reason: FsError, withinMs: number): Promise<void> {
-    this.#quitting = reason;
-    await this.#arrived.empty(withinMs);
+  refuse(reason: FsError, withinMs: number): Promise<void> {
+    this.#refusal = reason;
+    return this.#arrived.empty(withinMs);
+  }
+
+  /** As `close`, for what was refused with; for ECONNRESET when something was begun and has no answer. */
+  quit(): void {
+    const reason = this.#refusal;
+    assert(reason !== undefined, 'a link that refuses what it is asked');
     const isSaid = this.#arrived.size === 0 && !this.#outbox.isWaiting;
     this.close(isSaid ? reason : new FsError('ECONNRESET', reason.syscall, { why: reason.why }));
   }
@@ -372,7 +377,7 @@ export class PeerLink {
       else this.#sendReply(name, id, outcome);
     });
     const { onRequest } = this.#handlers;
-    if (this.#quitting !== undefined) arrived.fail(this.#quitting);
+    if (this.#refusal !== undefined) arrived.fail(this.#refusal);
     else if (onRequest !== undefined) onRequest.call(this.#handlers, arrived);
     else arrived.fail(new FsError('ENOTSUP', name, { why: 'nobody answers this here' }));
   }

@@ -174,11 +174,12 @@ describe('a request', () => {
 
   test('that was begun is answered by a peer that quits; others fail as not begun', async () => {
     const { client, server, arrived, begun } = await oneBegun();
-    const quit = server.quit(stops, 60_000);
+    const answered = server.refuse(stops, 60_000);
     await expect(client.request('probe', { serial: 2 })).rejects.toMatchObject({ code: 'EAGAIN' });
     const onItsWay = client.request('probe', { serial: 3 });
     arrived[0]?.reply({ serial: 4 });
-    await quit;
+    await answered;
+    server.quit();
     await expect(begun).resolves.toMatchObject({ reply: { serial: 4 } });
     await expect(onItsWay).rejects.toMatchObject({ code: 'EAGAIN', why: expect.stringContaining('stops') });
     await expect(client.request('probe', { serial: 5 })).rejects.toMatchObject({ code: 'EAGAIN' });
@@ -189,7 +190,7 @@ describe('a request', () => {
     const { client, server, begun } = await oneBegun();
     const onItsWay = client.request('probe', { serial: 2 });
     await Promise.all([
-      server.quit(stops, 1),
+      server.refuse(stops, 1).then(() => server.quit()),
       expect(begun).rejects.toMatchObject({ code: 'ECONNRESET', why: expect.stringContaining('stops') }),
       expect(onItsWay).rejects.toMatchObject({ code: expect.stringMatching(/^(EAGAIN|ECONNRESET)$/) }),
     ]);

@@ -7,7 +7,7 @@ const waiting = [
   'test/chaos/unseen-client.test.ts',
   'test/cluster/{behind,books,changing-files,copies,failures,home-loss,migration}.test.ts',
   'test/cluster/{migration-faults,network,restarted,store,stored-keepers,stored-storm}.test.ts',
-  'test/cluster/{told-homes,told-losses}.test.ts',
+  'test/cluster/{stopping,told-homes,told-losses}.test.ts',
   'test/coherence/*.test.ts',
   'test/durability/{broken-rules,cut,cut-canary,eviction,holes,kill-points,kill-storm,power-cases}.test.ts',
   'test/durability/{power-loss,power-storm,races,redo,refused-flush,store-damage,sync-habit}.test.ts',

@@ -2,16 +2,19 @@
 import {
   closeSync,
   existsSync,
+  fstatSync,
   mkdirSync,
   openSync,
   readdirSync,
   rmSync,
   statSync,
   unlinkSync,
+  writeFileSync,
 } from 'node:fs';
 import { dirname } from 'node:path';
 import { FsError, native } from '@cluster-fs/transport';
-import { privateRunDirectories } from 'cluster-fs/address';
+import { privateRunDirectories, runDirectories } from 'cluster-fs/address';
+import { hasHeldSession } from './coordinator/session-locks.ts';
 
 /** One that is younger is perhaps being made: its lock is about to be taken. */
 const settledMs = 10_000;
@@ -23,10 +26,7 @@ interface Claimed {
 }
 
 /** The run directory is this user's alone, and one process has it. */
-export function lockDirectory(
-  directory: string,
-  { socketPath, store }: Claimed,
-): { lock: number; isNew: boolean } {
+export function lockDirectory(directory: string, claimed: Claimed): { lock: number; isNew: boolean } {
   const isNew = mkdirSync(directory, { recursive: true, mode: 0o700 }) !== undefined;
   const { uid, mode } = statSync(directory);
   if (uid !== process.getuid?.() || (mode & 0o077) !== 0) {
@@ -35,9 +35,18 @@ export function lockDirectory(
       why: "the run directory is not this user's alone",
     });
   }
-  const lock = openSync(`${directory}/lock`, 'a', 0o600);
-  if (native.lockFile(lock)) return { lock, isNew };
+  const lock = openSync(lockIn(directory), 'a', 0o600);
+  if (native.lockFile(lock)) {
+    if (isThere(lock, lockIn(directory))) {
+      rmSync(disposableMark(directory), { force: true });
+      return { lock, isNew };
+    }
+    // Somebody has removed what was left there.
+    closeSync(lock);
+    return lockDirectory(directory, claimed);
+  }
   closeSync(lock);
+  const { socketPath, store } = claimed;
   if (store !== undefined)
     throw new FsError('EBUSY', 'open', { path: store, why: 'another node has the store' });
   throw new FsError('EADDRINUSE', 'listen', {
@@ -46,15 +55,30 @@ export function lockDirectory(
   });
 }
 
+const lockIn = (directory: string): string => `${directory}/lock`;
+const disposableMark = (directory: string): string => `${directory}/disposable`;
+
+function isThere(fd: number, path: string): boolean {
+  const there = statSync(path, { throwIfNoEntry: false });
+  return there?.ino === fstatSync(fd).ino;
+}
+
+/** A node that is stopped leaves the directory for its clients alone: all that is in it is elsewhere, too. */
+export const markDisposable = (directory: string): void =>
+  writeFileSync(disposableMark(directory), '', { mode: 0o600 });
+
 /**
- * Removes what killed processes have left that had a node of their own alone (`mount('tcp:')`): nobody else
- * ever goes on with it. Their memory would be taken until somebody noticed.
+ * Removes what nobody ever goes on with, and what would take memory until somebody noticed: of killed
+ * processes that had a node of their own alone (`mount('tcp:')`), and of nodes that were stopped, when the
+ * clients are gone for which they left it.
  */
 export function removeAbandoned(base = '/dev/shm'): void {
   for (const name of readdirSync(base)) {
-    if (!name.startsWith(privateRunDirectories())) continue;
+    const directory = `${base}/${name}`;
     try {
-      removeUnlessLocked(`${base}/${name}`);
+      if (!name.startsWith(privateRunDirectories())) {
+        if (name.startsWith(runDirectories())) removeIfDisposable(directory);
+      } else if (Date.now() - statSync(directory).mtimeMs >= settledMs) removeUnlessLocked(directory);
     } catch (error) {
       // Somebody else has just removed it, or it is not as a node makes it: it stays.
       if (!(error instanceof Error && 'code' in error)) throw error;
@@ -62,13 +86,18 @@ export function removeAbandoned(base = '/dev/shm'): void {
   }
 }
 
-function removeUnlessLocked(directory: string): void {
-  const { uid, mtimeMs } = statSync(directory);
-  if (uid !== process.getuid?.() || Date.now() - mtimeMs < settledMs) return;
+/** Removes a run directory that a node has left for its clients, when none of them is there any more. */
+export function removeIfDisposable(directory: string): void {
+  if (!existsSync(disposableMark(directory))) return;
+  removeUnlessLocked(directory, () => existsSync(disposableMark(directory)) && !hasHeldSession(directory));
+}
+
+function removeUnlessLocked(directory: string, mayGo = () => true): void {
+  if (statSync(directory).uid !== process.getuid?.()) return;
   // A process that was killed before it had the lock has left nothing else.
-  const lock = openSync(`${directory}/lock`, 'a', 0o600);
+  const lock = openSync(lockIn(directory), 'a', 0o600);
   try {
-    if (native.lockFile(lock)) rmSync(directory, { recursive: true, force: true });
+    if (native.lockFile(lock) && mayGo()) rmSync(directory, { recursive: true, force: true });
   } finally {
     closeSync(lock);
   }

@@ -2,7 +2,7 @@
  * A node: one segment, its coordinator, and the socket that clients come to.
  *
  *   starting ──lock, recover──▶ serving ──stop──▶ stopped (nothing is left)
- *                                  └──killed──▶ started again: the same files, the clients come back
+ *                                  └──killed, or stopped under clients──▶ started again: they come back
  */
 import { closeSync, rmSync } from 'node:fs';
 import { assert, FsError, native, Spinner } from '@cluster-fs/transport';
@@ -15,8 +15,9 @@ import type * as entrances from './cluster/enter.ts';
 import type { ClusterOptions, Joining } from './cluster/enter.ts';
 import type { ClusterHome } from './cluster/home.ts';
 import type { Member } from './cluster/member.ts';
-import { reportOf, standDown } from './cluster/membership.ts';
+import { reportOf } from './cluster/membership.ts';
 import type * as stores from './cluster/own-store.ts';
+import { stopped } from './cluster/stopping.ts';
 import { Coordinator, type CoordinatorOptions } from './coordinator/coordinator.ts';
 import { EventHub } from './coordinator/event-hub.ts';
 import { LayoutGate } from './coordinator/gate.ts';
@@ -26,9 +27,11 @@ import { type Recovered, recover, releaseTables } from './coordinator/recovery.t
 import type { NodeFacts } from './coordinator/report.ts';
 import { watchUnresolved } from './coordinator/unresolved.ts';
 import { DataFile } from './data-file.ts';
+import { assertSmallPages } from './huge-pages.ts';
 import { type Limits, limitsWith } from './limits.ts';
 import { type MetadataStore, memberOfKey } from './metadata/store.ts';
 import { Server, type ServerOptions } from './server.ts';
+import { Stopping } from './stopping.ts';
 import { beginWriteBack, openMetadata, openWriteBack, storePath } from './store/open-store.ts';
 import { Pager } from './store/pager.ts';
 import { UserLoads } from './user-load.ts';
@@ -80,7 +83,7 @@ export interface ClusterNode {
   listen(address: PeerAddress): Promise<string>;
   /** Whether it went on with what a node of before had left. */
   readonly recovered: boolean;
-  /** Ends all sessions and removes everything. */
+  /** Ends all sessions, and removes everything that no client goes on with (docs/recovery.md). */
   stop(): Promise<void>;
 }
 
@@ -144,18 +147,18 @@ export function prepare(options: NodeOptions, entrance?: Entrance): Prepared {
     for (const step of cleanup.splice(0).reverse()) step();
   };
   try {
-    const { removeFiles, leave, serve, ...node } = assemble(options, {
+    const { removeFiles, stopping, serve, ...node } = assemble(options, {
       limits,
       admission,
       cleanup,
       entrance,
     });
     const stop = async (): Promise<void> => {
-      await leave();
+      await stopping.leave();
       // That was for a node that cannot start.
       if (cleanup.includes(removeFiles)) cleanup.splice(cleanup.indexOf(removeFiles), 1);
       // Before the lock goes, so that a node that starts just then does not find half of it.
-      if (node.facts.persistent || node.member?.keepsSome !== true) cleanup.splice(1, 0, removeFiles);
+      if (!stopping.isLeft) cleanup.splice(1, 0, removeFiles);
       cleanUp();
       await Promise.resolve();
     };
@@ -215,6 +218,7 @@ function openFiles(options: NodeOptions, { cleanup, entrance }: Pick<Parts, 'cle
   cleanup.push(() => closeSync(lock));
   // What a killed node left is kept when this one cannot start; what we made is not.
   if (isNew) cleanup.push(removeFiles);
+  if (isPaged(options)) assertSmallPages(directory);
   // A cache of a node of before, whose leases may be over.
   if (entrance?.joining?.keeps === false) entrance.forgetFiles(directory);
   const opened = openMetadata(options, directory, cleanup);
@@ -297,20 +301,9 @@ function assemble(options: NodeOptions, { limits, admission, cleanup, entrance }
   cleanup.push(() => {
     stopped = true;
   });
-  /** Before everything else at the end: nobody changes anything any more, and what is dirty is stored. */
-  const leave = async (): Promise<void> => {
-    if (writeBack === undefined && options.cluster === undefined) return;
-    coordinator.sessionLocks.keep();
-    coordinator.losses.unsaved?.hold();
-    home?.moving.stop();
-    for (const server of servers) server.close(nodeStopped());
-    await standDown(coordinator, { home, member }, { directory: data.directory, onNotice });
-    await writeBack?.close();
-    await coordinator.blocks?.leave();
-    await home?.close();
-    member?.close();
-  };
-  return { coordinator, home, member, socketPath, facts, recovered: wentOn, removeFiles, leave, serve };
+  const stopping = new Stopping(coordinator, { home, member, servers, onNotice });
+  const node = { coordinator, home, member, socketPath, facts, recovered: wentOn };
+  return { ...node, removeFiles, stopping, serve };
 }
 
 function openServers(
@@ -321,16 +314,17 @@ function openServers(
   for (const path of paths) takeAddress(path);
   return paths.map((path) => {
     const server = new Server({ ...common, path });
-    cleanup.push(() => server.close(nodeStopped()));
+    cleanup.push(() => server.close(stopped('ECONNRESET')));
     return server;
   });
 }
 
-const nodeStopped = (): FsError => new FsError('ECONNRESET', 'stop', { why: 'the node stopped' });
-
 /** Bytes of files that the segment can name: with a store, more than memory holds. */
 export const capacityOf = ({ memory, capacity, store }: NodeOptions): number =>
   capacity ?? Math.min(maxMemory, store === undefined ? memory : memory * capacityPerMemory);
+
+/** Whether pages of files may be absent from memory. */
+const isPaged = ({ store, cluster }: NodeOptions): boolean => store !== undefined || cluster !== undefined;
 
 const wholePages = (bytes: number): number => Math.floor(bytes / pageSize) * pageSize;
 
@@ -340,7 +334,7 @@ function recoverFrom(store: MetadataStore, options: NodeOptions, cleanup: (() =>
   const format = {
     dataSize: wholePages(capacityOf(options)),
     inodeCount,
-    paged: options.store !== undefined || options.cluster !== undefined,
+    paged: isPaged(options),
   };
   const recovered = recover(store, { ...format, ...owner }, now());
   cleanup.push(() => releaseTables(recovered));

@@ -350,10 +350,11 @@ export class Borrowed implements FileBlocks {
     return this.#holder.unsaved();
   }
 
-  /** Gives everything up; resolves when it is at home, or when that takes too long. */
-  async giveUp(): Promise<void> {
-    const endMs = performance.now() + defaultLease.leaseMs;
-    while (!this.#holder.leave() && performance.now() < endMs)
+  /** Gives everything up; resolves when the home has said that it is there, or when that takes too long. */
+  async giveUp(limitMs: number): Promise<void> {
+    const endMs = performance.now() + limitMs;
+    const isAtHome = () => this.#holder.leave() && this.#holder.unsaved().next().done === true;
+    while (!isAtHome() && performance.now() < endMs)
       await new Promise((goOn) => setTimeout(goOn, giveUpPollMs));
   }
 

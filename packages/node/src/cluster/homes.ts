@@ -144,8 +144,8 @@ export class Homes implements Blocks {
     return (ino) => !unsaved.has(ino) && !all.some(({ taken }) => taken.has(ino));
   }
 
-  async giveUp(): Promise<void> {
-    await Promise.all([...this.#neighbours.values()].map((neighbour) => neighbour.giveUp()));
+  async giveUp(limitMs: number): Promise<void> {
+    await Promise.all([...this.#neighbours.values()].map((neighbour) => neighbour.giveUp(limitMs)));
   }
 
   async leave(): Promise<void> {

@@ -23,18 +23,39 @@ async function emptyOut(member: Member, { directory, onNotice }: Telling): Promi
     onNotice(`some files have no other place: they are kept in ${directory} for the next node there`);
 }
 
+/** How long clients are given that are in the way of what goes home: in the middle of a write, say. */
+const graceMs = 1000;
+
 /**
- * Before the end: what others have of this node's files comes home, and nobody is served any more; what it
- * has of theirs goes back.
+ * Before the end: what others have of this node's files comes home, and no other node is served any more;
+ * what it has of theirs goes back. Its clients are served until then: who stores meanwhile into what goes
+ * waits, and stores at the next node. `dismiss` ends their sessions.
  */
-export async function standDown(c: Coordinator, { home, member }: Entered, telling: Telling): Promise<void> {
+export async function standDown(
+  c: Coordinator,
+  { home, member }: Entered,
+  { dismiss, ...telling }: Telling & { dismiss(): Promise<void> },
+): Promise<void> {
   const isStored = c.writeBack !== undefined;
   if (!isStored && member?.keepsSome === true) await emptyOut(member, telling);
   await home?.moving.settle(standDownMs);
   if (home !== undefined && (isStored || member?.keepsSome === true)) await takeHome(c);
   await home?.turnAway();
-  await c.blocks?.giveUp();
+  await c.blocks?.giveUp(graceMs);
+  await dismiss();
+  await c.blocks?.giveUp(standDownMs);
   c.blocks?.bringBack();
+}
+
+/**
+ * Whether the next node goes on with what is in memory: nothing else has it, or clients have it mapped, and
+ * the files are there when this node is not.
+ */
+export function isGoneOnWith(c: Coordinator, { home, member }: Entered): boolean {
+  const isStored = c.writeBack !== undefined;
+  if (!isStored && member?.keepsSome === true) return true;
+  const hasClients = c.unresolved.size > 0 || [...c.sessions.values()].some(({ isGuest }) => !isGuest);
+  return hasClients && (isStored || (home !== undefined && member !== undefined));
 }
 
 /** What it is in its cluster. */

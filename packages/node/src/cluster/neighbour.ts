@@ -61,8 +61,8 @@ export class Neighbour {
   }
 
   /** Before the end: everything goes home. */
-  async giveUp(): Promise<void> {
-    if (this.line.current !== undefined) await this.borrowed.giveUp();
+  async giveUp(limitMs: number): Promise<void> {
+    if (this.line.current !== undefined) await this.borrowed.giveUp(limitMs);
   }
 
   /** And the lease with it. Requires: `giveUp`. */

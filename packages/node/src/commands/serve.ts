@@ -1,8 +1,8 @@
 /**
  * `clusterfs serve`: a node until a signal ends it.
  *
- *   starting ──▶ loading what is published ──▶ ready ──signal──▶ stopped, nothing left (exit 0)
- *       └───────────────┴──signal──▶ stopped, nothing left (exit 130)
+ *   starting ──▶ loading what is published ──▶ ready ──signal──▶ stopped (exit 0)
+ *       └───────────────┴──signal──▶ stopped (exit 130)
  *
  * After an error that nobody caught the process ends at once: it must not go on writing shared memory. The
  * next node on the same socket goes on with what it leaves.

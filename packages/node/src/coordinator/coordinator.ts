@@ -111,6 +111,7 @@ export class Coordinator {
   /** Pages that nobody holds any more, kept back for sessions of before a crash. */
   readonly limbo: Confined[] = [];
   readonly losses: Losses;
+  #isLeft = false;
   #nextId = 1;
   #nextHeldId: number;
 
@@ -218,8 +219,8 @@ export class Coordinator {
       return;
     }
     this.references.delete(ino);
-    // A session of before a crash may still come back to it, or somebody at another node refers to it.
-    if (this.unresolved.size > 0 || !this.mayEnd(ino) || !this.orphans.delete(ino)) return;
+    // A session of before may still come back to it, or somebody at another node refers to it.
+    if (this.#keepsBack || !this.mayEnd(ino) || !this.orphans.delete(ino)) return;
     this.journal.mutate(() => this.destroy(ino)).catch((error: unknown) => this.hub.report(error));
   }
 
@@ -245,7 +246,7 @@ export class Coordinator {
     if (runs.length === 0) return;
     const own = runs.map(({ page, count }) => ({ page, count }));
     // What nobody maps is free with the commit itself; only what outlives it needs rows to survive a crash.
-    const heldId = parties.length > 0 || this.unresolved.size > 0 ? this.nextHeldId() : undefined;
+    const heldId = parties.length > 0 || this.#keepsBack ? this.nextHeldId() : undefined;
     const confined: Confined = {
       heldId,
       runs: own,
@@ -311,6 +312,19 @@ export class Coordinator {
     return taken;
   }
 
+  /**
+   * This node stops, and the next one goes on with its memory: clients may touch what they had when their
+   * sessions end, so it stays taken, as when the node is killed.
+   */
+  leaveMemory(): void {
+    this.#isLeft = true;
+  }
+
+  /** Whether what becomes free is given to nobody: clients are not seen to let go of it. */
+  get #keepsBack(): boolean {
+    return this.unresolved.size > 0 || this.#isLeft;
+  }
+
   /** The last session of before a crash is resolved: what was kept back for them can go. */
   nobodyLeft(): void {
     for (const confined of this.limbo.splice(0)) this.#freeConfined(confined);
@@ -322,7 +336,7 @@ export class Coordinator {
   }
 
   #freeConfined(confined: Confined): void {
-    if (this.unresolved.size > 0) {
+    if (this.#keepsBack) {
       this.limbo.push(confined);
       return;
     }

@@ -141,8 +141,8 @@ export interface Blocks extends FileBlocks {
   release(ino: number): void;
   /** From here on that is so for all files: this node stops. */
   lendNothing(): void;
-  /** What is here of others goes home, and nothing more of theirs is asked for. */
-  giveUp(): Promise<void>;
+  /** What is here of others goes home, as far as it does in time, and nothing more of theirs is asked for. */
+  giveUp(limitMs: number): Promise<void>;
   /** When nobody is served any more: what the home has of its files beside `data` goes there. */
   bringBack(): void;
   /** They hear that this node has nothing of them, so that nobody waits for a lease. Requires: `giveUp`. */

@@ -84,6 +84,13 @@ export class SessionLocks {
 
 const directoryIn = (runDirectory: string): string => `${runDirectory}/sessions`;
 
+/** Whether a client of a node that is gone has not let go. */
+export function hasHeldSession(runDirectory: string): boolean {
+  const held = new SessionLocks(runDirectory).held();
+  for (const { fd } of held) closeSync(fd);
+  return held.length > 0;
+}
+
 /** What sessions of before map is gone. */
 export const forgetSessions = (runDirectory: string): void =>
   rmSync(directoryIn(runDirectory), { recursive: true, force: true });

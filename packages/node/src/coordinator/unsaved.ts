@@ -55,16 +55,17 @@ export class Unsaved {
   }
 
   /**
-   * The node stops: sessions end before what they have comes home, and what they store meanwhile may not.
-   * What is set stays.
+   * The node stops, and sessions are about to end: what of theirs is not at its home by now may not come
+   * there. What is set then stays.
    */
   hold(): void {
+    this.#look();
     clearInterval(this.#timer);
   }
 
   /** Safe to call once. */
   close(): void {
-    this.hold();
+    clearInterval(this.#timer);
     closeSync(this.#fd);
   }
 

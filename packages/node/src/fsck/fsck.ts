@@ -15,6 +15,7 @@ import { join } from 'node:path';
 import { FsError, native } from '@cluster-fs/transport';
 import Database from 'better-sqlite3';
 import { runDirectory } from 'cluster-fs';
+import { removeIfDisposable } from '../claim.ts';
 import { openLoggedStore, unsettled } from '../metadata/logged-store.ts';
 import { schemaVersion } from '../metadata/sqlite.ts';
 import { checkContent } from './content.ts';
@@ -147,12 +148,16 @@ async function check(db: Database.Database, directory: string, options: FsckOpti
   return findings;
 }
 
-/** The memory of a killed node may be newer than the store, and knows nothing of what is mended here. */
+/**
+ * The memory of a killed node may be newer than the store, and knows nothing of what is mended here. So may
+ * that of a stopped one be, when it has clients that live.
+ */
 function assertMemoryGone(db: Database.Database, directory: string): void {
   const memory = runDirectory(directory);
+  removeIfDisposable(memory);
   const file = `${memory}/run-id`;
   const id = readRows(db).superblock('runId');
   if (id === undefined || !existsSync(file) || readFileSync(file, 'utf8') !== id) return;
-  const why = `a killed node has left its memory in ${memory}: start it and stop it first`;
+  const why = `the node has left its memory in ${memory}: start it, and stop it when nobody has it mounted`;
   throw new FsError('EBUSY', 'fsck', { path: directory, why });
 }

@@ -97,6 +97,7 @@ export class WriteBack {
   #retired: Run[] = [];
   #flushedCommits = 0;
   #closing = false;
+  #isResting = false;
   /** In the redo log. */
   #redoPages = 0;
   /** The disk has refused a part of the data file: what the redo log has may never come there by itself. */
@@ -216,7 +217,7 @@ export class WriteBack {
     if (!this.#habits.wrote(ino)) return;
     // When the answer is on its way. Should it fail, the sync has its own try, and says so.
     setImmediate(() => {
-      if (!this.#closing) this.sync([ino]).catch(() => undefined);
+      if (!this.#closing && !this.#isResting) this.sync([ino]).catch(() => undefined);
     });
   }
 
@@ -233,6 +234,21 @@ export class WriteBack {
       this.#waiting.push({ inos, isFlushed, resolve, reject });
       this.#running ??= this.#run();
     });
+  }
+
+  /**
+   * Writes everything, before sessions end whose clients go on. What they may store into stays dirty, for
+   * the node that comes after; `settled` is next.
+   */
+  async rest(): Promise<void> {
+    await this.sync();
+    clearInterval(this.#timer);
+    this.#isResting = true;
+  }
+
+  /** Resolves when nothing is being written any more. Requires: nobody is served. */
+  async settled(): Promise<void> {
+    await this.#running;
   }
 
   /** Writes everything, and ends. Requires: no session is left that could change anything. */
@@ -255,7 +271,7 @@ export class WriteBack {
     if (this.#closing) return false;
     // What is stored into blocks of another home is known when it has this file.
     if (this.#coordinator?.blocks?.isOwn(ino) === false) return false;
-    if ((this.#coordinator?.unresolved.size ?? 0) > 0) return true;
+    if (this.#isResting || (this.#coordinator?.unresolved.size ?? 0) > 0) return true;
     for (const view of this.#coordinator?.viewsOf(ino) ?? []) if (view.mode === 'rw') return true;
     return false;
   };

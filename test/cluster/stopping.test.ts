@@ -1,0 +1,109 @@
+/** Nodes that are stopped while their clients go on: what these have stored, and what they may touch. */
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { expect, onTestFinished, test } from 'vitest';
+import { startChild } from '../chaos/children.ts';
+import { mountForTest, type NodeProcess, startNodeProcess } from '../chaos/node-process.ts';
+import { freePort } from './line.ts';
+
+const MiB = 2 ** 20;
+const memory = 16 * MiB;
+const block = 65_536;
+const blocks = 64;
+const stops = 3;
+const timeout = 60_000;
+const leaseMs = 5000;
+
+function newStore(): string {
+  const store = mkdtempSync(join(tmpdir(), 'clusterfs-store-'));
+  onTestFinished(() => rmSync(store, { recursive: true, force: true }));
+  return store;
+}
+
+/** A node, and another one that joined it. */
+async function startTwo({ isStored }: { readonly isStored: boolean }): Promise<readonly NodeProcess[]> {
+  const joinPort = await freePort();
+  const common = () => (isStored ? { store: newStore(), writeBackMs: 100 } : {});
+  const a = await startNodeProcess({ ...common(), peerPort: joinPort, name: 'a' });
+  const b = await startNodeProcess({ ...common(), joinPort, peerPort: await freePort(), name: 'b' });
+  return [a, b];
+}
+
+test.each([
+  { which: 'a node alone with a store', start: async () => [await startNodeProcess({ store: newStore() })] },
+  { which: 'a node in another one’s cluster', start: () => startTwo({ isStored: false }) },
+  { which: 'one with a store', start: () => startTwo({ isStored: true }) },
+  { which: 'its coordinator', start: async () => (await startTwo({ isStored: true })).toReversed() },
+])(
+  'a process goes on, and loses no store, when its node is stopped: $which',
+  { timeout },
+  async ({ start }) => {
+    const nodes = await start();
+    const [first, stopped] = [nodes[0], nodes.at(-1)] as [NodeProcess, NodeProcess];
+    const fs = await mountForTest(first);
+    await fs.promises.writeFile('/file', Buffer.alloc(blocks * block));
+    const child = startChild('../cluster/counting.mjs', [stopped.url, '/file']);
+    await child.hear('ready');
+    for (let i = 0; i < stops; i++) {
+      await child.hear('counted');
+      await stopped.stop();
+      await stopped.start();
+      expect(stopped.recovered).toBe(true);
+    }
+    await child.hear('counted');
+    child.send('leave');
+    const { counts, code } = await child.hear<{ counts: number[]; code: string | undefined }>('counts');
+    const content = await fs.promises.readFile('/file');
+    expect(counts.map((_, i) => content.readUInt32LE(i * block))).toEqual(counts);
+    expect(code).toBeUndefined();
+    expect(await fs.check()).toEqual([]);
+    expect(nodes.flatMap(({ errors }) => errors)).toEqual([]);
+  },
+);
+
+test('what a client may store into is given to nobody by the next node', { timeout }, async () => {
+  const joinPort = await freePort();
+  const a = await startNodeProcess({ peerPort: joinPort, name: 'a' });
+  const b = await startNodeProcess({ joinPort, peerPort: await freePort(), name: 'b', memory });
+  const [atA, atB] = [await mountForTest(a), await mountForTest(b)];
+  for (const path of ['/file', '/own']) {
+    await atA.promises.writeFile(path, '');
+    await atA.migrate(path, 'b');
+  }
+  const writer = startChild('late-writer.mjs', [b.socketPath]);
+  await writer.hear('begun');
+  // Nobody is there to whom the files could go.
+  await a.kill();
+  await b.stop();
+  expect(b.notices.join()).toMatch(/they are kept in/);
+  await a.start();
+  await b.start();
+  expect(b.recovered).toBe(true);
+  const content = Buffer.alloc(6 * MiB, 7);
+  await atB.promises.writeFile('/own', content);
+  writer.send('store');
+  await writer.hear('ended');
+  expect((await atB.promises.readFile('/own')).equals(content)).toBe(true);
+  expect(await atB.check()).toEqual([]);
+});
+
+test('a coordinator that is stopped waits for nobody’s lease', { timeout }, async () => {
+  const joinPort = await freePort();
+  const a = await startNodeProcess({ peerPort: joinPort, name: 'a' });
+  const [b, c] = [await startNodeProcess({ joinPort }), await startNodeProcess({ joinPort })];
+  const [atB, atC] = [await mountForTest(b), await mountForTest(c)];
+  let made = 0;
+  const make = async (): Promise<void> => {
+    for (;;) await atB.promises.mkdir(`/${made++}`);
+  };
+  const failed = expect(make()).rejects.toMatchObject({ code: 'ECONNRESET' });
+  await expect.poll(() => made).toBeGreaterThan(10);
+  const beganMs = performance.now();
+  await a.stop();
+  expect(performance.now() - beganMs).toBeLessThan(leaseMs / 2);
+  await failed;
+  // What it had begun it has answered, and everybody knew it by then.
+  const last = made - 1;
+  expect(atC.readdirSync('/').length).toBeGreaterThanOrEqual(last);
+});

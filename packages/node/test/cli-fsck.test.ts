@@ -3,6 +3,7 @@ import { randomBytes } from 'node:crypto';
 import {
   closeSync,
   cpSync,
+  existsSync,
   openSync,
   readFileSync,
   readSync,
@@ -70,6 +71,32 @@ test('a node that runs has its store; the memory of a killed one is not repaired
   expect(running).toMatchObject({ code: 1, stderr: expect.stringMatching(/EBUSY.*a node has the store/) });
   expect(killed).toMatchObject({ code: 0, stdout: sound, stderr: '' });
   expect(killedRepair).toMatchObject({ code: 1, stderr: expect.stringMatching(/EBUSY.*left its memory/) });
+});
+
+test('what a node that was stopped has left to its clients goes when they have gone', async () => {
+  const store = copyOf(whole);
+  const memory = runDirectory(store);
+  const node = await serve(['--store', store]);
+  const fs = await mount(node.url);
+  await node.stop();
+  const other = await serve();
+  expect(await fsck(store, '--repair')).toMatchObject({ code: 1, stderr: expect.stringMatching(/EBUSY/) });
+  expect(existsSync(memory)).toBe(true);
+  await fs.unmount();
+  expect(await fsck(store, '--repair')).toMatchObject({ code: 0, stderr: '' });
+  expect(existsSync(memory)).toBe(false);
+  await other.stop();
+});
+
+test('so it does when any node is started', async () => {
+  const store = copyOf(whole);
+  const node = await serve(['--store', store]);
+  const fs = await mount(node.url);
+  await node.stop();
+  await fs.unmount();
+  expect(existsSync(runDirectory(store))).toBe(true);
+  await (await serve()).stop();
+  expect(existsSync(runDirectory(store))).toBe(false);
 });
 
 test('a store is sound after a loss of power, and after the next start and stop', async () => {

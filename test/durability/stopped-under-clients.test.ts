@@ -1,0 +1,72 @@
+/** A node with a store that is stopped while clients map files: what they store from then on. */
+import { existsSync, mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { expect, onTestFinished, test } from 'vitest';
+import { type Child, startChild } from '../chaos/children.ts';
+import { mountForTest, type NodeProcess, startNodeProcess } from '../chaos/node-process.ts';
+import { cutPower, never, storeReport } from './power.ts';
+
+interface Scene {
+  readonly node: NodeProcess;
+  readonly child: Child;
+}
+
+/** A client of it alone, which has stored one byte. */
+async function start(): Promise<Scene> {
+  const store = mkdtempSync(join(tmpdir(), 'clusterfs-store-'));
+  onTestFinished(() => rmSync(store, { recursive: true, force: true }));
+  const node = await startNodeProcess({ store, writeBackMs: never });
+  const fs = await mountForTest(node);
+  await fs.promises.writeFile('/file', Buffer.alloc(65_536));
+  await fs.unmount();
+  const child = startChild('storer.mjs', [node.url, '/file']);
+  await child.hear('ready');
+  await store1(child, 0);
+  return { node, child };
+}
+
+async function store1(child: Child, at: number): Promise<void> {
+  child.send({ at, value: 1 });
+  await child.hear('stored');
+}
+
+const firstBytes = async (node: NodeProcess): Promise<number[]> => {
+  const fs = await mountForTest(node);
+  return [...(await fs.promises.readFile('/file')).subarray(0, 3)];
+};
+
+test('goes to the next node, and to its store, also when they have died by then', async () => {
+  const { node, child } = await start();
+  await node.stop();
+  expect(node.notices.join()).toContain(node.runDirectory);
+  await store1(child, 1);
+  await child.kill();
+  await node.start();
+  const fs = await mountForTest(node);
+  expect(await storeReport(fs)).toMatchObject({ dirtyFiles: 1 });
+  await fs.sync();
+  await fs.evict('/file');
+  expect(await firstBytes(node)).toEqual([1, 1, 0]);
+  expect(await fs.check()).toEqual([]);
+});
+
+test('is as at the stop when power is lost behind that', async () => {
+  const { node, child } = await start();
+  await node.stop();
+  await store1(child, 1);
+  await child.kill();
+  await cutPower(node);
+  await node.start();
+  expect(await firstBytes(node)).toEqual([1, 0, 0]);
+});
+
+test('and when they have unmounted, nothing is left', async () => {
+  const { node, child } = await start();
+  child.send('leave');
+  await child.ended();
+  await node.stop();
+  expect(existsSync(node.runDirectory)).toBe(false);
+  await node.start();
+  expect(await firstBytes(node)).toEqual([1, 0, 0]);
+});

@@ -2,7 +2,8 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { expect, onTestFinished, test } from 'vitest';
+import { mount } from 'cluster-fs';
+import { expect, onTestFinished, test, vi } from 'vitest';
 import { startChild } from '../chaos/children.ts';
 import { mountForTest, type NodeProcess, startNodeProcess } from '../chaos/node-process.ts';
 import { freePort } from './line.ts';
@@ -14,6 +15,7 @@ const blocks = 64;
 const stops = 3;
 const timeout = 60_000;
 const leaseMs = 5000;
+const patience = { timeout: 20_000 };
 
 function newStore(): string {
   const store = mkdtempSync(join(tmpdir(), 'clusterfs-store-'));
@@ -54,7 +56,8 @@ test.each([
     await child.hear('counted');
     child.send('leave');
     const { counts, code } = await child.hear<{ counts: number[]; code: string | undefined }>('counts');
-    const content = await fs.promises.readFile('/file');
+    // It may not have heard yet that its coordinator is there.
+    const content = await vi.waitFor(() => fs.promises.readFile('/file'), patience);
     expect(counts.map((_, i) => content.readUInt32LE(i * block))).toEqual(counts);
     expect(code).toBeUndefined();
     expect(await fs.check()).toEqual([]);
@@ -86,6 +89,27 @@ test('what a client may store into is given to nobody by the next node', { timeo
   await writer.hear('ended');
   expect((await atB.promises.readFile('/own')).equals(content)).toBe(true);
   expect(await atB.check()).toEqual([]);
+});
+
+test('files go to another node under clients that keep what they map, too', { timeout }, async () => {
+  const [a, b] = (await startTwo({ isStored: false })) as [NodeProcess, NodeProcess];
+  const fs = await mountForTest(a);
+  for (const path of ['/pinned', '/by-hand']) {
+    await fs.promises.writeFile(path, Buffer.alloc(2 * block, 7));
+    await fs.migrate(path, 'b');
+  }
+  const reader = await mount(b.url, { access: 'r' });
+  const writer = await mount(b.url);
+  onTestFinished(async () => void (await Promise.all([reader.unmount(), writer.unmount()])));
+  await reader.map('/pinned');
+  await writer.map('/by-hand', { follow: 'manual' });
+  await b.stop();
+  expect(b.notices.join()).not.toMatch(/no other place/);
+  for (const path of ['/pinned', '/by-hand']) {
+    expect(await fs.homeOf(path)).toBe('a');
+    expect((await fs.promises.readFile(path)).equals(Buffer.alloc(2 * block, 7))).toBe(true);
+  }
+  expect(a.errors).toEqual([]);
 });
 
 test('a coordinator that is stopped waits for nobody’s lease', { timeout }, async () => {

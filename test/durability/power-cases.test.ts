@@ -74,6 +74,8 @@ test('a clean stop stores what a view of a living client has stored just before'
   view.bytes.fill(5, 1000, 90_000);
   await node.stop();
   await fs.unmount();
+  // What it left for its client in memory does not help.
+  await cutPower(node);
   await node.start();
   expect(node.recovered).toBe(false);
   const again = await mountForTest(node);

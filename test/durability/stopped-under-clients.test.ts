@@ -61,6 +61,28 @@ test('is as at the stop when power is lost behind that', async () => {
   expect(await firstBytes(node)).toEqual([1, 0, 0]);
 });
 
+test('what was answered while it stopped is in the store', async () => {
+  const { node } = await start();
+  const fs = await mountForTest(node);
+  const answered: string[] = [];
+  const write = async (): Promise<void> => {
+    for (let i = 0; ; i++) {
+      await fs.promises.writeFile(`/answered-${i}`, Buffer.alloc(200_000, i));
+      answered.push(`/answered-${i}`);
+    }
+  };
+  const refused = expect(write()).rejects.toMatchObject({ code: 'ECONNRESET' });
+  await expect.poll(() => answered.length).toBeGreaterThan(20);
+  await node.stop();
+  await refused;
+  await cutPower(node);
+  await node.start();
+  const again = await mountForTest(node);
+  for (const [i, path] of answered.entries())
+    expect((await again.promises.readFile(path)).equals(Buffer.alloc(200_000, i)), path).toBe(true);
+  expect(await again.check()).toEqual([]);
+});
+
 test('and when they have unmounted, nothing is left', async () => {
   const { node, child } = await start();
   child.send('leave');

@@ -1,4 +1,5 @@
 /** What one node has for itself: its run directory, with that its store, and the sockets where it listens. */
+import { randomUUID } from 'node:crypto';
 import {
   closeSync,
   existsSync,
@@ -6,12 +7,13 @@ import {
   mkdirSync,
   openSync,
   readdirSync,
+  renameSync,
   rmSync,
   statSync,
   unlinkSync,
   writeFileSync,
 } from 'node:fs';
-import { dirname } from 'node:path';
+import { dirname, join } from 'node:path';
 import { FsError, native } from '@cluster-fs/transport';
 import { privateRunDirectories, runDirectories } from 'cluster-fs/address';
 import { hasHeldSession } from './coordinator/session-locks.ts';
@@ -28,7 +30,9 @@ interface Claimed {
 /** The run directory is this user's alone, and one process has it. */
 export function lockDirectory(directory: string, claimed: Claimed): { lock: number; isNew: boolean } {
   const isNew = mkdirSync(directory, { recursive: true, mode: 0o700 }) !== undefined;
-  const { uid, mode } = statSync(directory);
+  const { uid, mode } = statSync(directory, { throwIfNoEntry: false }) ?? {};
+  // Somebody has just removed what was left there.
+  if (uid === undefined || mode === undefined) return lockDirectory(directory, claimed);
   if (uid !== process.getuid?.() || (mode & 0o077) !== 0) {
     throw new FsError('EACCES', 'open', {
       path: directory,
@@ -37,10 +41,7 @@ export function lockDirectory(directory: string, claimed: Claimed): { lock: numb
   }
   const lock = openSync(lockIn(directory), 'a', 0o600);
   if (native.lockFile(lock)) {
-    if (isThere(lock, lockIn(directory))) {
-      rmSync(disposableMark(directory), { force: true });
-      return { lock, isNew };
-    }
+    if (isThere(lock, lockIn(directory))) return { lock, isNew };
     // Somebody has removed what was left there.
     closeSync(lock);
     return lockDirectory(directory, claimed);
@@ -67,14 +68,18 @@ function isThere(fd: number, path: string): boolean {
 export const markDisposable = (directory: string): void =>
   writeFileSync(disposableMark(directory), '', { mode: 0o600 });
 
+/** A node goes on with it. */
+export const markInUse = (directory: string): void => rmSync(disposableMark(directory), { force: true });
+
 /**
  * Removes what nobody ever goes on with, and what would take memory until somebody noticed: of killed
  * processes that had a node of their own alone (`mount('tcp:')`), and of nodes that were stopped, when the
- * clients are gone for which they left it.
+ * clients are gone for which they left it. `own` stays: its node is about to be started.
  */
-export function removeAbandoned(base = '/dev/shm'): void {
+export function removeAbandoned({ base = '/dev/shm', own = '' } = {}): void {
   for (const name of readdirSync(base)) {
     const directory = `${base}/${name}`;
+    if (directory === own) continue;
     try {
       if (!name.startsWith(privateRunDirectories())) {
         if (name.startsWith(runDirectories())) removeIfDisposable(directory);
@@ -96,11 +101,15 @@ function removeUnlessLocked(directory: string, mayGo = () => true): void {
   if (statSync(directory).uid !== process.getuid?.()) return;
   // A process that was killed before it had the lock has left nothing else.
   const lock = openSync(lockIn(directory), 'a', 0o600);
+  // Out of everybody's sight at once: a node that is started there does not find half of it.
+  const gone = join(dirname(directory), `${privateRunDirectories()}${randomUUID()}`);
   try {
-    if (native.lockFile(lock) && mayGo()) rmSync(directory, { recursive: true, force: true });
+    if (!native.lockFile(lock) || !isThere(lock, lockIn(directory)) || !mayGo()) return;
+    renameSync(directory, gone);
   } finally {
     closeSync(lock);
   }
+  rmSync(gone, { recursive: true, force: true });
 }
 
 /** Removes a socket that nobody listens on. The lock says nothing about one of another program. */

@@ -10,7 +10,7 @@ import type { PeerAddress } from '@cluster-fs/transport/peer';
 import { runDirectory } from 'cluster-fs/address';
 import { nodesHere, pageSize } from 'cluster-fs/segment';
 import { Admission, type AllowLists } from './admission.ts';
-import { lockDirectory, takeAddress } from './claim.ts';
+import { lockDirectory, markInUse, takeAddress } from './claim.ts';
 import type * as entrances from './cluster/enter.ts';
 import type { ClusterOptions, Joining } from './cluster/enter.ts';
 import type { ClusterHome } from './cluster/home.ts';
@@ -297,6 +297,7 @@ function assemble(options: NodeOptions, { limits, admission, cleanup, entrance }
     const loads = new UserLoads(limits);
     const common = { coordinator, metaFd, facts, admission, loads, spinner, onError };
     servers.push(...openServers([socketPath, ...alsoListen], common, cleanup));
+    markInUse(data.directory);
   };
   cleanup.push(() => {
     stopped = true;

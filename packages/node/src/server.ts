@@ -102,8 +102,8 @@ export class Server {
     this.#poll.watch({ readable: true, writable: false });
   }
 
-  /** Safe to call twice. */
-  close(reason: FsErrorType): void {
+  /** Lets nobody in from here on. Safe to call twice. */
+  refuse(): void {
     if (this.#closed) return;
     this.#closed = true;
     this.#poll.close();
@@ -111,6 +111,11 @@ export class Server {
     closeSync(this.#spareFd);
     // Somebody may have removed it already.
     rmSync(this.#options.path, { force: true });
+  }
+
+  /** Safe to call twice. */
+  close(reason: FsErrorType): void {
+    this.refuse();
     for (const client of [...this.#clients]) client.connection.close(reason);
   }
 

@@ -38,32 +38,36 @@ export class Stopping {
   /** Before everything else at the end. A node alone without a store has nothing to do. */
   async leave(): Promise<void> {
     const { blocks, data, sessionLocks, writeBack } = this.#c;
-    const { home, member, onNotice } = this.#parts;
+    const { home, member, servers, onNotice } = this.#parts;
     if (writeBack === undefined && blocks === undefined) return;
+    for (const server of servers) server.refuse();
     sessionLocks.keep();
     home?.moving.stop();
+    // Whose session ends before the files have gone may touch what it had.
+    if (writeBack === undefined && home !== undefined && member !== undefined) this.#c.leaveMemory();
     const dismiss = () => this.#dismiss();
     await standDown(this.#c, { home, member }, { dismiss, directory: data.directory, onNotice });
-    await (this.#isLeft ? writeBack?.settled() : writeBack?.close());
+    await (this.#isLeft ? writeBack?.closeUnder() : writeBack?.close());
+    if (this.#isLeft && (writeBack !== undefined || member?.keepsSome !== true)) {
+      markDisposable(data.directory);
+      onNotice(`what clients have mapped stays in ${data.directory}, for the next node there`);
+    }
     await blocks?.leave();
     await home?.close();
     member?.close();
   }
 
   /** Sessions end; their clients go on, and store into what they map. */
-  async #dismiss(): Promise<void> {
-    const { data, losses, writeBack } = this.#c;
-    const { home, member, servers, onNotice } = this.#parts;
+  #dismiss(): { readonly isLeft: boolean } {
+    const { losses, writeBack } = this.#c;
+    const { home, member, servers } = this.#parts;
     this.#isLeft = isGoneOnWith(this.#c, { home, member });
     if (this.#isLeft) {
-      await writeBack?.rest();
+      writeBack?.rest();
       this.#c.leaveMemory();
-      if (writeBack !== undefined || member?.keepsSome !== true) {
-        markDisposable(data.directory);
-        onNotice(`what clients have mapped stays in ${data.directory}, for the next node there`);
-      }
     }
     losses.unsaved?.hold();
     for (const server of servers) server.close(stopped('ECONNRESET'));
+    return { isLeft: this.#isLeft };
   }
 }

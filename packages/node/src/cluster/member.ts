@@ -123,7 +123,7 @@ export class Member {
   }
 
   #unused(ino: number): void {
-    if (this.#c.references.has(ino)) return;
+    if (this.#c.keepsBack || this.#c.references.has(ino)) return;
     const { generation } = this.#c.inode(ino);
     this.#coordinator.line.current?.event('unused', { ino, generation });
   }

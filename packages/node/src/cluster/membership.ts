@@ -5,6 +5,7 @@ import { standDownMs, takeHome } from '../coordinator/sync.ts';
 import type { Entered } from './enter.ts';
 import type { ClusterHome } from './home.ts';
 import type { Member } from './member.ts';
+import { stopped } from './stopping.ts';
 
 interface Telling {
   /** Where it has what it has in memory. */
@@ -13,12 +14,14 @@ interface Telling {
 }
 
 /** Files of a node that stops go to others; what cannot stays for the next node that is started there. */
-async function emptyOut(member: Member, { directory, onNotice }: Telling): Promise<void> {
+async function emptyOut(c: Coordinator, member: Member, { directory, onNotice }: Telling): Promise<void> {
   onNotice('moving the files that this node keeps to other nodes');
-  const isEmpty = await member.empty().catch((error: unknown) => {
-    onNotice(error instanceof Error ? error.message : String(error));
-    return false;
-  });
+  const attempt = (): Promise<boolean> =>
+    member.empty().catch((error: unknown) => {
+      onNotice(error instanceof Error ? error.message : String(error));
+      return false;
+    });
+  const isEmpty = (await attempt()) || (endUnmoved(c) && (await attempt()));
   if (!isEmpty)
     onNotice(`some files have no other place: they are kept in ${directory} for the next node there`);
 }
@@ -26,24 +29,38 @@ async function emptyOut(member: Member, { directory, onNotice }: Telling): Promi
 /** How long clients are given that are in the way of what goes home: in the middle of a write, say. */
 const graceMs = 1000;
 
+/** Ends the sessions that hold files here, since their clients keep what they map; whether there were any. */
+function endUnmoved(c: Coordinator): boolean {
+  const sessions = [...c.sessions.values()].filter(
+    ({ isGuest, userfault, views, grants }) =>
+      !isGuest &&
+      (userfault === undefined ||
+        [...views.values()].some(({ follow }) => follow === 'manual') ||
+        [...grants.values()].some(({ broken }) => broken)),
+  );
+  for (const { control } of sessions) control.close(stopped('ECONNRESET'));
+  return sessions.length > 0;
+}
+
 /**
  * Before the end: what others have of this node's files comes home, and no other node is served any more;
  * what it has of theirs goes back. Its clients are served until then: who stores meanwhile into what goes
- * waits, and stores at the next node. `dismiss` ends their sessions.
+ * waits, and stores at the next node. `dismiss` ends their sessions, and says whether one goes on with what
+ * is in memory.
  */
 export async function standDown(
   c: Coordinator,
   { home, member }: Entered,
-  { dismiss, ...telling }: Telling & { dismiss(): Promise<void> },
+  { dismiss, ...telling }: Telling & { dismiss(): { readonly isLeft: boolean } },
 ): Promise<void> {
   const isStored = c.writeBack !== undefined;
-  if (!isStored && member?.keepsSome === true) await emptyOut(member, telling);
+  if (!isStored && member?.keepsSome === true) await emptyOut(c, member, telling);
   await home?.moving.settle(standDownMs);
   if (home !== undefined && (isStored || member?.keepsSome === true)) await takeHome(c);
   await home?.turnAway();
   await c.blocks?.giveUp(graceMs);
-  await dismiss();
-  await c.blocks?.giveUp(standDownMs);
+  // What a client is in the way of stays under it, when the next node goes on: as when this one is killed.
+  if (!dismiss().isLeft) await c.blocks?.giveUp(standDownMs);
   c.blocks?.bringBack();
 }
 

@@ -15,7 +15,7 @@ import { type Command, InvalidArgumentError } from 'commander';
 import type { Allowed } from '../admission.ts';
 import { removeAbandoned } from '../claim.ts';
 import type { LimitName } from '../limits.ts';
-import { type ClusterNode, type NodeOptions, startAlone } from '../node.ts';
+import { type ClusterNode, type NodeOptions, runDirectoryOf, startAlone } from '../node.ts';
 import { closedDirectory, parseAllowed, parseLimit } from './allow-option.ts';
 import {
   addClusterOptions,
@@ -196,21 +196,29 @@ async function startAs(
   common: NodeOptions,
 ): Promise<ClusterNode> {
   const { join, signal } = options;
-  const refuse = (why: string): never => {
-    throw new FsError('EINVAL', 'serve', { why });
-  };
-  removeAbandoned();
-  if (join === undefined && forNodes.length === 0 && (options.tokenFile ?? options.certDir) !== undefined)
-    refuse('a token or certificates are for other nodes: give --join, or --listen tcp://HOST:PORT');
+  assertFit(options, forNodes);
+  removeAbandoned({ own: runDirectoryOf(common) });
   if (join === undefined && forNodes.length === 0) return startAlone(common);
   const { joinNode, startNode } = await import('../cluster/start.ts');
   if (join === undefined) return startNode({ ...common, cluster: clusterOptions(options) });
-  if (options.store !== undefined && forNodes.length === 0)
-    refuse('a node with a store keeps files, and others must reach it: give --listen tcp://HOST:PORT, too');
-  if (options.publish !== undefined) refuse('publish where the home of the files is');
-  if (options.inodes !== undefined) refuse('the home says how many inodes there are');
   const keeps = forNodes.length > 0;
   return joinNode({ ...common, cluster: clusterOptions(options), join, keeps, signal });
+}
+
+/** EINVAL for options that do not go together. */
+function assertFit(options: Options, forNodes: readonly PeerAddress[]): void {
+  const { join, store, publish, inodes, tokenFile, certDir } = options;
+  const refuse = (why: string): never => {
+    throw new FsError('EINVAL', 'serve', { why });
+  };
+  const isAlone = forNodes.length === 0;
+  if (join === undefined && isAlone && (tokenFile ?? certDir) !== undefined)
+    refuse('a token or certificates are for other nodes: give --join, or --listen tcp://HOST:PORT');
+  if (join === undefined) return;
+  if (store !== undefined && isAlone)
+    refuse('a node with a store keeps files, and others must reach it: give --listen tcp://HOST:PORT, too');
+  if (publish !== undefined) refuse('publish where the home of the files is');
+  if (inodes !== undefined) refuse('the home says how many inodes there are');
 }
 
 function announce(
@@ -232,7 +240,7 @@ function announce(
     persistent,
     published,
   });
-  if (recovered) out.say('clusterfs: went on with what a node that was not stopped had left');
+  if (recovered) out.say('clusterfs: went on with what a node of before had left');
   for (const { directory: from, path, files, bytes, elapsedMs } of published) {
     const what = `${count(files, 'file')}, ${formatSize(bytes)} from ${from} as ${path}`;
     out.say(`clusterfs: published ${what} in ${formatDuration(elapsedMs)}`);

@@ -220,7 +220,7 @@ export class Coordinator {
     }
     this.references.delete(ino);
     // A session of before may still come back to it, or somebody at another node refers to it.
-    if (this.#keepsBack || !this.mayEnd(ino) || !this.orphans.delete(ino)) return;
+    if (this.keepsBack || !this.mayEnd(ino) || !this.orphans.delete(ino)) return;
     this.journal.mutate(() => this.destroy(ino)).catch((error: unknown) => this.hub.report(error));
   }
 
@@ -246,7 +246,7 @@ export class Coordinator {
     if (runs.length === 0) return;
     const own = runs.map(({ page, count }) => ({ page, count }));
     // What nobody maps is free with the commit itself; only what outlives it needs rows to survive a crash.
-    const heldId = parties.length > 0 || this.#keepsBack ? this.nextHeldId() : undefined;
+    const heldId = parties.length > 0 || this.keepsBack ? this.nextHeldId() : undefined;
     const confined: Confined = {
       heldId,
       runs: own,
@@ -320,13 +320,14 @@ export class Coordinator {
     this.#isLeft = true;
   }
 
-  /** Whether what becomes free is given to nobody: clients are not seen to let go of it. */
-  get #keepsBack(): boolean {
+  /** Whether what becomes free is given to nobody: not all clients are seen to let go of it. */
+  get keepsBack(): boolean {
     return this.unresolved.size > 0 || this.#isLeft;
   }
 
   /** The last session of before a crash is resolved: what was kept back for them can go. */
   nobodyLeft(): void {
+    if (this.#isLeft) return;
     for (const confined of this.limbo.splice(0)) this.#freeConfined(confined);
     for (const ino of [...this.orphans]) {
       if (this.references.has(ino) || !this.mayEnd(ino)) continue;
@@ -336,7 +337,7 @@ export class Coordinator {
   }
 
   #freeConfined(confined: Confined): void {
-    if (this.#keepsBack) {
+    if (this.keepsBack) {
       this.limbo.push(confined);
       return;
     }

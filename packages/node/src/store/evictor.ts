@@ -303,7 +303,7 @@ export class Evictor {
   /** What somebody needs in memory, or may be about to map or store into. */
   #mustStay(ino: number, range: Range): boolean {
     // A client of before a crash may still store through a view that it has not presented yet.
-    if (this.#c.unresolved.size > 0) return true;
+    if (this.#c.keepsBack) return true;
     // What the store has of it is not what was read for it.
     if (this.#writeBack.isUnderWay(ino)) return true;
     if (this.#pins.has(ino) || unsettledView(this.#c, ino, range) !== undefined) return true;

@@ -237,18 +237,17 @@ export class WriteBack {
   }
 
   /**
-   * Writes everything, before sessions end whose clients go on. What they may store into stays dirty, for
-   * the node that comes after; `settled` is next.
+   * Sessions are about to end whose clients go on: from here on all that is dirty stays so, for the node that
+   * comes after, since they may store into it. `closeUnder` is next.
    */
-  async rest(): Promise<void> {
-    await this.sync();
+  rest(): void {
     clearInterval(this.#timer);
     this.#isResting = true;
   }
 
-  /** Resolves when nothing is being written any more. Requires: nobody is served. */
-  async settled(): Promise<void> {
-    await this.#running;
+  /** Writes everything, after `rest`, and ends. Requires: nobody is served. */
+  async closeUnder(): Promise<void> {
+    await this.sync();
   }
 
   /** Writes everything, and ends. Requires: no session is left that could change anything. */

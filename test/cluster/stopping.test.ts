@@ -65,6 +65,25 @@ test.each([
   },
 );
 
+test('more than a link takes at once goes home', { timeout }, async () => {
+  const joinPort = await freePort();
+  const large = { memory: 256 * MiB };
+  const a = await startNodeProcess({ ...large, peerPort: joinPort });
+  const b = await startNodeProcess({ ...large, joinPort });
+  const [atA, atB] = [await mountForTest(a), await mountForTest(b)];
+  const size = 160 * MiB;
+  await atA.promises.writeFile('/large', Buffer.alloc(size));
+  const { bytes } = await atB.map('/large', { mode: 'rw' });
+  for (let at = 0; at < size; at += block) bytes[at] = 7;
+  await b.stop();
+  const content = await atA.promises.readFile('/large');
+  const lost = Array.from({ length: size / block }, (_, i) => content[i * block]).filter(
+    (byte) => byte !== 7,
+  );
+  expect(lost).toEqual([]);
+  expect([a.errors, b.errors]).toEqual([[], []]);
+});
+
 test('what a client may store into is given to nobody by the next node', { timeout }, async () => {
   const joinPort = await freePort();
   const a = await startNodeProcess({ peerPort: joinPort, name: 'a' });
@@ -101,7 +120,7 @@ test('files go to another node under clients that keep what they map, too', { ti
   const reader = await mount(b.url, { access: 'r' });
   const writer = await mount(b.url);
   onTestFinished(async () => void (await Promise.all([reader.unmount(), writer.unmount()])));
-  await reader.map('/pinned');
+  const view = await reader.map('/pinned');
   await writer.map('/by-hand', { follow: 'manual' });
   await b.stop();
   expect(b.notices.join()).not.toMatch(/no other place/);
@@ -109,7 +128,10 @@ test('files go to another node under clients that keep what they map, too', { ti
     expect(await fs.homeOf(path)).toBe('a');
     expect((await fs.promises.readFile(path)).equals(Buffer.alloc(2 * block, 7))).toBe(true);
   }
-  expect(a.errors).toEqual([]);
+  await b.start();
+  await expect.poll(async () => (await reader.status()).unresolvedSessions, patience).toEqual([]);
+  expect(Buffer.from(view.bytes).equals(Buffer.alloc(2 * block, 7))).toBe(true);
+  expect([a.errors, b.errors]).toEqual([[], []]);
 });
 
 test('a coordinator that is stopped waits for nobody’s lease', { timeout }, async () => {

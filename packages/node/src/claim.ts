@@ -20,6 +20,9 @@ import { hasHeldSession } from './coordinator/session-locks.ts';
 
 /** One that is younger is perhaps being made: its lock is about to be taken. */
 const settledMs = 10_000;
+/** How often, and after how long, a directory is tried again that somebody looks at who may remove it. */
+const mostLooks = 10;
+const lookMs = 20;
 
 interface Claimed {
   readonly socketPath: string;
@@ -28,7 +31,11 @@ interface Claimed {
 }
 
 /** The run directory is this user's alone, and one process has it. */
-export function lockDirectory(directory: string, claimed: Claimed): { lock: number; isNew: boolean } {
+export function lockDirectory(
+  directory: string,
+  claimed: Claimed,
+  looks = mostLooks,
+): { lock: number; isNew: boolean } {
   const isNew = mkdirSync(directory, { recursive: true, mode: 0o700 }) !== undefined;
   const { uid, mode } = statSync(directory, { throwIfNoEntry: false }) ?? {};
   // Somebody has just removed what was left there.
@@ -40,13 +47,16 @@ export function lockDirectory(directory: string, claimed: Claimed): { lock: numb
     });
   }
   const lock = openSync(lockIn(directory), 'a', 0o600);
-  if (native.lockFile(lock)) {
-    if (isThere(lock, lockIn(directory))) return { lock, isNew };
-    // Somebody has removed what was left there.
-    closeSync(lock);
-    return lockDirectory(directory, claimed);
-  }
+  const isOurs = native.lockFile(lock);
+  if (isOurs && isThere(lock, lockIn(directory))) return { lock, isNew };
   closeSync(lock);
+  // Somebody has removed what was left there.
+  if (isOurs) return lockDirectory(directory, claimed);
+  // Or looks whether it may be.
+  if (looks > 0 && existsSync(disposableMark(directory))) {
+    Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, lookMs);
+    return lockDirectory(directory, claimed, looks - 1);
+  }
   const { socketPath, store } = claimed;
   if (store !== undefined)
     throw new FsError('EBUSY', 'open', { path: store, why: 'another node has the store' });
@@ -92,7 +102,7 @@ export function removeAbandoned({ base = '/dev/shm', own = '' } = {}): void {
 }
 
 /** Removes a run directory that a node has left for its clients, when none of them is there any more. */
-export function removeIfDisposable(directory: string): void {
+function removeIfDisposable(directory: string): void {
   if (!existsSync(disposableMark(directory))) return;
   removeUnlessLocked(directory, () => existsSync(disposableMark(directory)) && !hasHeldSession(directory));
 }

@@ -154,12 +154,15 @@ export function prepare(options: NodeOptions, entrance?: Entrance): Prepared {
       entrance,
     });
     const stop = async (): Promise<void> => {
-      await stopping.leave();
       // That was for a node that cannot start.
       if (cleanup.includes(removeFiles)) cleanup.splice(cleanup.indexOf(removeFiles), 1);
-      // Before the lock goes, so that a node that starts just then does not find half of it.
-      if (!stopping.isLeft) cleanup.splice(1, 0, removeFiles);
-      cleanUp();
+      try {
+        await stopping.leave();
+        // Before the lock goes, so that a node that starts just then does not find half of it.
+        if (!stopping.isLeft) cleanup.splice(1, 0, removeFiles);
+      } finally {
+        cleanUp();
+      }
       await Promise.resolve();
     };
     const listen = async (address: PeerAddress): Promise<string> => {

@@ -43,18 +43,31 @@ export class Stopping {
     for (const server of servers) server.refuse();
     sessionLocks.keep();
     home?.moving.stop();
-    // Whose session ends before the files have gone may touch what it had.
-    if (writeBack === undefined && home !== undefined && member !== undefined) this.#c.leaveMemory();
     const dismiss = () => this.#dismiss();
     await standDown(this.#c, { home, member }, { dismiss, directory: data.directory, onNotice });
-    await (this.#isLeft ? writeBack?.closeUnder() : writeBack?.close());
-    if (this.#isLeft && (writeBack !== undefined || member?.keepsSome !== true)) {
+    const failure = await this.#store();
+    if (failure === undefined && this.#isLeft && (writeBack !== undefined || member?.keepsSome !== true)) {
       markDisposable(data.directory);
       onNotice(`what clients have mapped stays in ${data.directory}, for the next node there`);
     }
     await blocks?.leave();
     await home?.close();
     member?.close();
+    if (failure !== undefined) throw failure;
+  }
+
+  /** What is dirty goes to the store; why it does not, if so: then memory stays for the next node. */
+  async #store(): Promise<Error | undefined> {
+    const { writeBack, data } = this.#c;
+    try {
+      await (this.#isLeft ? writeBack?.closeUnder() : writeBack?.close());
+      return undefined;
+    } catch (error) {
+      this.#isLeft = true;
+      const failure = error instanceof Error ? error : new Error(String(error));
+      this.#parts.onNotice(`${failure.message}: what is not stored stays in ${data.directory}`);
+      return failure;
+    }
   }
 
   /** Sessions end; their clients go on, and store into what they map. */

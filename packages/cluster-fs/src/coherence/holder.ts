@@ -155,12 +155,15 @@ export class Holder<B> {
   }
 
   /**
-   * The node stops: from here on nothing more is asked for, and what is here goes home. Whether nothing is
-   * left; to be called again until then, since what had been asked for still comes.
+   * The node stops: from here on nothing more is asked for, and what is here goes home, of what was stored
+   * into `most` blocks. Whether nothing is left; to be called again until then, since what had been asked for
+   * still comes.
    */
-  leave(): boolean {
+  leave(most = Number.POSITIVE_INFINITY): boolean {
     this.#isLeaving = true;
-    for (const block of [...this.#cache.blocks.keys()]) this.evict(block);
+    let going = 0;
+    for (const [block, state] of [...this.#cache.blocks])
+      if (state !== 'E' || going++ < most) this.evict(block);
     return this.#cache.blocks.size === 0;
   }
 

@@ -25,6 +25,7 @@ import { BlockMemory, extentsIn, inTime } from './block-memory.ts';
 import { blockAt, blockOf, blocksIn, indexOf, inoOf, rangeOf } from './blocks.ts';
 import type { CacheBudget } from './cache-budget.ts';
 import { assertMayMap, type Copies } from './copies.ts';
+import { giveUpBlocks } from './giving-up.ts';
 import { HeldTags } from './held-tags.ts';
 import { HolderWire } from './holder-wire.ts';
 import { HomeLoss } from './home-loss.ts';
@@ -40,7 +41,6 @@ import { hasStopped } from './stopping.ts';
 const tickMs = 50;
 /** How long a request waits for a block. Who touches one waits on. */
 const requestMs = 30_000;
-const giveUpPollMs = 5;
 
 /** Bytes leave with what is said next. */
 const stored: ReadonlySet<CacheState> = new Set(['ES', 'EI', 'EV']);
@@ -350,12 +350,8 @@ export class Borrowed implements FileBlocks {
     return this.#holder.unsaved();
   }
 
-  /** Gives everything up; resolves when the home has said that it is there, or when that takes too long. */
-  async giveUp(limitMs: number): Promise<void> {
-    const endMs = performance.now() + limitMs;
-    const isAtHome = () => this.#holder.leave() && this.#holder.unsaved().next().done === true;
-    while (!isAtHome() && performance.now() < endMs)
-      await new Promise((goOn) => setTimeout(goOn, giveUpPollMs));
+  giveUp(limitMs: number): Promise<void> {
+    return giveUpBlocks(this.#holder, () => this.#line.current, limitMs);
   }
 
   #arrived(block: number, pages: number): void {

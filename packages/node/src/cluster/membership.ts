@@ -1,6 +1,7 @@
 /** A node as one of its cluster: what it says of that, and how it leaves. */
 import type { Coordinator } from '../coordinator/coordinator.ts';
 import type { ClusterReport } from '../coordinator/elsewhere.ts';
+import { hasHeldSession } from '../coordinator/session-locks.ts';
 import { standDownMs, takeHome } from '../coordinator/sync.ts';
 import type { Entered } from './enter.ts';
 import type { ClusterHome } from './home.ts';
@@ -21,25 +22,31 @@ async function emptyOut(c: Coordinator, member: Member, { directory, onNotice }:
       onNotice(error instanceof Error ? error.message : String(error));
       return false;
     });
-  const isEmpty = (await attempt()) || (endUnmoved(c) && (await attempt()));
+  // Of what a client of before a crash may touch nothing moves.
+  const canMove = c.unresolved.size === 0;
+  const isEmpty = canMove && ((await attempt()) || (endUnmoved(c) && (await attempt())));
   if (!isEmpty)
     onNotice(`some files have no other place: they are kept in ${directory} for the next node there`);
 }
 
-/** How long clients are given that are in the way of what goes home: in the middle of a write, say. */
+/** How long nothing goes home because of a client that is in the way: in the middle of a write, say. */
 const graceMs = 1000;
 
-/** Ends the sessions that hold files here, since their clients keep what they map; whether there were any. */
+/**
+ * Ends the sessions that hold files here since their clients keep what they map, and only read it; whether
+ * there were any.
+ */
 function endUnmoved(c: Coordinator): boolean {
-  const sessions = [...c.sessions.values()].filter(
-    ({ isGuest, userfault, views, grants }) =>
-      !isGuest &&
-      (userfault === undefined ||
-        [...views.values()].some(({ follow }) => follow === 'manual') ||
-        [...grants.values()].some(({ broken }) => broken)),
-  );
+  const sessions = [...c.sessions.values()].filter(({ isGuest, userfault, views, grants }) => {
+    const all = [...views.values()];
+    const isInTheWay = userfault === undefined || all.some(({ follow }) => follow === 'manual');
+    return !isGuest && isInTheWay && grants.size === 0 && all.every(({ mode }) => mode === 'r');
+  });
+  if (sessions.length === 0) return false;
+  // They may go on to read what they have mapped.
+  c.leaveMemory();
   for (const { control } of sessions) control.close(stopped('ECONNRESET'));
-  return sessions.length > 0;
+  return true;
 }
 
 /**
@@ -59,7 +66,7 @@ export async function standDown(
   if (home !== undefined && (isStored || member?.keepsSome === true)) await takeHome(c);
   await home?.turnAway();
   await c.blocks?.giveUp(graceMs);
-  // What a client is in the way of stays under it, when the next node goes on: as when this one is killed.
+  // When the next node goes on, what is not at home by now is lost, and told, as when this one is killed.
   if (!dismiss().isLeft) await c.blocks?.giveUp(standDownMs);
   c.blocks?.bringBack();
 }
@@ -71,8 +78,8 @@ export async function standDown(
 export function isGoneOnWith(c: Coordinator, { home, member }: Entered): boolean {
   const isStored = c.writeBack !== undefined;
   if (!isStored && member?.keepsSome === true) return true;
-  const hasClients = c.unresolved.size > 0 || [...c.sessions.values()].some(({ isGuest }) => !isGuest);
-  return hasClients && (isStored || (home !== undefined && member !== undefined));
+  const mayBe = isStored || (home !== undefined && member !== undefined);
+  return mayBe && hasHeldSession(c.data.directory);
 }
 
 /** What it is in its cluster. */

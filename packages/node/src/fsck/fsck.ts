@@ -15,7 +15,6 @@ import { join } from 'node:path';
 import { FsError, native } from '@cluster-fs/transport';
 import Database from 'better-sqlite3';
 import { runDirectory } from 'cluster-fs';
-import { removeIfDisposable } from '../claim.ts';
 import { openLoggedStore, unsettled } from '../metadata/logged-store.ts';
 import { schemaVersion } from '../metadata/sqlite.ts';
 import { checkContent } from './content.ts';
@@ -154,7 +153,6 @@ async function check(db: Database.Database, directory: string, options: FsckOpti
  */
 function assertMemoryGone(db: Database.Database, directory: string): void {
   const memory = runDirectory(directory);
-  removeIfDisposable(memory);
   const file = `${memory}/run-id`;
   const id = readRows(db).superblock('runId');
   if (id === undefined || !existsSync(file) || readFileSync(file, 'utf8') !== id) return;

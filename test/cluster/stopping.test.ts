@@ -102,7 +102,9 @@ test('what a client may store into is given to nobody by the next node', { timeo
   await a.start();
   await b.start();
   expect(b.recovered).toBe(true);
-  const content = Buffer.alloc(6 * MiB, 7);
+  // What is refused until the nodes know each other again would take room.
+  await vi.waitFor(() => atB.promises.mkdir('/there'), patience);
+  const content = Buffer.alloc(12 * MiB, 7);
   await atB.promises.writeFile('/own', content);
   writer.send('store');
   await writer.hear('ended');

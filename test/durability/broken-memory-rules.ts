@@ -142,10 +142,26 @@ export const brokenMemoryRules: readonly BrokenRule[] = [
   {
     rule: 'pages are evicted that a client of before may store into',
     module: 'store/evictor.js',
-    from: 'if (this.#c.unresolved.size > 0)\n            return true;',
+    from: 'if (this.#c.keepsBack)\n            return true;',
     to: ';',
     noticedBy: 'durability/eviction.test.ts',
     named: 'a client of before',
+  },
+  {
+    rule: 'what clients may store into after a stop counts as stored',
+    module: 'store/write-back.js',
+    from: 'this.#isResting || ',
+    to: '',
+    noticedBy: 'durability/stopped-under-clients.test.ts',
+    named: 'goes to the next node',
+  },
+  {
+    rule: 'pages that clients may store into after a stop are free',
+    module: 'coordinator/coordinator.js',
+    from: ' || this.#isLeft',
+    to: '',
+    noticedBy: 'cluster/stopping.test.ts',
+    named: 'given to nobody',
   },
   {
     rule: 'pinned files are evicted',

@@ -163,6 +163,13 @@ export function memoryOf(pid: number): number {
   return Number(kib) * 1024;
 }
 
+/** A directory for a node to store in; it goes with the test. */
+export function newStore(): string {
+  const store = mkdtempSync(join(tmpdir(), 'clusterfs-store-'));
+  onTestFinished(() => rmSync(store, { recursive: true, force: true }));
+  return store;
+}
+
 /** A mount that ends with the test. */
 export async function mountForTest(node: Pick<NodeProcess, 'url'>): Promise<ClusterFs> {
   const fs = await mount(node.url);

@@ -6,13 +6,10 @@
  *   CLUSTERFS_CHANGES=1000 CLUSTERFS_SEED=42 npm test -- test/cluster/changing-files
  */
 import { randomInt } from 'node:crypto';
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import type { ClusterFs } from 'cluster-fs';
-import { describe, expect, onTestFinished, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { type Child, startChild } from '../chaos/children.ts';
-import { mountForTest, type NodeProcess, startNodeProcess } from '../chaos/node-process.ts';
+import { mountForTest, type NodeProcess, newStore, startNodeProcess } from '../chaos/node-process.ts';
 import { type Random, randomOf } from '../random.mjs';
 import { freePort } from './line.ts';
 
@@ -85,12 +82,6 @@ async function startChanger(nodes: readonly NodeProcess[], { changes, again = []
   await changer.hear('ready');
   const changed = changer.hear<{ findings: readonly string[] }>('changed').finally(until);
   return { changer, changed };
-}
-
-function newStore(): string {
-  const store = mkdtempSync(join(tmpdir(), 'clusterfs-store-'));
-  onTestFinished(() => rmSync(store, { recursive: true, force: true }));
-  return store;
 }
 
 /** What a request may fail with that was under way to a node that was killed, or waited for it. */

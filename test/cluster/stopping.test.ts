@@ -1,11 +1,8 @@
 /** Nodes that are stopped while their clients go on: what these have stored, and what they may touch. */
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { mount } from 'cluster-fs';
 import { expect, onTestFinished, test, vi } from 'vitest';
 import { startChild } from '../chaos/children.ts';
-import { mountForTest, type NodeProcess, startNodeProcess } from '../chaos/node-process.ts';
+import { mountForTest, type NodeProcess, newStore, startNodeProcess } from '../chaos/node-process.ts';
 import { freePort } from './line.ts';
 
 const MiB = 2 ** 20;
@@ -16,12 +13,6 @@ const stops = 3;
 const timeout = 60_000;
 const leaseMs = 5000;
 const patience = { timeout: 20_000 };
-
-function newStore(): string {
-  const store = mkdtempSync(join(tmpdir(), 'clusterfs-store-'));
-  onTestFinished(() => rmSync(store, { recursive: true, force: true }));
-  return store;
-}
 
 /** A node, and another one that joined it. */
 async function startTwo({ isStored }: { readonly isStored: boolean }): Promise<readonly NodeProcess[]> {

@@ -5,7 +5,13 @@ import { join } from 'node:path';
 import Database from 'better-sqlite3';
 import type { ClusterFs } from 'cluster-fs';
 import { expect, onTestFinished, test } from 'vitest';
-import { mountForTest, type NodeOptions, type NodeProcess, startNodeProcess } from '../chaos/node-process.ts';
+import {
+  mountForTest,
+  type NodeOptions,
+  type NodeProcess,
+  newStore,
+  startNodeProcess,
+} from '../chaos/node-process.ts';
 import { cutPower, never } from '../durability/power.ts';
 import { randomOf } from '../random.mjs';
 import { freePort } from './line.ts';
@@ -15,12 +21,6 @@ const block = 65_536;
 const timeout = 120_000;
 /** Of a lease, and what it takes to notice that it is over. */
 const patience = { timeout: 30_000 };
-
-function newStore(): string {
-  const store = mkdtempSync(join(tmpdir(), 'clusterfs-store-'));
-  onTestFinished(() => rmSync(store, { recursive: true, force: true }));
-  return store;
-}
 
 interface Two {
   /** The coordinator. */

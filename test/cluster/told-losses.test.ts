@@ -2,12 +2,17 @@
  * What a sync says of stores that were lost before it: EIO, once to each who was there, and nothing to
  * others.
  */
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import type { ClusterFs } from 'cluster-fs';
-import { expect, onTestFinished, test } from 'vitest';
-import { mountForTest, type NodeOptions, type NodeProcess, startNodeProcess } from '../chaos/node-process.ts';
+import { expect, test } from 'vitest';
+import {
+  mountForTest,
+  type NodeOptions,
+  type NodeProcess,
+  newStore,
+  startNodeProcess,
+} from '../chaos/node-process.ts';
 import { never } from '../durability/power.ts';
 import { freePort } from './line.ts';
 
@@ -21,12 +26,6 @@ interface Two {
   readonly b: NodeProcess;
   readonly atA: ClusterFs;
   readonly atB: ClusterFs;
-}
-
-function newStore(): string {
-  const store = mkdtempSync(join(tmpdir(), 'clusterfs-store-'));
-  onTestFinished(() => rmSync(store, { recursive: true, force: true }));
-  return store;
 }
 
 /** Nothing is stored that was not asked for. */

@@ -1,10 +1,8 @@
 /** A node with a store that is stopped while clients map files: what they store from then on. */
-import { existsSync, mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
-import { expect, onTestFinished, test } from 'vitest';
+import { existsSync } from 'node:fs';
+import { expect, test } from 'vitest';
 import { type Child, startChild } from '../chaos/children.ts';
-import { mountForTest, type NodeProcess, startNodeProcess } from '../chaos/node-process.ts';
+import { mountForTest, type NodeProcess, newStore, startNodeProcess } from '../chaos/node-process.ts';
 import { cutPower, never, storeReport } from './power.ts';
 
 interface Scene {
@@ -14,9 +12,7 @@ interface Scene {
 
 /** A client of it alone, which has stored one byte. */
 async function start(): Promise<Scene> {
-  const store = mkdtempSync(join(tmpdir(), 'clusterfs-store-'));
-  onTestFinished(() => rmSync(store, { recursive: true, force: true }));
-  const node = await startNodeProcess({ store, writeBackMs: never });
+  const node = await startNodeProcess({ store: newStore(), writeBackMs: never });
   const fs = await mountForTest(node);
   await fs.promises.writeFile('/file', Buffer.alloc(65_536));
   await fs.unmount();

@@ -1,10 +1,10 @@
 /** A tmpfs that gives more pages than were asked for: what is absent would be there, as zeros. */
 import { execFileSync } from 'node:child_process';
-import { mkdtempSync, rmdirSync, rmSync } from 'node:fs';
+import { mkdtempSync, rmdirSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect, onTestFinished, test } from 'vitest';
-import { mountForTest, startNodeProcess } from '../chaos/node-process.ts';
+import { mountForTest, newStore, startNodeProcess } from '../chaos/node-process.ts';
 
 const MiB = 2 ** 20;
 const canMount = process.getuid?.() === 0;
@@ -17,12 +17,6 @@ function mountTmpfs(huge: string): string {
     rmdirSync(home);
   });
   return `${home}/run`;
-}
-
-function newStore(): string {
-  const store = mkdtempSync(join(tmpdir(), 'clusterfs-store-'));
-  onTestFinished(() => rmSync(store, { recursive: true, force: true }));
-  return store;
 }
 
 test.skipIf(!canMount).each(['always', 'within_size'])(

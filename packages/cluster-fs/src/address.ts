@@ -33,11 +33,11 @@ const kindOf = (name: string): string => (name.startsWith(privateMark) ? 'privat
 /** The name of a node that one process has, and no other goes on with: what a killed one left is useless. */
 export const privateName = (unique: string): string => `${privateMark}${unique}`;
 
-/** The run directories of nodes of this user begin so. */
-export const runDirectories = (): string => `clusterfs-${uid()}-`;
-
 /** The run directories of such nodes of this user begin so. */
-export const privateRunDirectories = (): string => `clusterfs-${uid()}-private-`;
+export const privateRunDirectories = (): string => `${runDirectories()}private-`;
+
+/** The same of all nodes of this user. */
+export const runDirectories = (): string => `clusterfs-${uid()}-`;
 
 /** The socket of the node that serves a directory. */
 export const socketFor = (directory: string): string => `${runDirectory(directory)}/clusterfs.sock`;

@@ -60,7 +60,7 @@ export class Stopping {
   async #store(): Promise<Error | undefined> {
     const { writeBack, data } = this.#c;
     try {
-      await (this.#isLeft ? writeBack?.closeUnder() : writeBack?.close());
+      await (this.#isLeft ? writeBack?.sync() : writeBack?.close());
       return undefined;
     } catch (error) {
       this.#isLeft = true;

@@ -302,7 +302,7 @@ export class Evictor {
 
   /** What somebody needs in memory, or may be about to map or store into. */
   #mustStay(ino: number, range: Range): boolean {
-    // A client of before a crash may still store through a view that it has not presented yet.
+    // A client of before a crash, or whose session ended with this node, may store where no view is known.
     if (this.#c.keepsBack) return true;
     // What the store has of it is not what was read for it.
     if (this.#writeBack.isUnderWay(ino)) return true;

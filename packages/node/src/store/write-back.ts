@@ -238,16 +238,11 @@ export class WriteBack {
 
   /**
    * Sessions are about to end whose clients go on: from here on all that is dirty stays so, for the node that
-   * comes after, since they may store into it. `closeUnder` is next.
+   * comes after, since they may store into it. A last `sync` is next, when nobody is served.
    */
   rest(): void {
     clearInterval(this.#timer);
     this.#isResting = true;
-  }
-
-  /** Writes everything, after `rest`, and ends. Requires: nobody is served. */
-  async closeUnder(): Promise<void> {
-    await this.sync();
   }
 
   /** Writes everything, and ends. Requires: no session is left that could change anything. */

@@ -35,6 +35,8 @@ const history = [];
 
 /** @param {unknown} error */
 const codeOf = (error) => /** @type {NodeJS.ErrnoException} */ (error).code ?? '';
+/** Whether there is a file that can be right or wrong: chance may have removed or emptied every one. */
+const hasContent = () => model.paths().some((path) => (model.bytesOf(path)?.length ?? 0) > 1);
 /** @param {string} what */
 const count = (what) => {
   counts[what] = (counts[what] ?? 0) + 1;
@@ -50,7 +52,7 @@ process.send?.({ kind: 'worked', counts, paths: model.paths() });
 /** @param {import('cluster-fs').ClusterFs} fs */
 async function work(fs) {
   await fs.promises.mkdir(directory);
-  for (let n = 1; n <= operationCount && !isOrphan(); n++) {
+  for (let n = 1; (n <= operationCount || !hasContent()) && !isOrphan(); n++) {
     const name = random.pick(names);
     const step = operations[name]?.({ fs, model, random });
     if (step === undefined) continue;

@@ -79,6 +79,8 @@ export class Holder<B> {
   /** The last one: a welcome to an earlier one is of no use any more. */
   #hello = { number: 0, sentMs: 0 };
   #pingSentMs = Number.NEGATIVE_INFINITY;
+  /** Whether something was sent behind the last ping, whose answer says nothing of it. */
+  #hasSent = false;
 
   constructor(world: HolderWorld<B>, { times, cacheTable: table }: HolderOptions) {
     this.#world = world;
@@ -157,14 +159,16 @@ export class Holder<B> {
   /**
    * The node stops: from here on nothing more is asked for, and what is here goes home, of what was stored
    * into `most` blocks. Whether nothing is left; to be called again until then, since what had been asked for
-   * still comes.
+   * still comes. The home is asked at once how far it has heard the last of it.
    */
   leave(most = Number.POSITIVE_INFINITY): boolean {
     this.#isLeaving = true;
     let going = 0;
     for (const [block, state] of [...this.#cache.blocks])
       if (state !== 'E' || going++ < most) this.evict(block);
-    return this.#cache.blocks.size === 0;
+    if (this.#cache.blocks.size > 0) return false;
+    if (this.#hasSent) this.#ping();
+    return true;
   }
 
   /** A process waits for a block of which nothing is to be asked just now; until `retry`. */
@@ -248,11 +252,15 @@ export class Holder<B> {
       this.#fence();
       if (this.#link !== 'down') this.#sayHello();
     }
-    const { id, channel } = this.#session ?? {};
-    if (this.#link !== 'welcome' || id === undefined || channel === undefined) return;
-    if (now < this.#pingSentMs + this.#times.heartbeatMs) return;
-    this.#pingSentMs = now;
-    this.#world.send({ kind: 'ping', session: id, sentMs: now, received: channel.received });
+    if (now >= this.#pingSentMs + this.#times.heartbeatMs) this.#ping();
+  }
+
+  #ping(): void {
+    if (this.#link !== 'welcome' || this.#session === undefined) return;
+    const { id, channel } = this.#session;
+    this.#pingSentMs = this.#world.nowMs();
+    this.#hasSent = false;
+    this.#world.send({ kind: 'ping', session: id, sentMs: this.#pingSentMs, received: channel.received });
   }
 
   #sayHello(): void {
@@ -301,6 +309,7 @@ export class Holder<B> {
     const session = this.#session;
     if (session === undefined) throw new Error(`${message.name} without a session`);
     const envelope = session.channel.post(message);
+    this.#hasSent = true;
     if (this.#link === 'welcome') this.#world.send({ kind: 'message', envelope });
   }
 }

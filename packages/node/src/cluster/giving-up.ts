@@ -4,27 +4,34 @@
  */
 import type { PeerLink } from '@cluster-fs/transport/peer';
 import type { Holder } from 'cluster-fs/coherence';
+import { standDownMs } from '../coordinator/sync.ts';
 
 const pollMs = 5;
 const blocksAtOnce = 128;
 /** As many bytes that wait for the link are enough. */
 const queuedBytes = blocksAtOnce * 65_536;
 
-/** Resolves when nothing is left, or when for `limitMs` nothing more has gone. */
+/**
+ * Resolves when nothing is left, or nothing more has gone for too long: for `clientMs` while a client here is
+ * in the way, and longer while the home, to which there is a link, says nothing of what is on its way.
+ */
 export async function giveUpBlocks(
   holder: Holder<Buffer>,
   link: () => PeerLink | undefined,
-  limitMs: number,
+  clientMs: number,
 ): Promise<void> {
   let fewest = Number.POSITIVE_INFINITY;
-  let endMs = 0;
+  let sinceMs = 0;
+  let limitMs: number;
   do {
     const isBusy = (link()?.queuedBytes ?? 0) >= queuedBytes;
     holder.leave(isBusy ? 0 : blocksAtOnce);
     const left = holder.cache.blocks.size + [...holder.unsaved()].length;
     if (left === 0) return;
-    if (left < fewest) endMs = performance.now() + limitMs;
+    if (left < fewest) sinceMs = performance.now();
     fewest = Math.min(fewest, left);
+    const isHomesTurn = holder.cache.blocks.size === holder.asked.size && link() !== undefined;
+    limitMs = isHomesTurn ? standDownMs : clientMs;
     await new Promise((goOn) => setTimeout(goOn, pollMs));
-  } while (performance.now() < endMs);
+  } while (performance.now() < sinceMs + limitMs);
 }

@@ -1,4 +1,8 @@
+import { execFileSync } from 'node:child_process';
 import { configDefaults, defineConfig } from 'vitest/config';
+
+// What was compiled after the last setup is what is tested.
+execFileSync(process.execPath, ['scripts/bundle.mjs'], { cwd: import.meta.dirname, stdio: 'inherit' });
 
 /** Tests that mostly wait, for leases, for processes that start and die; and those that no load disturbs. */
 const waiting = [
@@ -23,8 +27,8 @@ export default defineConfig({
   test: {
     // A process for each file: mappings, descriptors and fault handlers never leak into the next one.
     pool: 'forks',
-    // Packages are tested as Node runs them: from dist, untransformed; stack traces still lead to the source.
-    server: { deps: { external: [/\/packages\/[^/]+\/dist\//] } },
+    // Packages are tested as Node runs them, untransformed; stack traces still lead to the source.
+    server: { deps: { external: [/\/packages\/[^/]+\/(build|dist)\//] } },
     execArgv: ['--enable-source-maps'],
     testTimeout: 30_000,
     hookTimeout: 30_000,

@@ -24,7 +24,7 @@ async function main() {
   await install(env);
   await buildAddon(env);
   await compile();
-  await run(process.execPath, ['packages/node/scripts/bundle.mjs'], process.env);
+  await run(process.execPath, ['scripts/bundle.mjs'], process.env);
 }
 
 function checkMachine() {

@@ -6,11 +6,10 @@
  *   tcp://host:port        that node's files, by a node of this process alone that joins it
  *   (nothing)              $CLUSTERFS_URL, or the default socket of this user
  */
-import { randomUUID } from 'node:crypto';
 import { mkdirSync, realpathSync, statSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { FsError, type HomeLossPolicy, homeLossPolicies } from '@cluster-fs/transport';
-import { parsePeerUrl } from '@cluster-fs/transport/peer';
+import { parsePeerUrl } from '@cluster-fs/transport/peer-url';
 import { defaultSocket, defaultUrl, privateName, socketFor } from './address.ts';
 import { type JoinProof, startEmbedded } from './client/embedded.ts';
 import { ClusterFs } from './cluster-fs.ts';
@@ -105,7 +104,8 @@ async function mountJoined(
   { memory, join = {} }: MountOptions,
   open: (socket: string, stop?: () => Promise<void>) => Promise<ClusterFs>,
 ): Promise<ClusterFs> {
-  const directory = privateName(`${url}#${process.pid}-${randomUUID()}`);
+  const unique = process.getBuiltinModule('node:crypto').randomUUID();
+  const directory = privateName(`${url}#${process.pid}-${unique}`);
   const name = join.name ?? `${hostname()}/${process.pid}`;
   const embedded = await startEmbedded({
     directory,

@@ -1,4 +1,4 @@
-/** The program in few files: it is the same, and it is used only when it has all that was compiled. */
+/** The program, and the libraries, in few files: the same as their modules, and as new. */
 import { execFile } from 'node:child_process';
 import { mkdtempSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -11,7 +11,7 @@ import { isNewest } from '../bin/newest.js';
 const fileOf = (path: string): string => fileURLToPath(new URL(`../${path}`, import.meta.url));
 
 const node = async (...args: string[]): Promise<string> =>
-  (await promisify(execFile)(process.execPath, args)).stdout;
+  (await promisify(execFile)(process.execPath, args, { cwd: fileOf('') })).stdout;
 
 /** Says which modules are loaded. */
 const telling = `data:text/javascript,${encodeURIComponent(`
@@ -22,15 +22,28 @@ const telling = `data:text/javascript,${encodeURIComponent(`
   \`));
 `)}`;
 
+const isOurs = (line: string): boolean => /^file:.*\/packages\/[^/]+\/dist\//.test(line);
+
+/** The modules of packages that Node loads one by one. */
+const modulesOf = async (...args: string[]): Promise<string[]> =>
+  (await node('--import', telling, ...args)).split('\n').filter(isOurs);
+
 test('what is bundled says what the modules say, and loads none of them', async () => {
-  await node(fileOf('scripts/bundle.mjs'));
+  await node(fileOf('../../scripts/bundle.mjs'));
   for (const args of [['--help'], ['serve', '--help'], ['fsck', '--help']])
     expect(await node(fileOf('bin/clusterfs.js'), ...args)).toBe(await node(fileOf('dist/cli.js'), ...args));
-  const modules = async (program: string): Promise<string[]> =>
-    (await node('--import', telling, fileOf(program), 'serve', '--help')).split('\n').filter(isOurs);
-  const isOurs = (line: string): boolean => /^file:.*\/packages\/[^/]+\/dist\//.test(line);
+  const modules = (program: string) => modulesOf(fileOf(program), 'serve', '--help');
   expect((await modules('dist/cli.js')).length).toBeGreaterThan(50);
   expect(await modules('bin/clusterfs.js')).toEqual([]);
+});
+
+test('a library is imported as one, and module by module when that is wanted', async () => {
+  const threads = ['cluster-fs/session-worker', '@cluster-fs/node/embedded'];
+  const program = `import 'cluster-fs'; import 'cluster-fs/coherence';
+    for (const thread of ${JSON.stringify(threads)}) console.log(import.meta.resolve(thread));`;
+  const importing = ['--input-type=module', '--eval', program];
+  expect(await modulesOf(...importing)).toEqual([]);
+  expect((await modulesOf('--conditions=clusterfs-modules', ...importing)).length).toBeGreaterThan(50);
 });
 
 test('a bundle is not used when something was compiled after it, or nobody can tell', () => {

@@ -9,7 +9,7 @@ export async function startWorker(
 ): Promise<{ readonly worker: Worker; readonly facts: SessionFacts; readonly flags: Int32Array }> {
   const flags = new SharedArrayBuffer(flag.length * 4);
   const data: WorkerOptions = { ...options, layoutHash, flags };
-  const worker = new Worker(new URL('./session-worker.js', import.meta.url), {
+  const worker = new Worker(new URL(import.meta.resolve('cluster-fs/session-worker')), {
     workerData: data,
     name: 'cluster-fs session',
     stdout: false,

@@ -4,7 +4,7 @@
  * detail.
  */
 import { createReadStream, createWriteStream, type ReadStream, type WriteStream } from 'node:fs';
-import { type ReadableByteStreamController, ReadableStream } from 'node:stream/web';
+import type { ReadableByteStreamController, ReadableStream } from 'node:stream/web';
 import { invalidType, nodeError } from './argument-errors.ts';
 import { flagsOf, modeOf, optionsOf, pathOf } from './arguments.ts';
 import type { Context } from './context.ts';
@@ -154,7 +154,7 @@ export function readableWebStream(handle: FileHandle): ReadableStream {
     if (!ended) handle.release();
     ended = true;
   };
-  const stream = new ReadableStream({
+  const stream = new (process.getBuiltinModule('node:stream/web').ReadableStream)({
     type: 'bytes',
     autoAllocateChunkSize: 65_536,
     async pull(controller: ReadableByteStreamController) {

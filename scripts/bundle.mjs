@@ -20,55 +20,62 @@ import { isNewest } from '../packages/node/bin/newest.js';
 
 const packages = join(dirname(fileURLToPath(import.meta.url)), '../packages');
 
-/** By package: what is made in its folder `build`, and of which modules in `dist`. */
-const bundles = {
-  transport: {
-    'index.js': 'index.js',
-    'peer.js': 'peer/index.js',
-    'peer-url.js': 'peer/peer-url.js',
-  },
-  'cluster-fs': {
-    'index.js': 'index.js',
-    'segment.js': 'segment/index.js',
-    'address.js': 'address.js',
-    'coherence.js': 'coherence/index.js',
-    'session-worker.js': 'client/session-worker.js',
-  },
-  node: { 'index.js': 'index.js', 'clusterfs.js': 'cli.js', 'embedded.js': 'embedded.js' },
-};
+/** What has binaries or threads of its own, or is loaded by few commands: it stays apart. */
+const apart = [
+  'better-sqlite3',
+  'chokidar',
+  'pino',
+  '@peculiar/x509',
+  'reflect-metadata',
+  'tar-stream',
+  'cli-progress',
+];
+/** Libraries of which a process has one each, whoever imports them. */
+const libraries = ['@cluster-fs/transport', 'cluster-fs'];
 
-/**
- * What stays apart: what has binaries or threads of its own, or is loaded by few commands; and for a library
- * the packages that it shares with others in a process.
- */
-const apart = {
-  transport: [],
-  'cluster-fs': ['@cluster-fs/*'],
-  node: [
-    'better-sqlite3',
-    'chokidar',
-    'pino',
-    '@peculiar/x509',
-    'reflect-metadata',
-    'tar-stream',
-    'cli-progress',
-  ],
-};
+/** What is made in `build` of a package, of which modules in `dist`; `folder` has all else of it. */
+const bundles = [
+  {
+    name: 'transport',
+    folder: 'library',
+    entries: { 'index.js': 'index.js', 'peer.js': 'peer/index.js', 'peer-url.js': 'peer/peer-url.js' },
+    external: [],
+  },
+  {
+    name: 'cluster-fs',
+    folder: 'library',
+    entries: {
+      'index.js': 'index.js',
+      'segment.js': 'segment/index.js',
+      'address.js': 'address.js',
+      'coherence.js': 'coherence/index.js',
+      'session-worker.js': 'client/session-worker.js',
+    },
+    external: libraries,
+  },
+  {
+    name: 'node',
+    folder: 'library',
+    entries: { 'index.js': 'index.js', 'embedded.js': 'embedded.js' },
+    external: [...apart, ...libraries],
+  },
+  { name: 'node', folder: 'program', entries: { 'clusterfs.js': 'cli.js' }, external: apart },
+];
 
 const require = `import { createRequire as requireFrom } from 'node:module';
 const require = requireFrom(import.meta.url);`;
 
 const keptMs = 24 * 3600 * 1000;
 
-for (const [name, entries] of Object.entries(bundles)) {
-  const build = join(packages, name, 'build');
-  if (!Object.keys(entries).every((bundle) => isNewest(join(build, bundle))))
-    await make(name, entries, build);
+for (const bundle of bundles) {
+  const paths = Object.keys(bundle.entries).map((made) => join(packages, bundle.name, 'build', made));
+  if (!paths.every((path) => isNewest(path))) await make(bundle);
 }
 
-async function make(name, entries, build) {
+async function make({ name, folder, entries, external }) {
+  const build = join(packages, name, 'build');
   const begun = new Date();
-  const directory = join(build, 'program');
+  const directory = join(build, folder);
   mkdirSync(directory, { recursive: true });
   const esbuild = await import('esbuild');
   const sourceOf = (module) => join(packages, name, 'dist', module);
@@ -83,7 +90,7 @@ async function make(name, entries, build) {
     target: 'node20',
     format: 'esm',
     conditions: ['clusterfs-modules'],
-    external: apart[name],
+    external,
     plugins: [inPlace(directory)],
     // Packages that are no modules ask for those of Node.
     banner: { js: require },
@@ -92,10 +99,10 @@ async function make(name, entries, build) {
     logLevel: 'warning',
   });
   const outputs = Object.entries(metafile.outputs);
-  for (const [bundle, module] of Object.entries(entries)) {
+  for (const [path, module] of Object.entries(entries)) {
     const source = relative(process.cwd(), sourceOf(module));
     const [made] = outputs.find(([, { entryPoint }]) => entryPoint === source);
-    publish(join(build, bundle), `export * from './program/${basename(made)}';\n`, begun);
+    publish(join(build, path), `export * from './${folder}/${basename(made)}';\n`, begun);
   }
   removeOld(
     directory,

@@ -51,6 +51,8 @@ function runBroken({ module, from, to, noticedBy, named }: BrokenRule): string {
     {
       cwd: root,
       encoding: 'utf8',
+      // A test that says how two contents differ may say much.
+      maxBuffer: Number.POSITIVE_INFINITY,
       timeout: limitMs,
       killSignal: 'SIGKILL',
       env: {

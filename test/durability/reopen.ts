@@ -1,6 +1,6 @@
 /** Starts a node on the files that a loss of power has left, in this process, and reads all there is. */
 import { readSync, rmSync } from 'node:fs';
-import { type ClusterNode, startNode } from '@cluster-fs/node';
+import type { ClusterNode } from '@cluster-fs/node';
 import {
   checkSegment,
   InodeCopy,
@@ -13,8 +13,11 @@ import {
   readText,
   rootIno,
 } from 'cluster-fs/segment';
+import { nodeModule } from '../setups/node-modules.mjs';
 import type { Found } from './durable-model.ts';
 import { never } from './power.ts';
+
+const { startNode }: typeof import('@cluster-fs/node') = await import(nodeModule(process.execArgv));
 
 export interface Reopened {
   readonly found: Found;

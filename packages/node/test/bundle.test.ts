@@ -39,7 +39,7 @@ test('what is bundled says what the modules say, and loads none of them', async 
 
 test('a library is imported as one, and module by module when that is wanted', async () => {
   const threads = ['cluster-fs/session-worker', '@cluster-fs/node/embedded'];
-  const program = `import 'cluster-fs'; import 'cluster-fs/coherence';
+  const program = `import 'cluster-fs'; import 'cluster-fs/coherence'; import '@cluster-fs/node';
     for (const thread of ${JSON.stringify(threads)}) console.log(import.meta.resolve(thread));`;
   const importing = ['--input-type=module', '--eval', program];
   expect(await modulesOf(...importing)).toEqual([]);

@@ -2,9 +2,10 @@
 // less time when Node finds, reads and links a few files in place of 150. Quick when nothing was compiled
 // since.
 //
-// Packages are imported from their bundles. `node --conditions=clusterfs-modules` imports the modules, for
-// who replaces one of them. Of the program packages/node/bin/newest.js says when its bundle is used.
+// Packages are imported from their bundles. NODE_OPTIONS=--conditions=clusterfs-modules imports the modules,
+// in a process and its threads, for who replaces one of them.
 import {
+  existsSync,
   mkdirSync,
   readdirSync,
   readFileSync,
@@ -16,7 +17,7 @@ import {
 } from 'node:fs';
 import { basename, dirname, join, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { isNewest } from '../packages/node/bin/newest.js';
+import { isNewest, stamps } from '../packages/node/bin/newest.js';
 
 const packages = join(dirname(fileURLToPath(import.meta.url)), '../packages');
 
@@ -50,6 +51,7 @@ const bundles = [
       'address.js': 'address.js',
       'coherence.js': 'coherence/index.js',
       'session-worker.js': 'client/session-worker.js',
+      'futex-worker.js': 'client/futex-worker.js',
     },
     external: libraries,
   },
@@ -67,19 +69,31 @@ const require = requireFrom(import.meta.url);`;
 
 const keptMs = 24 * 3600 * 1000;
 
-for (const bundle of bundles) {
-  const paths = Object.keys(bundle.entries).map((made) => join(packages, bundle.name, 'build', made));
-  if (!paths.every((path) => isNewest(path))) await make(bundle);
+if (!stamps.every((stamp) => existsSync(stamp))) throw new Error('not everything is compiled: npm run setup');
+const madeOf = [...stamps, new URL(import.meta.url)];
+const pathsOf = ({ name, entries }) =>
+  Object.keys(entries).map((path) => join(packages, name, 'build', path));
+if (!bundles.flatMap(pathsOf).every((path) => isNewest(path, madeOf))) await makeAll();
+
+/** All entries at once, when everything else is there: they belong together. */
+async function makeAll() {
+  const begun = new Date();
+  const made = [];
+  for (const bundle of bundles) made.push(await make(bundle));
+  for (const { build, directory, files, entries } of made) {
+    const before = statSync(join(build, entries[0].path), { throwIfNoEntry: false })?.mtimeMs ?? 0;
+    removeOld({ directory, names: files, before, begun });
+    // What is compiled meanwhile is newer.
+    for (const { path, content } of entries) publish(join(build, path), content, begun);
+  }
 }
 
 async function make({ name, folder, entries, external }) {
   const build = join(packages, name, 'build');
-  const begun = new Date();
   const directory = join(build, folder);
-  mkdirSync(directory, { recursive: true });
-  const esbuild = await import('esbuild');
   const sourceOf = (module) => join(packages, name, 'dist', module);
-  const { metafile } = await esbuild.build({
+  const esbuild = await import('esbuild');
+  const { metafile, outputFiles } = await esbuild.build({
     entryPoints: Object.values(entries).map(sourceOf),
     outdir: directory,
     entryNames: '[name]-[hash]',
@@ -96,18 +110,19 @@ async function make({ name, folder, entries, external }) {
     banner: { js: require },
     sourcemap: true,
     metafile: true,
+    write: false,
     logLevel: 'warning',
   });
+  mkdirSync(directory, { recursive: true });
+  for (const { path, contents } of outputFiles) publish(path, contents);
   const outputs = Object.entries(metafile.outputs);
-  for (const [path, module] of Object.entries(entries)) {
+  const entryOf = ([path, module]) => {
     const source = relative(process.cwd(), sourceOf(module));
-    const [made] = outputs.find(([, { entryPoint }]) => entryPoint === source);
-    publish(join(build, path), `export * from './${folder}/${basename(made)}';\n`, begun);
-  }
-  removeOld(
-    directory,
-    outputs.map(([path]) => basename(path)),
-  );
+    const [file] = outputs.find(([, { entryPoint }]) => entryPoint === source);
+    return { path, content: `export * from './${folder}/${basename(file)}';\n` };
+  };
+  const files = outputFiles.map(({ path }) => basename(path));
+  return { build, directory, files, entries: Object.entries(entries).map(entryOf) };
 }
 
 /** A module goes on finding what lies beside it. */
@@ -123,19 +138,26 @@ function inPlace(directory) {
   };
 }
 
-/** By rename: a process that starts meanwhile has the old bundle or the new. */
-function publish(path, content, begun) {
+/** By rename: a process that starts meanwhile has the old file or the new. */
+function publish(path, content, madeAt = new Date()) {
   const made = `${path}.${process.pid}`;
   writeFileSync(made, content);
-  // What is compiled meanwhile is newer.
-  utimesSync(made, begun, begun);
+  utimesSync(made, madeAt, madeAt);
   renameSync(made, path);
 }
 
-/** A process that runs may load more of the bundle that it has begun with. */
-function removeOld(directory, names) {
+/**
+ * A process that runs may load more of the bundle that it has begun with: its files go a day after others
+ * took their place. `before`: when the last ones were made.
+ */
+function removeOld({ directory, names, before, begun }) {
+  const replacedAt = new Date(begun.getTime() - 1);
   for (const name of readdirSync(directory)) {
     const path = join(directory, name);
-    if (!names.includes(name) && statSync(path).mtimeMs < Date.now() - keptMs) rmSync(path);
+    const { mtimeMs = 0 } = statSync(path, { throwIfNoEntry: false }) ?? {};
+    if (names.includes(name)) continue;
+    // What ends otherwise is being made, or its maker has died.
+    if (mtimeMs >= before && /\.(js|map)$/.test(name)) utimesSync(path, replacedAt, replacedAt);
+    else if (mtimeMs < Date.now() - keptMs) rmSync(path, { force: true });
   }
 }

@@ -1,6 +1,10 @@
 #!/usr/bin/env node
-// The program in few files, if they were made of what is compiled: it starts in less time.
+// The program in few files: it starts in less time. In a clone they are made anew of what was compiled since,
+// by who may write there; else, and where the package was installed, there are the modules.
+import { existsSync } from 'node:fs';
 import { isNewest } from './newest.js';
 
 const bundle = new URL('../build/clusterfs.js', import.meta.url);
+const bundler = new URL('../../../scripts/bundle.mjs', import.meta.url);
+if (!isNewest(bundle) && existsSync(bundler)) await import(bundler.href).catch(() => undefined);
 await import(isNewest(bundle) ? bundle.href : '../dist/cli.js');

@@ -3,7 +3,7 @@
 import { statSync } from 'node:fs';
 
 const stampOf = (name) => new URL(`../../${name}/dist/.tsbuildinfo`, import.meta.url);
-const stamps = ['transport', 'cluster-fs', 'node'].map(stampOf);
+export const stamps = ['transport', 'cluster-fs', 'node'].map(stampOf);
 
 const changedMs = (path) => statSync(path, { throwIfNoEntry: false })?.mtimeMs;
 

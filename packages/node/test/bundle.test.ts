@@ -38,12 +38,23 @@ test('what is bundled says what the modules say, and loads none of them', async 
 });
 
 test('a library is imported as one, and module by module when that is wanted', async () => {
-  const threads = ['cluster-fs/session-worker', '@cluster-fs/node/embedded'];
+  const threads = ['cluster-fs/session-worker', 'cluster-fs/futex-worker', '@cluster-fs/node/embedded'];
   const program = `import 'cluster-fs'; import 'cluster-fs/coherence'; import '@cluster-fs/node';
     for (const thread of ${JSON.stringify(threads)}) console.log(import.meta.resolve(thread));`;
   const importing = ['--input-type=module', '--eval', program];
   expect(await modulesOf(...importing)).toEqual([]);
   expect((await modulesOf('--conditions=clusterfs-modules', ...importing)).length).toBeGreaterThan(50);
+});
+
+test('there is one of each library in a process', async () => {
+  const program = `import { startNode } from '@cluster-fs/node';
+    import { FsError } from '@cluster-fs/transport';
+    import { mount } from 'cluster-fs';
+    const none = '/nonexistent/node.sock';
+    const node = async () => startNode({ socketPath: none, runDirectory: '/nonexistent', memory: 1 });
+    for (const attempt of [node, () => mount('unix:' + none)])
+      console.log(await attempt().catch((error) => error instanceof FsError && error.code));`;
+  expect(await node('--input-type=module', '--eval', program)).toBe('EINVAL\nENOENT\n');
 });
 
 test('a bundle is not used when something was compiled after it, or nobody can tell', () => {

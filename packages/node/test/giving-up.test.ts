@@ -52,6 +52,23 @@ test('the home is asked at once for what is on its way, and may take its time', 
   expect([...holder.unsaved()]).toEqual([]);
 });
 
+test('a client that is in the way does not cut short what is on its way', async () => {
+  const { holder, said } = holderOf([1, 2], {
+    drop: (block) => queueMicrotask(() => block === 2 && holder.done(block, bytes)),
+  });
+  let isOver = false;
+  const ending = giveUpBlocks(holder, () => link, clientMs).then(() => {
+    isOver = true;
+  });
+  await expect.poll(() => said.at(-1)?.kind).toBe('ping');
+  const begun = performance.now();
+  await expect.poll(() => performance.now() - begun, { timeout: 5000 }).toBeGreaterThan(5 * clientMs);
+  expect(isOver).toBe(false);
+  holder.receive({ kind: 'pong', session, sentMs: performance.now(), received: 1 });
+  await ending;
+  expect([...holder.unsaved()]).toEqual([1]);
+});
+
 test.each([
   { why: 'a client is in the way', reach: () => link, drop: nothing, left: ['EV'] },
   { why: 'the home is away', reach: () => undefined, drop: undefined, left: [] },

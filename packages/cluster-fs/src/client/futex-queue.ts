@@ -82,7 +82,7 @@ export class FutexQueue {
     const controlAddress = native.reserveAddressRange(pageSize);
     native.mapAnonymous({ address: controlAddress, length: pageSize, protection: 'read-write' });
     const { port1, port2 } = new MessageChannel();
-    const worker = new Worker(new URL('./futex-worker.js', import.meta.url), {
+    const worker = new Worker(new URL(import.meta.resolve('cluster-fs/futex-worker')), {
       workerData: { controlAddress, port: port2 },
       transferList: [port2],
       name: 'cluster-fs futex',

@@ -110,6 +110,11 @@ export class Holder<B> {
       if (carriesBytes.has(name)) yield block;
   }
 
+  /** Whether bytes are on their way of which the home has not said that it has them. */
+  get isSaving(): boolean {
+    return this.#session?.channel.unacknowledged.some(({ name }) => carriesBytes.has(name)) === true;
+  }
+
   /** Whether blocks can be asked for. */
   get isIn(): boolean {
     return this.#session !== undefined && !this.#isFencing;
@@ -159,16 +164,15 @@ export class Holder<B> {
   /**
    * The node stops: from here on nothing more is asked for, and what is here goes home, of what was stored
    * into `most` blocks. Whether nothing is left; to be called again until then, since what had been asked for
-   * still comes. The home is asked at once how far it has heard the last of it.
+   * still comes. The home is asked at once how far it has heard.
    */
   leave(most = Number.POSITIVE_INFINITY): boolean {
     this.#isLeaving = true;
     let going = 0;
     for (const [block, state] of [...this.#cache.blocks])
       if (state !== 'E' || going++ < most) this.evict(block);
-    if (this.#cache.blocks.size > 0) return false;
     if (this.#hasSent) this.#ping();
-    return true;
+    return this.#cache.blocks.size === 0;
   }
 
   /** A process waits for a block of which nothing is to be asked just now; until `retry`. */
@@ -277,6 +281,7 @@ export class Holder<B> {
       const { channel } = this.#session;
       this.#session.answeredSentMs = Math.max(this.#session.answeredSentMs, this.#hello.sentMs);
       for (const envelope of channel.resend(received)) this.#world.send({ kind: 'message', envelope });
+      this.#hasSent = true;
       return;
     }
     if (this.#session !== undefined) this.#end(this.#session);

@@ -22,16 +22,16 @@ export async function giveUpBlocks(
 ): Promise<void> {
   let fewest = Number.POSITIVE_INFINITY;
   let sinceMs = 0;
-  let limitMs: number;
-  do {
+  for (;;) {
     const isBusy = (link()?.queuedBytes ?? 0) >= queuedBytes;
     holder.leave(isBusy ? 0 : blocksAtOnce);
     const left = holder.cache.blocks.size + [...holder.unsaved()].length;
     if (left === 0) return;
-    if (left < fewest) sinceMs = performance.now();
+    const nowMs = performance.now();
+    if (left < fewest) sinceMs = nowMs;
     fewest = Math.min(fewest, left);
-    const isHomesTurn = holder.cache.blocks.size === holder.asked.size && link() !== undefined;
-    limitMs = isHomesTurn ? standDownMs : clientMs;
+    const isHomesTurn = (isBusy || holder.isSaving) && link() !== undefined;
+    if (nowMs >= sinceMs + (isHomesTurn ? standDownMs : clientMs)) return;
     await new Promise((goOn) => setTimeout(goOn, pollMs));
-  } while (performance.now() < sinceMs + limitMs);
+  }
 }

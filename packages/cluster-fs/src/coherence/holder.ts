@@ -164,15 +164,19 @@ export class Holder<B> {
   /**
    * The node stops: from here on nothing more is asked for, and what is here goes home, of what was stored
    * into `most` blocks. Whether nothing is left; to be called again until then, since what had been asked for
-   * still comes. The home is asked at once how far it has heard.
+   * still comes.
    */
   leave(most = Number.POSITIVE_INFINITY): boolean {
     this.#isLeaving = true;
     let going = 0;
     for (const [block, state] of [...this.#cache.blocks])
       if (state !== 'E' || going++ < most) this.evict(block);
-    if (this.#hasSent) this.#ping();
     return this.#cache.blocks.size === 0;
+  }
+
+  /** Asks the home at once how far it has heard, unless it was asked since the last message. */
+  askHeard(): void {
+    if (this.#hasSent) this.#ping();
   }
 
   /** A process waits for a block of which nothing is to be asked just now; until `retry`. */

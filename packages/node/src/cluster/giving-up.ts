@@ -25,6 +25,7 @@ export async function giveUpBlocks(
   for (;;) {
     const isBusy = (link()?.queuedBytes ?? 0) >= queuedBytes;
     holder.leave(isBusy ? 0 : blocksAtOnce);
+    holder.askHeard();
     const left = holder.cache.blocks.size + [...holder.unsaved()].length;
     if (left === 0) return;
     const nowMs = performance.now();

@@ -94,6 +94,7 @@ async function make({ name, folder, entries, external }) {
   const sourceOf = (module) => join(packages, name, 'dist', module);
   const esbuild = await import('esbuild');
   const { metafile, outputFiles } = await esbuild.build({
+    absWorkingDir: packages,
     entryPoints: Object.values(entries).map(sourceOf),
     outdir: directory,
     entryNames: '[name]-[hash]',
@@ -117,7 +118,7 @@ async function make({ name, folder, entries, external }) {
   for (const { path, contents } of outputFiles) publish(path, contents);
   const outputs = Object.entries(metafile.outputs);
   const entryOf = ([path, module]) => {
-    const source = relative(process.cwd(), sourceOf(module));
+    const source = relative(packages, sourceOf(module));
     const [file] = outputs.find(([, { entryPoint }]) => entryPoint === source);
     return { path, content: `export * from './${folder}/${basename(file)}';\n` };
   };

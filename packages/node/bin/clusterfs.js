@@ -6,5 +6,9 @@ import { isNewest } from './newest.js';
 
 const bundle = new URL('../build/clusterfs.js', import.meta.url);
 const bundler = new URL('../../../scripts/bundle.mjs', import.meta.url);
-if (!isNewest(bundle) && existsSync(bundler)) await import(bundler.href).catch(() => undefined);
+if (!isNewest(bundle) && existsSync(bundler)) {
+  await import(bundler.href).catch(({ message }) => {
+    process.stderr.write(`clusterfs: the libraries may be older than what was compiled: ${message}\n`);
+  });
+}
 await import(isNewest(bundle) ? bundle.href : '../dist/cli.js');

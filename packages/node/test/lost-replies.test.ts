@@ -1,6 +1,7 @@
 /** What a node is given in an answer that is lost with its link is given once, and given back. */
 import { FsError, type RequestName, requestNameOf } from '@cluster-fs/transport';
 import { PeerLink } from '@cluster-fs/transport/peer';
+import type { ClusterFs } from 'cluster-fs';
 import { InodeCopy, readInode } from 'cluster-fs/segment';
 import { expect, onTestFinished, test, vi } from 'vitest';
 import { Guests } from '../src/cluster/guests.ts';
@@ -18,15 +19,15 @@ const stagsOf = ({ home, member }: ClusterNode): number => {
 };
 
 /** The link over which such a request was sent last. */
-function linkOf(name: string): () => PeerLink {
+function linkOf(...names: readonly string[]): () => PeerLink {
   let last: PeerLink | undefined;
   const { request } = PeerLink.prototype;
   vi.spyOn(PeerLink.prototype, 'request').mockImplementation(function (this: PeerLink, ...asked) {
-    if (asked[0] === name) last = this;
+    if (names.includes(asked[0])) last = this;
     return request.apply(this, asked) as never;
   });
   onTestFinished(() => void vi.restoreAllMocks());
-  return () => last ?? expect.fail(`nobody asked for ${name}`);
+  return () => last ?? expect.fail(`nobody asked for ${names}`);
 }
 
 const cut = (link: PeerLink): void => link.close(new FsError('ECONNRESET', 'test', { why: 'cut' }));
@@ -87,7 +88,7 @@ test('the STag of a file that is not handed over after all is given back', { tim
 
 /** The answer to the first such request of a client of another node is lost with its link. */
 function loseAnswer(name: RequestName): void {
-  const link = linkOf('forward');
+  const link = linkOf('forward', 'forwardContent');
   const { forward } = Guests.prototype;
   let asked = 0;
   vi.spyOn(Guests.prototype, 'forward').mockImplementation(async function (this: Guests, ...request) {
@@ -120,17 +121,45 @@ test('a handle whose answer was lost is closed', { timeout }, async () => {
   expect(givenBy(a).handles).toBe(1);
 });
 
+/** So much is brought in several messages. */
+const long = 'newer'.repeat(100_000);
+
 test.each([
-  ['reserve', 'content'],
-  ['put', 'newer'],
-] as const)('pages are free again when the answer to `%s` was lost', { timeout }, async (name, now) => {
-  const { a, atA, atB } = await startTwo();
-  await atA.promises.writeFile('/file', 'content');
-  loseAnswer(name);
-  await expect(atB.promises.writeFile('/file', 'newer')).rejects.toMatchObject(lost);
-  await expect.poll(() => givenBy(a), { timeout }).toEqual({ handles: 0, pages: 0 });
-  expect(await atA.promises.readFile('/file', 'utf8')).toBe(now);
-  await atB.promises.writeFile('/file', 'newest');
-  expect(await atA.promises.readFile('/file', 'utf8')).toBe('newest');
-  for (const fs of [atA, atB]) expect(await fs.check()).toEqual([]);
-});
+  ['reserve', 'a long one', long, 'content'],
+  ['put', 'a long one', long, long],
+  ['put', 'a short one, that came with it', 'newer', 'newer'],
+] as const)(
+  'pages are free again when the answer to `%s` was lost: %s',
+  { timeout },
+  async (name, _, content, now) => {
+    const { a, atA, atB } = await startTwo();
+    await atA.promises.writeFile('/file', 'content');
+    loseAnswer(name);
+    await expect(atB.promises.writeFile('/file', content)).rejects.toMatchObject(lost);
+    await expect.poll(() => givenBy(a), { timeout }).toEqual({ handles: 0, pages: 0 });
+    expect(await atA.promises.readFile('/file', 'utf8')).toBe(now);
+    await atB.promises.writeFile('/file', 'newest');
+    expect(await atA.promises.readFile('/file', 'utf8')).toBe('newest');
+    for (const fs of [atA, atB]) expect(await fs.check()).toEqual([]);
+  },
+);
+
+async function writeFarAway(fs: ClusterFs): Promise<void> {
+  await using handle = await fs.promises.open('/far', 'w');
+  await handle.write(Buffer.alloc(4096), 0, 4096, 2 ** 40);
+}
+
+test.each([
+  ['put', 'EISDIR', (fs: ClusterFs) => fs.promises.writeFile('/directory', 'content')],
+  ['attachPages', 'EFBIG', (fs: ClusterFs) => writeFarAway(fs)],
+] as const)(
+  'pages that came with `%s` are free again when it fails: %s',
+  { timeout },
+  async (_, code, work) => {
+    const { a, atA, atB } = await startTwo();
+    await atA.promises.mkdir('/directory');
+    await expect(work(atB)).rejects.toMatchObject({ code });
+    await expect.poll(() => givenBy(a).pages, { timeout }).toBe(0);
+    for (const fs of [atA, atB]) expect(await fs.check()).toEqual([]);
+  },
+);

@@ -15,8 +15,9 @@ import {
   requests,
   toValues,
 } from '@cluster-fs/transport';
-import type { PeerEvent, PeerReply, PeerRequest } from '@cluster-fs/transport/peer';
+import type { AnyPeerRequest, PeerEvent, PeerReply, PeerRequest } from '@cluster-fs/transport/peer';
 import { isFile, pageSize } from 'cluster-fs/segment';
+import { pagesFor, reserve } from '../coordinator/content.ts';
 import type { Coordinator } from '../coordinator/coordinator.ts';
 import { dispatch } from '../coordinator/dispatch.ts';
 import type { AnyReply } from '../coordinator/elsewhere.ts';
@@ -57,6 +58,15 @@ interface Guest {
   /** What it has asked for and has no answer yet. */
   readonly underWay: Set<Promise<AnyReply>>;
 }
+
+/** A request that came with content, and its number. */
+interface Sent {
+  readonly request: AnyRequest;
+  readonly asked: number;
+  readonly content: Uint8Array;
+}
+
+type Perform = (request: AnyRequest) => Promise<AnyReply>;
 
 export class Guests {
   readonly #c: Coordinator;
@@ -104,7 +114,7 @@ export class Guests {
 
   async forward(
     { guest: id, type, values, asked }: PeerRequest<'forward'>,
-    signal: AbortSignal,
+    { signal, payload }: Pick<AnyPeerRequest, 'signal' | 'payload'>,
   ): Promise<unknown[]> {
     const name = requestNameOf(type);
     if (name === undefined || !forwarded.has(name))
@@ -112,11 +122,12 @@ export class Guests {
     const fields = fromValues(requests[name].fields, values, name);
     const request = { name, fields } as AnyRequest;
     const guest = this.#guestOf(id);
+    const perform: Perform = async (asks) =>
+      dispatch(this.#c, guest.session, asks, { facts: this.#facts(), long: { signal } });
     const answer = async (): Promise<AnyReply> => {
-      const reply = await dispatch(this.#c, guest.session, request, {
-        facts: this.#facts(),
-        long: { signal },
-      });
+      const reply = await (payload === undefined
+        ? perform(request)
+        : this.#withContent(guest.session, { request, asked, content: payload }, perform));
       const given = givenIn(guest.session, name, reply);
       if (given === undefined) return reply;
       this.#asked.set(given, asked);
@@ -130,6 +141,31 @@ export class Guests {
       return toValues(requests[name].reply, (await underWay) as never);
     } finally {
       guest.underWay.delete(underWay);
+    }
+  }
+
+  /** Pages that the guest is given for what it has sent: the request has used them, or they go back. */
+  async #withContent(
+    session: Session,
+    { request, asked, content }: Sent,
+    perform: Perform,
+  ): Promise<AnyReply> {
+    if (request.name !== 'put' && request.name !== 'attachPages')
+      throw new FsError('EPROTO', 'forward', { why: `${request.name} with content` });
+    const reserved = await reserve(this.#c, session, { pages: pagesFor(content.length) });
+    const reservation = givenIn(session, 'reserve', reserved);
+    if (reservation !== undefined) this.#asked.set(reservation, asked);
+    try {
+      let done = 0;
+      for (const { page, count } of reserved.runs) {
+        this.#store(page, content.subarray(done, done + count * pageSize));
+        done += count * pageSize;
+      }
+      const fields = { ...request.fields, runs: reserved.runs };
+      return await perform({ name: request.name, fields } as AnyRequest);
+    } catch (error) {
+      this.#return(session, asked);
+      throw error;
     }
   }
 
@@ -179,6 +215,10 @@ export class Guests {
       (run) => run.page <= page && end <= run.page + run.count,
     );
     if (!isReserved) throw new FsError('EINVAL', 'write', { why: 'the pages are not reserved' });
+    this.#store(page, bytes);
+  }
+
+  #store(page: number, bytes: Uint8Array): void {
     const { fd, path } = this.#c.data;
     writeAllNow(fd, bytes, page * pageSize, path);
   }

@@ -321,8 +321,9 @@ export class ClusterHome {
         guests.openHandle(request.fields);
         return request.reply({});
       case 'forward':
+      case 'forwardContent':
         return this.#whenOpen(async () => {
-          request.reply({ values: await guests.forward(request.fields, request.signal) });
+          request.reply({ values: await guests.forward(request.fields, request) });
         });
       case 'write':
         return this.#whenOpen(async () => {

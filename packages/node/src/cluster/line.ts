@@ -35,6 +35,14 @@ export interface LineEvents {
   unreachable(): FsError;
 }
 
+/** A request of a client. */
+interface Asked<N extends RequestName> {
+  readonly name: N;
+  readonly fields: Request<N>;
+  /** What is in its pages, which are the other side's then. */
+  readonly content?: Uint8Array | undefined;
+}
+
 /** What the other side was told of, over which link. */
 interface Told {
   readonly link: PeerLink;
@@ -205,7 +213,7 @@ export class Line {
 
   /** Asks in the name of a client of ours. */
   ask<N extends RequestName>(session: Session, name: N, fields: Request<N>): Promise<Reply<N>> {
-    return this.askAs(this.nextAsked(), session, name, fields);
+    return this.askAs(this.nextAsked(), session, { name, fields });
   }
 
   /** The number of what is asked next. */
@@ -217,8 +225,7 @@ export class Line {
   async askAs<N extends RequestName>(
     asked: number,
     session: Session,
-    name: N,
-    fields: Request<N>,
+    { name, fields, content }: Asked<N>,
   ): Promise<Reply<N>> {
     const link = await this.link();
     await this.#introduce(session, link);
@@ -228,7 +235,10 @@ export class Line {
     const values = toValues(shape, fields as never);
     const said = this.#saidOver(link);
     try {
-      const { reply } = await link.request('forward', { guest: session.id, type, values, asked });
+      const request = { guest: session.id, type, values, asked };
+      const { reply } = await (content === undefined
+        ? link.request('forward', request)
+        : link.request('forwardContent', request, { payload: content }));
       this.#heard(said);
       return fromValues(replyShape, reply.values, name) as Reply<N>;
     } catch (error) {

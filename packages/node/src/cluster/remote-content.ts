@@ -2,7 +2,7 @@
  * Content that clients write by API into files of another home: into pages of this segment that nobody else
  * sees, from there to the home, and only then it is answered.
  *
- *   whole file   pages at the home are reserved, filled, and given to the file in one commit
+ *   new pages    they go with the request; those of a long one are reserved at the home before, and filled
  *   short        its bytes are written at the home
  *   in place     writeBegin: pages here ──client stores──▶ writeEnd: the bytes are written at the home
  */
@@ -19,13 +19,22 @@ import { makeRoom } from '../coordinator/room.ts';
 import { layOut, pageCountOf } from '../coordinator/runs.ts';
 import type { Handle, Session } from '../coordinator/session.ts';
 import { write } from '../coordinator/short-write.ts';
+import { readAllNow } from '../store/file-calls.ts';
+import { BlockBuffers } from './block-buffers.ts';
+import { blockPages } from './blocks.ts';
 import type { Homes } from './homes.ts';
 import type { Line } from './line.ts';
 
 const readAt = promisify(read);
-const fillPages = peerLimits.payloadBytes / pageSize;
-/** Messages with bytes that are under way for one write. */
-const atOnce = 8;
+/** As much is read in less time than a way to the pool takes. */
+const soonBytes = 64 * 1024;
+/**
+ * As many go with the request. For more it would need memory in one piece at either end, which costs more
+ * than to ask twice.
+ */
+const sentPages = 4 * blockPages;
+/** Messages with bytes that are under way for one write; each has a block of them. */
+const atOnce = 16;
 
 /** A write whose bytes the client is putting into our memory. */
 interface PendingWrite {
@@ -44,6 +53,9 @@ interface Asker {
   readonly session: Session;
 }
 
+/** Asks the home to make pages the file's: pages there, or what is to be in them. */
+type Use<T> = (asked: number, pages: { runs: readonly Run[]; content?: Buffer | undefined }) => Promise<T>;
+
 interface Written {
   readonly session: Session;
   readonly handle: Handle;
@@ -54,6 +66,7 @@ export class RemoteContent {
   readonly #c: Coordinator;
   readonly #homes: Homes;
   readonly #pending = new Map<number, PendingWrite>();
+  readonly #buffers = new BlockBuffers();
 
   constructor(c: Coordinator, homes: Homes) {
     this.#c = c;
@@ -66,8 +79,8 @@ export class RemoteContent {
   }
 
   async put(line: Line, session: Session, request: Request<'put'>): Promise<Reply<'put'>> {
-    return this.#withPages({ line, session }, request.runs, (runs) =>
-      line.ask(session, 'put', { ...request, runs }),
+    return this.#withPages({ line, session }, request.runs, (asked, { runs, content }) =>
+      line.askAs(asked, session, { name: 'put', fields: { ...request, runs }, content }),
     );
   }
 
@@ -76,35 +89,35 @@ export class RemoteContent {
     session: Session,
     request: Request<'attachPages'>,
   ): Promise<Reply<'attachPages'>> {
-    return this.#withPages({ line, session }, request.runs, (runs) =>
-      line.ask(session, 'attachPages', { ...request, runs }),
+    return this.#withPages({ line, session }, request.runs, (asked, { runs, content }) =>
+      line.askAs(asked, session, { name: 'attachPages', fields: { ...request, runs }, content }),
     );
   }
 
-  /** Copies pages of a client to pages of the home's, and has them used. */
-  async #withPages<T>(
-    asker: Asker,
-    own: readonly Run[],
-    use: (runs: readonly Run[]) => Promise<T>,
-  ): Promise<T> {
+  /** Brings what is in pages of a client to pages of the home's, and has them used. */
+  async #withPages<T>(asker: Asker, own: readonly Run[], use: Use<T>): Promise<T> {
     const pages = pageCountOf(own);
-    const done = await (pages === 0 ? use([]) : this.#copied(asker, own, use));
+    const isShort = pages <= sentPages;
+    const done = await (isShort ? this.#sent(asker, own, use) : this.#copied(asker, own, use));
     // As long as it fails they are the client's.
     this.#giveBack(asker.session, own);
     return done;
   }
 
-  async #copied<T>(
-    { line, session }: Asker,
-    own: readonly Run[],
-    use: (runs: readonly Run[]) => Promise<T>,
-  ): Promise<T> {
+  async #sent<T>({ line, session }: Asker, own: readonly Run[], use: Use<T>): Promise<T> {
+    const whole = { offset: 0, length: pageCountOf(own) * pageSize };
+    const content = whole.length > 0 ? await this.#read(session, layOut(own, 0), whole) : undefined;
+    return use(line.nextAsked(), { runs: [], content });
+  }
+
+  async #copied<T>({ line, session }: Asker, own: readonly Run[], use: Use<T>): Promise<T> {
     const asked = line.nextAsked();
-    const { runs } = await line.askAs(asked, session, 'reserve', { pages: pageCountOf(own) });
+    const fields = { pages: pageCountOf(own) };
+    const { runs } = await line.askAs(asked, session, { name: 'reserve', fields });
     const { life } = line;
     try {
       await this.#fill({ line, session }, own, runs);
-      return await use(runs);
+      return await use(line.nextAsked(), { runs });
     } catch (error) {
       // Nobody here may know whether they were used: those that were stay where they are.
       line.takeBack(session, asked);
@@ -118,19 +131,18 @@ export class RemoteContent {
   async #fill({ line, session }: Asker, own: readonly Run[], theirs: readonly Run[]): Promise<void> {
     const source = layOut(own, 0);
     const parts = layOut(theirs, 0).flatMap(({ filePage, page, count }) =>
-      Array.from({ length: Math.ceil(count / fillPages) }, (_, i) => ({
-        filePage: filePage + i * fillPages,
-        page: page + i * fillPages,
-        count: Math.min(fillPages, count - i * fillPages),
+      Array.from({ length: Math.ceil(count / blockPages) }, (_, i) => ({
+        filePage: filePage + i * blockPages,
+        page: page + i * blockPages,
+        count: Math.min(blockPages, count - i * blockPages),
       })),
     );
     await inParallel(parts, async ({ filePage, page, count }) => {
-      const bytes = await this.#read(session, source, {
-        offset: filePage * pageSize,
-        length: count * pageSize,
-      });
+      const bytes = this.#buffers.take(count * pageSize);
+      await this.#readInto(bytes, session, { extents: source, offset: filePage * pageSize });
       const link = await line.link();
       await link.request('fill', { guest: line.guestOf(session), page }, { payload: bytes });
+      this.#buffers.give(bytes);
     });
   }
 
@@ -215,17 +227,27 @@ export class RemoteContent {
     });
   }
 
-  /** What a client has put into pages of its own. ECONNRESET when it has left: they may be others' by now. */
   async #read(
     session: Session,
     extents: readonly Extent[],
     { offset, length }: { readonly offset: number; readonly length: number },
   ): Promise<Buffer> {
     const bytes = Buffer.allocUnsafe(length);
-    for (const { at, from, length: part } of piecesOf(extents, offset, length))
-      await readAt(this.#c.data.fd, bytes, at, part, from);
-    if (session.ended) throw new FsError('ECONNRESET', 'write', { why: 'the client has left' });
+    await this.#readInto(bytes, session, { extents, offset });
     return bytes;
+  }
+
+  /** What a client has put into pages of its own. ECONNRESET when it has left: they may be others' by now. */
+  async #readInto(
+    bytes: Buffer,
+    session: Session,
+    { extents, offset }: { readonly extents: readonly Extent[]; readonly offset: number },
+  ): Promise<void> {
+    const { fd, path } = this.#c.data;
+    for (const { at, from, length } of piecesOf(extents, offset, bytes.length))
+      if (bytes.length <= soonBytes) readAllNow(fd, bytes.subarray(at, at + length), from, path);
+      else await readAt(fd, bytes, at, length, from);
+    if (session.ended) throw new FsError('ECONNRESET', 'write', { why: 'the client has left' });
   }
 
   #giveBack(session: Session, runs: readonly Run[]): void {

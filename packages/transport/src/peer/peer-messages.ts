@@ -24,7 +24,7 @@ import {
 } from '../codec.ts';
 import { hole, maxPathLength } from '../records.ts';
 
-export const peerProtocolVersion = 9;
+export const peerProtocolVersion = 10;
 
 type Shape = Readonly<Record<string, Codec<unknown>>>;
 interface Entry {
@@ -174,6 +174,13 @@ export const peerRequests = {
     id: 21,
     doc: 'A request of a guest, by its id in the table of clients, with its values; the reply likewise.',
     fields: { guest: u53, type: u32, values, asked },
+    reply: { values },
+  },
+  forwardContent: {
+    id: 35,
+    doc: 'As `forward`: `put` or `attachPages`, with what is in their pages; which ones is for the home.',
+    fields: { guest: u53, type: u32, values, asked },
+    payload: 'the content, whole pages',
     reply: { values },
   },
   handleOpen: {

@@ -36,6 +36,7 @@ async function run(b: Bench): Promise<void> {
   await onePage(b, nodes);
   await toAndFro(b, nodes);
   await names(b, nodes);
+  await writing(b, nodes);
   await toAnotherNode(b, nodes, { home: homeUrl, member: url });
   await ofNobodyElse(b, home);
 }
@@ -217,6 +218,52 @@ async function names(b: Bench, { home, member }: Nodes): Promise<void> {
     ours: us.visible,
     target: { of: 'ours', atMost: 1000 },
   });
+}
+
+/** Whole files, which are at their home when the call returns. */
+async function writing(b: Bench, { member, tcp }: Nodes): Promise<void> {
+  const size = b.pick(16, 1) * mebibyte;
+  const large = Buffer.alloc(size, 7);
+  const small = Buffer.alloc(1024, 7);
+  const count = b.pick(200, 20);
+  const writingSmall = async (): Promise<number> => {
+    const us: number[] = [];
+    for (let i = 0; i < count; i++) {
+      const started = performance.now();
+      await member.promises.writeFile('/small', small);
+      us.push((performance.now() - started) * 1000);
+    }
+    return median(us);
+  };
+  const writingLarge = async (): Promise<number> => {
+    const started = performance.now();
+    await member.promises.writeFile('/large', large);
+    return size / (performance.now() - started) / 1e6;
+  };
+  const results = await interleave(
+    {
+      writingSmall,
+      bareSmall: () => pingPong(tcp, count),
+      writingLarge,
+      bareLarge: () => tcp.receive(size),
+    },
+    { rounds: b.pick(9, 2), warmup: b.pick(3, 1) },
+  );
+  b.row({
+    claim: 'writeFile of 1 KiB at another node than its home',
+    unit: 'us',
+    ours: results.writingSmall,
+    other: { what: pingPongOfPage, samples: results.bareSmall },
+    ratio: ratios(results.bareSmall, results.writingSmall),
+  });
+  b.row({
+    claim: `writeFile of ${size / mebibyte} MiB at another node than its home`,
+    unit: 'GB/s',
+    ours: results.writingLarge,
+    other: { what: 'as much through a bare TCP socket', samples: results.bareLarge },
+    ratio: ratios(results.writingLarge, results.bareLarge),
+  });
+  await member.promises.rm('/large');
 }
 
 interface Urls {

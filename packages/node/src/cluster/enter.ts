@@ -170,6 +170,10 @@ function openHome(
     room: roomOf(c, entering),
     security: (entering.cluster as ClusterOptions).security,
     own: member?.own,
+    ownerOf: (nodeId) =>
+      nodeId === coordinatorId
+        ? (member?.coordinatorName ?? entering.identity.name)
+        : entering.roster.named(nodeId)?.name,
     facts: () => facts,
     mark,
     mayHaveLent: (wentOn || c.writeBack !== undefined) && mark.wasSet,

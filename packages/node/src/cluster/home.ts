@@ -44,7 +44,7 @@ import { nodeReports } from './node-report.ts';
 import type { OwnContent } from './own-content.ts';
 import { makeHomesDurable } from './own-store.ts';
 import { Placement } from './placement.ts';
-import { type Room, type Roster, reachableAt } from './roster.ts';
+import { impostor, type Room, type Roster, reachableAt } from './roster.ts';
 import { netOf } from './rows.ts';
 import { stopped } from './stopping.ts';
 import { sumOf } from './sum-of.ts';
@@ -80,6 +80,8 @@ export interface HomeOptions {
   readonly own: OwnContent | undefined;
   readonly roster: Roster;
   readonly room: Room;
+  /** The name of the node whose number that is; undefined when it is nobody's. */
+  ownerOf(nodeId: number): string | undefined;
 }
 
 export class ClusterHome {
@@ -247,10 +249,10 @@ export class ClusterHome {
       link: undefined,
       cutOff: undefined,
     };
-    if (peer.cutOff !== undefined) {
-      link.close(peer.cutOff);
-      return;
-    }
+    const { security, ownerOf } = this.#options;
+    const owner = ownerOf(nodeId) ?? this.#livesOf(nodeId)[0]?.identity.name;
+    const refusal = peer.cutOff ?? (security.kind === 'tls' ? impostor(link.peer, owner) : undefined);
+    if (refusal !== undefined) return link.close(refusal);
     this.#peers.set(key, peer);
     peer.link?.close(new FsError('ECONNRESET', 'hello', { why: 'the node has connected anew' }));
     peer.link = link;

@@ -167,6 +167,11 @@ export class Member {
     };
   }
 
+  /** '' until its first link is up. */
+  get coordinatorName(): string {
+    return this.#coordinatorName;
+  }
+
   #up(link: PeerLink): void {
     this.#url = link.url;
     this.#coordinatorName = link.peer.name;

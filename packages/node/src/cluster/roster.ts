@@ -124,6 +124,19 @@ const noNumberLeft = (): FsError =>
     why: `${maxHomes - 1} nodes keep files here, or are away with some: join without --listen`,
   });
 
+/**
+ * Why a node is not let in whose name is proved, and whose number is that of another one: it would get what
+ * that one's clients have open, and its files. Nothing but the node itself says its number.
+ */
+export function impostor({ nodeId, name }: PeerIdentity, owner: string | undefined): FsError | undefined {
+  if (owner === undefined || owner === name) return undefined;
+  return new FsError('EACCES', 'hello', {
+    why:
+      `what '${name}' goes on with is of node '${owner}': start it as '${owner}', with that certificate, ` +
+      'or with another store and run directory',
+  });
+}
+
 /** A node that listens on all addresses is reached at the one from which it came. */
 export function reachableAt(url: string, cameFrom: string): string {
   const { host, port } = parsePeerUrl(url);

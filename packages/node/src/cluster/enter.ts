@@ -26,7 +26,7 @@ import type { Connect } from './line.ts';
 import { Member } from './member.ts';
 import { Neighbour, type NeighbourOptions } from './neighbour.ts';
 import { type CoordinatorFacts, forgetStrangers } from './own-store.ts';
-import { type Room, Roster } from './roster.ts';
+import { impostor, type Room, Roster } from './roster.ts';
 import { Router } from './router.ts';
 import { Shadow } from './shadow.ts';
 
@@ -170,10 +170,13 @@ function openHome(
     room: roomOf(c, entering),
     security: (entering.cluster as ClusterOptions).security,
     own: member?.own,
-    ownerOf: (nodeId) =>
-      nodeId === coordinatorId
-        ? (member?.coordinatorName ?? entering.identity.name)
-        : entering.roster.named(nodeId)?.name,
+    impostor: (node, before) => {
+      // A token proves no name.
+      if (entering.cluster?.security.kind !== 'tls') return undefined;
+      const isCoordinator = node.nodeId === coordinatorId;
+      const name = isCoordinator ? (member?.coordinatorName ?? entering.identity.name) : undefined;
+      return impostor(node, name ?? entering.roster.named(node.nodeId)?.name ?? before?.name);
+    },
     facts: () => facts,
     mark,
     mayHaveLent: (wentOn || c.writeBack !== undefined) && mark.wasSet,

@@ -268,3 +268,7 @@ async function sent(link: PeerLink): Promise<boolean> {
     await new Promise((goOn) => setTimeout(goOn, queuedPollMs));
   return link.closed === undefined;
 }
+
+/** Of one that is stuck. */
+export const heldUp = (): FsError =>
+  new FsError('ETIMEDOUT', 'follow', { why: 'the node did not apply changes, and held all others up' });

@@ -32,7 +32,7 @@ import type { EventKind } from '../coordinator/event-hub.ts';
 import type { NodeFacts } from '../coordinator/report.ts';
 import { standDownMs } from '../coordinator/sync.ts';
 import { Durability } from './durability.ts';
-import { ChangeFeed, Follower } from './feed.ts';
+import { ChangeFeed, Follower, heldUp } from './feed.ts';
 import { applyContent } from './foreign-content.ts';
 import { Guests } from './guests.ts';
 import { coordinatorId, coordinatorNumber, type Homes } from './homes.ts';
@@ -44,7 +44,7 @@ import { nodeReports } from './node-report.ts';
 import type { OwnContent } from './own-content.ts';
 import { makeHomesDurable } from './own-store.ts';
 import { Placement } from './placement.ts';
-import { impostor, type Room, type Roster, reachableAt } from './roster.ts';
+import { type Room, type Roster, reachableAt } from './roster.ts';
 import { netOf } from './rows.ts';
 import { stopped } from './stopping.ts';
 import { sumOf } from './sum-of.ts';
@@ -80,8 +80,8 @@ export interface HomeOptions {
   readonly own: OwnContent | undefined;
   readonly roster: Roster;
   readonly room: Room;
-  /** The name of the node whose number that is; undefined when it is nobody's. */
-  ownerOf(nodeId: number): string | undefined;
+  /** Why a node is not let in with the number of another one, or of `before`, which has it here. */
+  impostor(node: PeerIdentity, before: PeerIdentity | undefined): FsError | undefined;
 }
 
 export class ClusterHome {
@@ -249,10 +249,11 @@ export class ClusterHome {
       link: undefined,
       cutOff: undefined,
     };
-    const { security, ownerOf } = this.#options;
-    const owner = ownerOf(nodeId) ?? this.#livesOf(nodeId)[0]?.identity.name;
-    const refusal = peer.cutOff ?? (security.kind === 'tls' ? impostor(link.peer, owner) : undefined);
-    if (refusal !== undefined) return link.close(refusal);
+    const refusal = peer.cutOff ?? this.#options.impostor(link.peer, this.#livesOf(nodeId)[0]?.identity);
+    if (refusal !== undefined) {
+      link.close(refusal);
+      return;
+    }
     this.#peers.set(key, peer);
     peer.link?.close(new FsError('ECONNRESET', 'hello', { why: 'the node has connected anew' }));
     peer.link = link;
@@ -495,6 +496,3 @@ function assertCoordinator({ identity }: Peer): void {
 
 const notTheCoordinator = (): FsError =>
   new FsError('ENOTSUP', 'join', { why: 'this node has joined another one: join that' });
-
-const heldUp = (): FsError =>
-  new FsError('ETIMEDOUT', 'follow', { why: 'the node did not apply changes, and held all others up' });

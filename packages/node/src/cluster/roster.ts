@@ -128,7 +128,7 @@ const noNumberLeft = (): FsError =>
  * Why a node is not let in whose name is proved, and whose number is that of another one: it would get what
  * that one's clients have open, and its files. Nothing but the node itself says its number.
  */
-export function impostor({ nodeId, name }: PeerIdentity, owner: string | undefined): FsError | undefined {
+export function impostor({ name }: PeerIdentity, owner: string | undefined): FsError | undefined {
   if (owner === undefined || owner === name) return undefined;
   return new FsError('EACCES', 'hello', {
     why:

@@ -6,8 +6,10 @@ import { InodeCopy, readInode } from 'cluster-fs/segment';
 import { expect, onTestFinished, test, vi } from 'vitest';
 import { Guests } from '../src/cluster/guests.ts';
 import { Lent } from '../src/cluster/lent.ts';
+import { Journal } from '../src/coordinator/journal.ts';
 import { reservedRuns } from '../src/coordinator/reserve.ts';
 import { pageCountOf } from '../src/coordinator/runs.ts';
+import { endSession } from '../src/coordinator/sessions.ts';
 import type { ClusterNode } from '../src/node.ts';
 import { startHome } from './stranger.ts';
 import { startTwo, timeout } from './two-keepers.ts';
@@ -163,3 +165,28 @@ test.each([
     for (const fs of [atA, atB]) expect(await fs.check()).toEqual([]);
   },
 );
+
+test("pages of a client that has gone meanwhile are not filled: they are others'", { timeout }, async () => {
+  const { a, atA, atB } = await startTwo();
+  const c = a.coordinator;
+  await atB.promises.writeFile('/file', 'content');
+  const other = Buffer.alloc(3 * 2 ** 20, 7);
+  const { mutate } = Journal.prototype;
+  let taken = 0;
+  vi.spyOn(Journal.prototype, 'mutate').mockImplementation(async function (this: Journal, operation) {
+    const done = await mutate.call(this, operation);
+    const isReserved = this === c.journal && 'runs' in Object(done);
+    if (!isReserved || taken++ > 0) return done;
+    // What it has set aside waits for other nodes to hear of what was changed with it.
+    for (const session of [...c.sessions.values()])
+      if (session.isGuest) endSession(c, session, new FsError('ECONNRESET', 'test'));
+    await c.journal.nextFlush();
+    await atA.promises.writeFile('/other', other);
+    return done;
+  });
+  onTestFinished(() => void vi.restoreAllMocks());
+  await expect(atB.promises.writeFile('/file', 'newer')).rejects.toMatchObject({ code: expect.any(String) });
+  expect(taken).toBeGreaterThan(0);
+  expect((await atA.promises.readFile('/other')).equals(other)).toBe(true);
+  expect(await atA.promises.readFile('/file', 'utf8')).toBe('content');
+});

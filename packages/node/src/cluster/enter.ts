@@ -165,18 +165,22 @@ function openHome(
   { homes, member, facts, wentOn, cleanup, ...entering }: Opening,
 ): ClusterHome {
   const mark = new LentMark(c);
+  const { identity, roster } = entering;
+  const ownerOf = ({ nodeId }: PeerIdentity): string | undefined => {
+    if (nodeId === coordinatorId) return member?.coordinatorName ?? identity.name;
+    const keeper = roster.named(nodeId);
+    // One that is away and keeps no file may come back under another name.
+    const isTaken = keeper?.url !== undefined || homes.keptBytes.has(keeper?.number ?? coordinatorNumber);
+    return isTaken ? keeper?.name : undefined;
+  };
   const home = new ClusterHome(c, homes, {
     ...entering,
     room: roomOf(c, entering),
     security: (entering.cluster as ClusterOptions).security,
     own: member?.own,
-    impostor: (node, before) => {
-      // A token proves no name.
-      if (entering.cluster?.security.kind !== 'tls') return undefined;
-      const isCoordinator = node.nodeId === coordinatorId;
-      const name = isCoordinator ? (member?.coordinatorName ?? entering.identity.name) : undefined;
-      return impostor(node, name ?? entering.roster.named(node.nodeId)?.name ?? before?.name);
-    },
+    // A token proves no name.
+    impostor: (node, before) =>
+      entering.cluster?.security.kind === 'tls' ? impostor(node, ownerOf(node) ?? before?.name) : undefined,
     facts: () => facts,
     mark,
     mayHaveLent: (wentOn || c.writeBack !== undefined) && mark.wasSet,
@@ -220,7 +224,10 @@ interface Reaching {
 function reach(number: number, { roster, ...options }: Reaching): Promise<PeerLink> {
   const keeper = roster.of(number);
   if (keeper?.url === undefined) return Promise.reject(unreachable(number, roster));
-  return connectPeer({ ...parsePeerUrl(keeper.url), ...options, expect: { nodeId: keeper.nodeId } });
+  const { nodeId, name } = keeper;
+  // A certificate proves the name, and the number is only said.
+  const expect = options.security.kind === 'tls' ? { nodeId, name } : { nodeId };
+  return connectPeer({ ...parsePeerUrl(keeper.url), ...options, expect });
 }
 
 function unreachable(number: number, roster: Roster): FsError {

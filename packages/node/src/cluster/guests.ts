@@ -11,6 +11,7 @@ import {
   fromValues,
   type Reply,
   type RequestName,
+  type Run,
   requestNameOf,
   requests,
   toValues,
@@ -156,6 +157,8 @@ export class Guests {
     const reservation = givenIn(session, 'reserve', reserved);
     if (reservation !== undefined) this.#asked.set(reservation, asked);
     try {
+      // The guest may be gone since, or have let go of them, and they may be others' by now.
+      for (const run of reserved.runs) assertReserved(session, run);
       let done = 0;
       for (const { page, count } of reserved.runs) {
         this.#store(page, content.subarray(done, done + count * pageSize));
@@ -210,11 +213,7 @@ export class Guests {
   }
 
   fill({ guest, page }: PeerRequest<'fill'>, bytes: Uint8Array): void {
-    const end = page + Math.ceil(bytes.length / pageSize);
-    const isReserved = reservedRuns(this.#of(guest)).some(
-      (run) => run.page <= page && end <= run.page + run.count,
-    );
-    if (!isReserved) throw new FsError('EINVAL', 'write', { why: 'the pages are not reserved' });
+    assertReserved(this.#of(guest), { page, count: Math.ceil(bytes.length / pageSize) });
     this.#store(page, bytes);
   }
 
@@ -248,6 +247,12 @@ export class Guests {
     if (guest === undefined) throw new FsError('ESTALE', 'forward', { why: `no guest ${id}` });
     return guest;
   }
+}
+
+function assertReserved(session: Session, { page, count }: Run): void {
+  const holds = (run: Run): boolean => run.page <= page && page + count <= run.page + run.count;
+  if (!reservedRuns(session).some(holds))
+    throw new FsError('EINVAL', 'write', { why: 'the pages are not reserved' });
 }
 
 /** What a guest has got by an answer, and keeps until it gives it back. */

@@ -100,12 +100,14 @@ export class ClusterHome {
   readonly #listeners: PeerListener[] = [];
   readonly #durability: Durability;
   readonly #timer: NodeJS.Timeout;
+  readonly #say: (message: string) => void;
   #closed = false;
 
   constructor(c: Coordinator, homes: Homes, options: HomeOptions) {
     this.#c = c;
     this.#homes = homes;
     this.#options = options;
+    this.#say = sparingly(options.onNotice);
     const listeners = {
       opened: (link: PeerLink, session: number) => {
         for (const peer of this.#peers.values()) if (peer.link === link) peer.session = session;
@@ -207,10 +209,9 @@ export class ClusterHome {
 
   /** Where nodes can join from here on. */
   async listen(address: PeerAddress): Promise<string> {
-    const { identity, security, onNotice } = this.#options;
-    const say = sparingly(onNotice);
+    const { identity, security } = this.#options;
     const listener = await listenPeers(
-      { ...address, security, identity, onRefused: (reason) => say(`not let in: ${reason.message}`) },
+      { ...address, security, identity, onRefused: (reason) => this.#say(`not let in: ${reason.message}`) },
       (link) => this.#admit(link),
     );
     this.#listeners.push(listener);
@@ -251,6 +252,7 @@ export class ClusterHome {
     };
     const refusal = peer.cutOff ?? this.#options.impostor(link.peer, this.#livesOf(nodeId)[0]?.identity);
     if (refusal !== undefined) {
+      this.#say(`not let in: ${refusal.message}`);
       link.close(refusal);
       return;
     }

@@ -33,6 +33,11 @@ const soonBytes = 64 * 1024;
  * than to ask twice.
  */
 const sentPages = 4 * blockPages;
+/**
+ * A request may wait at the home, for a client there that has to let go, and those with content have the
+ * places in the link that all writes share: half of them at most.
+ */
+const mostSending = peerLimits.bulkRequests / 2;
 /** Messages with bytes that are under way for one write; each has a block of them. */
 const atOnce = 16;
 
@@ -67,6 +72,8 @@ export class RemoteContent {
   readonly #homes: Homes;
   readonly #pending = new Map<number, PendingWrite>();
   readonly #buffers = new BlockBuffers();
+  /** Requests with content that have no answer. */
+  #sending = 0;
 
   constructor(c: Coordinator, homes: Homes) {
     this.#c = c;
@@ -97,7 +104,7 @@ export class RemoteContent {
   /** Brings what is in pages of a client to pages of the home's, and has them used. */
   async #withPages<T>(asker: Asker, own: readonly Run[], use: Use<T>): Promise<T> {
     const pages = pageCountOf(own);
-    const isShort = pages <= sentPages;
+    const isShort = pages <= sentPages && this.#sending < mostSending;
     const done = await (isShort ? this.#sent(asker, own, use) : this.#copied(asker, own, use));
     // As long as it fails they are the client's.
     this.#giveBack(asker.session, own);
@@ -107,7 +114,12 @@ export class RemoteContent {
   async #sent<T>({ line, session }: Asker, own: readonly Run[], use: Use<T>): Promise<T> {
     const whole = { offset: 0, length: pageCountOf(own) * pageSize };
     const content = whole.length > 0 ? await this.#read(session, layOut(own, 0), whole) : undefined;
-    return use(line.nextAsked(), { runs: [], content });
+    this.#sending++;
+    try {
+      return await use(line.nextAsked(), { runs: [], content });
+    } finally {
+      this.#sending--;
+    }
   }
 
   async #copied<T>({ line, session }: Asker, own: readonly Run[], use: Use<T>): Promise<T> {

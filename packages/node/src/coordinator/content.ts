@@ -1,8 +1,8 @@
 /**
  * What is in a file: whole contents put in one step, pages attached, stores in place, truncation.
  *
- * The coordinator sees no file data but that of short writes. A client fills pages that are its own
- * (`reserve`) or that stand still for it (`writeBegin`), and here they become the file's.
+ * No file data is seen here. A client fills pages that are its own (`reserve`) or that stand still for it
+ * (`writeBegin`), and here they become the file's.
  */
 import { type Event, type Extent, FsError, type Reply, type Request } from '@cluster-fs/transport';
 import { type InodeCopy, isDirectory, isFile, pageSize } from 'cluster-fs/segment';

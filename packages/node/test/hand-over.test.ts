@@ -51,7 +51,7 @@ test('a file is handed over when those have their blocks who asked before it sto
   const url = await listen(async () => {
     heard.push(newest);
     // Over a link of its own: it may be on its way, and nothing that comes later sends it.
-    await expect.poll(() => third.received).toBeGreaterThan(0);
+    await expect.poll(() => third.received, { timeout: 10_000 }).toBeGreaterThan(0);
     heard.push('the third has it');
   });
   await next.link.request('keep', { url, memoryBytes: 2 ** 20, capacityBytes: 2 ** 20, isStored: false });

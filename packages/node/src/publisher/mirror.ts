@@ -28,7 +28,7 @@ export interface Mirror {
   readonly signal: AbortSignal;
 }
 
-/** The file was written to while it was copied. Nothing has been published; look again. */
+/** What was found has changed since, or may have: a file while it was copied, say. Look again. */
 export class Changed extends Error {}
 
 export const diskPath = ({ directory }: Mirror, name: string): string => join(directory, name);

@@ -297,7 +297,9 @@ export class Publisher {
     { entry, before }: { readonly entry: DiskEntry; readonly before: DiskEntry | undefined },
   ): Promise<void> {
     const path = diskPath(this.#mirror, name);
-    if (!(await this.#watches.watch(path, entry))) return;
+    const watched = await this.#watches.watch(path, entry);
+    if (watched === 'lost') throw new Changed(path);
+    if (watched === 'known') return;
     const known = before === undefined ? [] : this.#publishedBelow(name);
     const found = (await readdir(path)).map((child) => posix.join(name, child));
     for (const each of [...known, ...found]) void this.#hint(each);

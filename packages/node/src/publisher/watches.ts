@@ -5,6 +5,10 @@
  * each file would cost ten times the memory. A watcher that recurses would also be tied to names: when a
  * directory takes the place of another, what is below it keeps the watches of the old one. Here a directory
  * is known by its inode, and is watched before it is listed, so that nothing is made in between unseen.
+ *
+ * By its inode alone it is not known for certain: it may go and come back while chokidar sets its watch,
+ * which then is none, or never ready. So when the directory above tells that a name has come or gone, what
+ * was watched there and below is watched anew.
  */
 import { join, resolve } from 'node:path';
 import { type FSWatcher, watch } from 'chokidar';
@@ -16,6 +20,9 @@ interface Watch {
   /** Ends the waiting for the watcher to be ready: one that is closed never is. */
   readonly giveUp: () => void;
 }
+
+/** lost: something else may have taken the name while the watch was set; look again what is there. */
+export type Watched = 'new' | 'known' | 'lost';
 
 export interface WatchListener {
   /** Something may have happened at this path. */
@@ -33,13 +40,14 @@ export class Watches {
   }
 
   /**
-   * Resolves when everything that happens in the directory is told: to true when that was not so before.
+   * Resolves when everything that happens in the directory is told: to `new` when that was not so before.
    * Requires: one call for a path at a time.
    */
-  async watch(path: string, entry: DiskEntry): Promise<boolean> {
+  async watch(path: string, entry: DiskEntry): Promise<Watched> {
     const known = this.#byPath.get(path);
-    if (this.#closed || (known !== undefined && isSameInode(known.entry, entry))) return false;
+    if (known !== undefined && isSameInode(known.entry, entry)) return 'known';
     await this.unwatch(path);
+    if (this.#closed) return 'lost';
     const watcher = watch(path, {
       depth: 0,
       ignored: (each) => resolve(each) !== path,
@@ -50,14 +58,23 @@ export class Watches {
     watcher.on('error', (error) => this.#listener.onError(path, error));
     // As inotify tells it: chokidar leaves out what it takes for no change, or for one too many, such as new
     // attributes, or the second of two changes within 50 ms.
-    watcher.on('raw', (_, name) => {
+    watcher.on('raw', (event, name) => {
       this.#listener.onHint(path);
-      if (typeof name === 'string') this.#listener.onHint(join(path, name));
+      if (typeof name !== 'string') return;
+      if (event === 'rename') this.#doubt(join(path, name));
+      this.#listener.onHint(join(path, name));
     });
     return new Promise((resolve) => {
-      this.#byPath.set(path, { watcher, entry, giveUp: () => resolve(false) });
-      watcher.once('ready', () => resolve(true));
+      this.#byPath.set(path, { watcher, entry, giveUp: () => resolve('lost') });
+      watcher.once('ready', () => resolve('new'));
     });
+  }
+
+  /** A name has come or gone. */
+  #doubt(path: string): void {
+    if (!this.#byPath.has(path)) return;
+    const below = [...this.#byPath.keys()].filter((each) => each === path || each.startsWith(`${path}/`));
+    for (const each of below) void this.unwatch(each);
   }
 
   /** Safe for what is not watched. */

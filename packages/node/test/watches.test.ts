@@ -1,0 +1,75 @@
+/** Directories that come, go and come back while watching them begins. */
+import { mkdirSync, renameSync, rmdirSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { setImmediate as nextTurn } from 'node:timers/promises';
+import { expect, onTestFinished, test } from 'vitest';
+import { lookDirectly } from '../src/publisher/disk-entry.ts';
+import { Watches } from '../src/publisher/watches.ts';
+import { makeHome } from './cli-process.ts';
+
+const rounds = 300;
+/** Steps of chokidar's that a change may come between. */
+const turns = 12;
+
+/** A directory that is watched; whatever else is hinted at is looked at, and watched if it is a directory. */
+async function startWatching() {
+  const disk = makeHome();
+  const hints = new Set<string>();
+  const looks = new Map<string, Promise<void>>();
+  const watches = new Watches({
+    onHint: (path) => {
+      hints.add(path);
+      if (path !== disk) void look(path);
+    },
+    onError: (path, error) => hints.add(`${path}: ${error}`),
+  });
+  onTestFinished(() => watches.close());
+  const watch = async (path: string): Promise<void> => {
+    for (let watched = 'lost'; watched === 'lost'; ) {
+      const entry = await lookDirectly(path);
+      watched = entry?.kind === 'directory' ? await watches.watch(path, entry) : 'gone';
+    }
+  };
+  /** One after the other for each path, as the publisher does it. */
+  const look = (path: string): Promise<void> => {
+    const looked = (looks.get(path) ?? Promise.resolve()).then(() => watch(path));
+    looks.set(path, looked);
+    return looked;
+  };
+  await look(disk);
+  return { disk, hints, look, looked: () => Promise.all(looks.values()) };
+}
+
+test('a directory that becomes a file is not waited for', async () => {
+  const { disk, look, looked } = await startWatching();
+  for (let round = 0; round < rounds; round++) {
+    const path = join(disk, `${round}`);
+    mkdirSync(path);
+    const watched = look(path);
+    for (let turn = 0; turn < round % turns; turn++) await nextTurn();
+    rmdirSync(path);
+    writeFileSync(path, '');
+    await watched;
+  }
+  await looked();
+});
+
+test('a directory that goes and comes back is watched', async () => {
+  const { disk, hints, look, looked } = await startWatching();
+  const paths = Array.from({ length: rounds }, (_, round) => join(disk, `${round}`));
+  for (const [round, path] of paths.entries()) {
+    mkdirSync(path);
+    void look(path);
+    for (let turn = 0; turn < round % turns; turn++) await nextTurn();
+    renameSync(path, `${path}.away`);
+    await nextTurn();
+    renameSync(`${path}.away`, path);
+  }
+  // What is told last has been told then, and all before it.
+  writeFileSync(join(disk, 'last'), '');
+  await expect.poll(() => hints.has(join(disk, 'last')), { timeout: 10_000 }).toBe(true);
+  await looked();
+  for (const path of paths) writeFileSync(join(path, 'file'), '');
+  const untold = () => paths.filter((path) => !hints.has(join(path, 'file')));
+  await expect.poll(untold, { timeout: 10_000 }).toEqual([]);
+});

@@ -14,14 +14,20 @@ const timeout = 60_000;
 const leaseMs = 5000;
 const patience = { timeout: 20_000 };
 
-/** A node, and another one that joined it. */
-async function startTwo({ isStored }: { readonly isStored: boolean }): Promise<readonly NodeProcess[]> {
+/** A node, and others that joined it. */
+async function startNodes(
+  joining: readonly string[],
+  { isStored }: { readonly isStored: boolean },
+): Promise<NodeProcess[]> {
   const joinPort = await freePort();
   const common = () => (isStored ? { store: newStore(), writeBackMs: 100 } : {});
-  const a = await startNodeProcess({ ...common(), peerPort: joinPort, name: 'a' });
-  const b = await startNodeProcess({ ...common(), joinPort, peerPort: await freePort(), name: 'b' });
-  return [a, b];
+  const nodes = [await startNodeProcess({ ...common(), peerPort: joinPort, name: 'a' })];
+  for (const name of joining)
+    nodes.push(await startNodeProcess({ ...common(), joinPort, peerPort: await freePort(), name }));
+  return nodes;
 }
+
+const startTwo = (options: { readonly isStored: boolean }) => startNodes(['b'], options);
 
 test.each([
   { which: 'a node alone with a store', start: async () => [await startNodeProcess({ store: newStore() })] },
@@ -55,6 +61,25 @@ test.each([
     expect(nodes.flatMap(({ errors }) => errors)).toEqual([]);
   },
 );
+
+test('a move is not waited for that nobody can end', { timeout }, async () => {
+  type Three = [NodeProcess, NodeProcess, NodeProcess];
+  const [a, b, c] = (await startNodes(['b', 'c'], { isStored: true })) as Three;
+  const fs = await mountForTest(b);
+  await fs.promises.writeFile('/file', Buffer.alloc(blocks * block, 7));
+  await fs.migrate('/file', 'c');
+  process.kill(c.pid, 'SIGSTOP');
+  const moved = fs.migrate('/file', 'b').catch((error: unknown) => error);
+  await expect(fs.migrate('/file', 'a')).rejects.toMatchObject({ code: 'EALREADY' });
+  await a.stop();
+  expect(await moved).toMatchObject({ code: 'ENONET', message: expect.stringContaining('stopping') });
+  process.kill(c.pid, 'SIGCONT');
+  await a.start();
+  const content = await vi.waitFor(() => fs.promises.readFile('/file'), patience);
+  expect(content.equals(Buffer.alloc(blocks * block, 7))).toBe(true);
+  await vi.waitFor(() => fs.migrate('/file', 'b'), patience);
+  expect([a, b, c].flatMap(({ errors }) => errors)).toEqual([]);
+});
 
 test('more than a link takes at once goes home', { timeout }, async () => {
   const joinPort = await freePort();

@@ -43,6 +43,7 @@ export class Stopping {
     for (const server of servers) server.refuse();
     sessionLocks.keep();
     home?.moving.stop();
+    home?.migration?.stop();
     const dismiss = () => this.#dismiss();
     await standDown(this.#c, { home, member }, { dismiss, directory: data.directory, onNotice });
     const failure = await this.#store();

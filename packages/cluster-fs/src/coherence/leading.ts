@@ -32,8 +32,8 @@ export interface LeadingOptions {
 }
 
 export interface LeadingWorld {
-  take(file: MovedFile, way: Way, signal: AbortSignal | undefined): Promise<Progress>;
-  give(file: MovedFile, way: Way): Promise<void>;
+  take(file: MovedFile, way: Way, signal: AbortSignal): Promise<Progress>;
+  give(file: MovedFile, way: Way, signal: AbortSignal): Promise<void>;
   /** Begins at once: who asks afterwards what became of it is told so. Resolves when every node knows it. */
   commit(file: MovedFile, way: Way): Promise<void>;
   /** It has another home, and all have it open there who had it open. */
@@ -47,18 +47,30 @@ interface Led {
   readonly to: number;
   /** Resolves when it is known what became of the move. */
   readonly ended: Promise<void>;
+  /** Ends it, unless it is being committed. */
+  readonly interrupt: AbortController;
 }
 
 export class Leading {
   readonly #world: LeadingWorld;
   /** Files that are being moved. */
   readonly #files = new Map<number, Led>();
+  #stopped: FsError | undefined;
   #nextMove: number;
 
   /** Moves get numbers from `firstMove` on, which were never used before and are above those that were. */
   constructor(world: LeadingWorld, { firstMove }: { readonly firstMove: number }) {
     this.#world = world;
     this.#nextMove = firstMove;
+  }
+
+  /**
+   * The coordinator stops: what is not being committed yet stays where it is. Nodes could not end it, since
+   * they are told nothing more: it would be waited for in vain. ENONET for who asked.
+   */
+  stop(): void {
+    this.#stopped = new FsError('ENONET', 'move', { why: 'the node is stopping' });
+    for (const { interrupt } of this.#files.values()) interrupt.abort(this.#stopped);
   }
 
   /** Whether that move of a file is under way; without a number: any. */
@@ -79,37 +91,51 @@ export class Leading {
     return coming.length > 0;
   }
 
-  /** Gives a file another home. EALREADY; what the nodes and the commit fail with; the reason of `signal`. */
+  /**
+   * Gives a file another home. EALREADY; what the nodes and the commit fail with; the reason of `signal`, or
+   * of the stop.
+   */
   async lead(of: Omit<MovedFile, 'move'>, way: Way, options: LeadingOptions = {}): Promise<void> {
     const { ino } = of;
+    if (this.#stopped !== undefined) throw this.#stopped;
     if (this.#files.has(ino)) throw new FsError('EALREADY', 'move', { why: 'it is being moved' });
     const file = { ...of, move: this.#nextMove++ };
     let end!: () => void;
     const ended = new Promise<void>((resolve) => {
       end = resolve;
     });
-    this.#files.set(ino, { move: file.move, to: way.to, ended });
+    const interrupt = new AbortController();
+    const { signal } = interrupt;
+    const giveUp = (): void => interrupt.abort(options.signal?.reason);
+    options.signal?.addEventListener('abort', giveUp, { once: true });
+    this.#files.set(ino, { move: file.move, to: way.to, ended, interrupt });
     const world = this.#world;
     try {
-      await this.#fetch(file, way, options);
       options.signal?.throwIfAborted();
+      await this.#fetch(file, way, { ...options, signal });
+      signal.throwIfAborted();
       options.fetched?.();
-      await world.give(file, way);
+      await world.give(file, way, signal);
       await world.commit(file, way);
       world.moved(file, way);
     } catch (error) {
       for (const node of [way.from, way.to]) world.gave(node, file);
       throw error;
     } finally {
+      options.signal?.removeEventListener('abort', giveUp);
       this.#files.delete(ino);
       end();
     }
   }
 
-  async #fetch(file: MovedFile, way: Way, { signal, onProgress }: LeadingOptions): Promise<void> {
+  async #fetch(
+    file: MovedFile,
+    way: Way,
+    { signal, onProgress }: LeadingOptions & { readonly signal: AbortSignal },
+  ): Promise<void> {
     let most = -1;
     for (let vain = 0; vain < vainRounds; ) {
-      signal?.throwIfAborted();
+      signal.throwIfAborted();
       const { present, total } = await this.#world.take(file, way, signal);
       onProgress?.(present, total);
       if (total - present <= fewBlocks) return;

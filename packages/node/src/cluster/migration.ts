@@ -46,6 +46,11 @@ export class Migration {
     return this.#isCommitting;
   }
 
+  /** No file gets another home from here on. */
+  stop(): void {
+    this.#leading.stop();
+  }
+
   /** Whether that move of a file is under way. */
   isMoving({ ino, move }: Pick<MovedFile, 'ino' | 'move'>): boolean {
     return this.#leading.isMoving(ino, move);
@@ -124,13 +129,12 @@ export class Migration {
       take: async (file, { from, to }, signal) => {
         if (to === coordinatorNumber) return moving.take({ ...file, from });
         const link = await homes.neighbour(to).line.link();
-        const options = signal === undefined ? {} : { signal };
-        return (await link.request('take', { ...file, from }, options)).reply;
+        return (await link.request('take', { ...file, from }, { signal })).reply;
       },
-      give: async (file, { from, to }) => {
+      give: async (file, { from, to }, signal) => {
         if (from === coordinatorNumber) return moving.give({ ...file, to });
         const link = await homes.neighbour(from).line.link();
-        await link.request('give', { ...file, to });
+        await link.request('give', { ...file, to }, { signal });
       },
       commit: async (file, way) => {
         await this.#commit(file, way);

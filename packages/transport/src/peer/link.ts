@@ -194,6 +194,10 @@ export class PeerLink {
         reject(signal.reason);
         return;
       }
+      const giveUp = (): void => {
+        if (pending !== undefined) this.#giveUp(pending);
+        fail(signal?.reason);
+      };
       const give = (reply: unknown, bytes: Uint8Array | undefined): void => {
         signal?.removeEventListener('abort', giveUp);
         resolve({ reply: reply as PeerReply<N>, payload: bytes });
@@ -203,10 +207,6 @@ export class PeerLink {
         reject(error);
       };
       const pending = this.#ask({ name, fields, payload, resolve: give, reject: fail });
-      const giveUp = (): void => {
-        if (pending !== undefined) this.#giveUp(pending);
-        fail(signal?.reason);
-      };
       signal?.addEventListener('abort', giveUp, { once: true });
     });
   }

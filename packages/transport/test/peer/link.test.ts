@@ -172,6 +172,15 @@ describe('a request', () => {
     await expect(never).rejects.toThrow('changed my mind');
   });
 
+  test('fails as the link did that has ended, also when its caller could give up', async () => {
+    const { client } = await pair();
+    client.close(new FsError('ECANCELED', 'probe', { why: 'enough' }));
+    const { signal } = new AbortController();
+    await expect(client.request('probe', { serial: 1 }, { signal })).rejects.toMatchObject({
+      code: 'ECONNRESET',
+    });
+  });
+
   test('that was begun is answered by a peer that quits; others fail as not begun', async () => {
     const { client, server, arrived, begun } = await oneBegun();
     const answered = server.refuse(stops, 60_000);

@@ -47,7 +47,7 @@ interface Led {
   readonly to: number;
   /** Resolves when it is known what became of the move. */
   readonly ended: Promise<void>;
-  /** Ends it, unless it is being committed. */
+  /** Ends it, unless it is given away. */
   readonly interrupt: AbortController;
 }
 
@@ -65,8 +65,8 @@ export class Leading {
   }
 
   /**
-   * The coordinator stops: what is not being committed yet stays where it is. Nodes could not end it, since
-   * they are told nothing more: it would be waited for in vain. ENONET for who asked.
+   * The coordinator stops: what is not given away yet stays where it is. Nodes could not end it, since they
+   * are told nothing more: it would be waited for in vain. ENONET for who asked.
    */
   stop(): void {
     this.#stopped = new FsError('ENONET', 'move', { why: 'the node is stopping' });

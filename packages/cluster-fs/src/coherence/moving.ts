@@ -269,12 +269,19 @@ export class Moving<B, Right> {
     handing.adopt(ino, session, taken.sharedOf(ino));
   }
 
-  /** Nobody changes the file here from when this resolves, until `gave` or `changed`. */
-  async give({ ino, generation, move, to }: MovedFile & { readonly to: number }): Promise<void> {
+  /**
+   * Nobody changes the file here from when this resolves, until `gave` or `changed`. `signal`: nobody waits
+   * for it any more, nor will the move be committed.
+   */
+  async give(
+    { ino, generation, move, to }: MovedFile & { readonly to: number },
+    signal?: AbortSignal,
+  ): Promise<void> {
     const world = this.#world;
     const { handing } = world;
     world.assertIs({ ino, generation }, world.self() ?? -1);
     const assertLast = (): void => {
+      signal?.throwIfAborted();
       if ((this.#asked.get(ino) ?? 0) > move) throw laterMove();
     };
     assertLast();

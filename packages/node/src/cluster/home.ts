@@ -378,7 +378,7 @@ export class ClusterHome {
       case 'give':
         assertCoordinator(peer);
         return this.#whenOpen(async () => {
-          await this.moving.give(request.fields);
+          await this.moving.give(request.fields, request.signal);
           request.reply({});
         });
       case 'handOver':

@@ -46,7 +46,7 @@ export class Migration {
     return this.#isCommitting;
   }
 
-  /** No file gets another home from here on. */
+  /** No file gets another home from here on that is not given away yet. */
   stop(): void {
     this.#leading.stop();
   }
@@ -132,7 +132,7 @@ export class Migration {
         return (await link.request('take', { ...file, from }, { signal })).reply;
       },
       give: async (file, { from, to }, signal) => {
-        if (from === coordinatorNumber) return moving.give({ ...file, to });
+        if (from === coordinatorNumber) return moving.give({ ...file, to }, signal);
         const link = await homes.neighbour(from).line.link();
         await link.request('give', { ...file, to }, { signal });
       },

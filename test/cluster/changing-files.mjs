@@ -121,12 +121,15 @@ const ways = {
     const next = Buffer.from(was).fill(random.below(256), offset, offset + length);
     const apply = async (/** @type {Fs} */ fs) => {
       const view = await fs.map(path, { mode: 'rw' });
-      const { length: shown } = view.bytes;
-      // As many as the file had at this node when it was opened; its size may be news that came since.
-      if (shown < was.length) throw new Wrong(`${shown} of ${was.length} bytes can be stored into`);
-      view.bytes.set(next.subarray(offset, offset + length), offset);
-      if (again.size > 0) await view.sync();
-      view.close();
+      try {
+        const { length: shown } = view.bytes;
+        // As many as the file had at this node when it was opened; its size may be news that came since.
+        if (shown < was.length) throw new Wrong(`${shown} of ${was.length} bytes can be stored into`);
+        view.bytes.set(next.subarray(offset, offset + length), offset);
+        if (again.size > 0) await view.sync();
+      } finally {
+        view.close();
+      }
     };
     return { next, apply };
   },

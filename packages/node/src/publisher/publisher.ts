@@ -301,8 +301,18 @@ export class Publisher {
     if (watched === 'lost') throw new Changed(path);
     if (watched === 'known') return;
     const known = before === undefined ? [] : this.#publishedBelow(name);
-    const found = (await readdir(path)).map((child) => posix.join(name, child));
+    const found = (await this.#list(path)).map((child) => posix.join(name, child));
     for (const each of [...known, ...found]) void this.#hint(each);
+  }
+
+  /** What is not listed is not watched either: the next look begins anew. */
+  async #list(path: string): Promise<string[]> {
+    try {
+      return await readdir(path);
+    } catch (error) {
+      await this.#watches.unwatch(path);
+      throw error;
+    }
   }
 
   #publishedBelow(name: string): string[] {

@@ -70,7 +70,7 @@ export class Watches {
     });
   }
 
-  /** A name has come or gone. */
+  /** A name has come or gone; or, since it is told so, the attributes of a directory have changed. */
   #doubt(path: string): void {
     if (!this.#byPath.has(path)) return;
     const below = [...this.#byPath.keys()].filter((each) => each === path || each.startsWith(`${path}/`));

@@ -206,8 +206,8 @@ export class PeerLink {
         signal?.removeEventListener('abort', giveUp);
         reject(error);
       };
-      const pending = this.#ask({ name, fields, payload, resolve: give, reject: fail });
       signal?.addEventListener('abort', giveUp, { once: true });
+      const pending = this.#ask({ name, fields, payload, resolve: give, reject: fail });
     });
   }
 

@@ -1,4 +1,5 @@
 import { randomBytes } from 'node:crypto';
+import { getEventListeners } from 'node:events';
 import { describe, expect, test, vi } from 'vitest';
 import { FsError } from '../../src/errors.ts';
 import { type ArrivedRequest, type PeerLink, peerLimits } from '../../src/peer/index.ts';
@@ -179,6 +180,7 @@ describe('a request', () => {
     await expect(client.request('probe', { serial: 1 }, { signal })).rejects.toMatchObject({
       code: 'ECONNRESET',
     });
+    expect(getEventListeners(signal, 'abort')).toEqual([]);
   });
 
   test('that was begun is answered by a peer that quits; others fail as not begun', async () => {

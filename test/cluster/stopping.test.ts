@@ -62,15 +62,18 @@ test.each([
   },
 );
 
-test('a move is not waited for that nobody can end', { timeout }, async () => {
+test.each([
+  { to: 'b', besides: 'a' },
+  { to: 'a', besides: 'b' },
+])('a move to $to is not waited for that nobody can end', { timeout }, async ({ to, besides }) => {
   type Three = [NodeProcess, NodeProcess, NodeProcess];
   const [a, b, c] = (await startNodes(['b', 'c'], { isStored: true })) as Three;
   const fs = await mountForTest(b);
   await fs.promises.writeFile('/file', Buffer.alloc(blocks * block, 7));
   await fs.migrate('/file', 'c');
   process.kill(c.pid, 'SIGSTOP');
-  const moved = fs.migrate('/file', 'b').catch((error: unknown) => error);
-  await expect(fs.migrate('/file', 'a')).rejects.toMatchObject({ code: 'EALREADY' });
+  const moved = fs.migrate('/file', to).catch((error: unknown) => error);
+  await expect(fs.migrate('/file', besides)).rejects.toMatchObject({ code: 'EALREADY' });
   await a.stop();
   expect(await moved).toMatchObject({ code: 'ENONET', message: expect.stringContaining('stopping') });
   process.kill(c.pid, 'SIGCONT');

@@ -12,6 +12,7 @@ import { assertMayChange } from '../coordinator/open.ts';
 import type { Session } from '../coordinator/session.ts';
 import { coordinatorNumber, type Homes } from './homes.ts';
 import type { FileMoves } from './moving.ts';
+import { orAborted } from './or-aborted.ts';
 import { beginStoring, endStoring } from './own-store.ts';
 import type { Room, Roster } from './roster.ts';
 import { assertTellable } from './rows.ts';
@@ -127,7 +128,8 @@ export class Migration {
     const { homes, moving } = this.#parts;
     return {
       take: async (file, { from, to }, signal) => {
-        if (to === coordinatorNumber) return moving.take({ ...file, from });
+        // A home that stands still may be what it waits for.
+        if (to === coordinatorNumber) return orAborted(moving.take({ ...file, from }), signal);
         const link = await homes.neighbour(to).line.link();
         return (await link.request('take', { ...file, from }, { signal })).reply;
       },

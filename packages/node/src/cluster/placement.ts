@@ -18,6 +18,7 @@ import type { Coordinator } from '../coordinator/coordinator.ts';
 import type { MoveOptions } from '../coordinator/move.ts';
 import { coordinatorNumber, type Homes } from './homes.ts';
 import type { Migration } from './migration.ts';
+import { orAborted } from './or-aborted.ts';
 import type { Room, Roster } from './roster.ts';
 
 /** Who asked for fewer blocks of a file than this has just looked at it. */
@@ -235,17 +236,6 @@ export class Placement {
     }
     return files;
   }
-}
-
-/** As `work`, or fails with the reason of `signal`, whichever comes first. */
-function orAborted<T>(work: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
-  if (signal === undefined) return work;
-  return new Promise((resolve, reject) => {
-    const abort = (): void => reject(signal.reason as Error);
-    if (signal.aborted) abort();
-    signal.addEventListener('abort', abort, { once: true });
-    work.then(resolve, reject).finally(() => signal.removeEventListener('abort', abort));
-  });
 }
 
 const fits = (bytes: number, { capacityBytes, memoryBytes, kept }: Node): boolean =>

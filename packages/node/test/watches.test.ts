@@ -1,6 +1,6 @@
 /** Directories that come, go and come back while watching them begins. */
-import { mkdirSync, renameSync, rmdirSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { mkdirSync, readdirSync, renameSync, rmdirSync, writeFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { expect, onTestFinished, test } from 'vitest';
 import { lookDirectly } from '../src/publisher/disk-entry.ts';
@@ -11,11 +11,15 @@ const rounds = 300;
 /** Steps of chokidar's that a change may come between. */
 const turns = 12;
 
-/** A directory that is watched; whatever else is hinted at is looked at, and watched if it is a directory. */
+/**
+ * A directory that is watched; whatever else is hinted at is looked at, and watched if it is a directory, and
+ * then all that is in it.
+ */
 async function startWatching() {
   const disk = makeHome();
   const hints = new Set<string>();
   const looks = new Map<string, Promise<void>>();
+  let pending = 0;
   const watches = new Watches({
     onHint: (path) => {
       hints.add(path);
@@ -28,16 +32,27 @@ async function startWatching() {
     for (let watched = 'lost'; watched === 'lost'; ) {
       const entry = await lookDirectly(path);
       watched = entry?.kind === 'directory' ? await watches.watch(path, entry) : 'gone';
+      if (watched === 'new') for (const name of listed(path)) void look(join(path, name));
     }
   };
   /** One after the other for each path, as the publisher does it. */
   const look = (path: string): Promise<void> => {
+    pending++;
     const looked = (looks.get(path) ?? Promise.resolve()).then(() => watch(path));
     looks.set(path, looked);
-    return looked;
+    return looked.finally(() => pending--);
   };
   await look(disk);
-  return { disk, hints, look, looked: () => Promise.all(looks.values()) };
+  return { disk, hints, look, looked: () => expect.poll(() => pending, { timeout: 10_000 }).toBe(0) };
+}
+
+/** Nothing when it is gone again. */
+function listed(path: string): string[] {
+  try {
+    return readdirSync(path);
+  } catch {
+    return [];
+  }
 }
 
 test('a directory that becomes a file is not waited for', async () => {
@@ -54,22 +69,28 @@ test('a directory that becomes a file is not waited for', async () => {
   await looked();
 });
 
-test('a directory that goes and comes back is watched', async () => {
-  const { disk, hints, look, looked } = await startWatching();
-  const paths = Array.from({ length: rounds }, (_, round) => join(disk, `${round}`));
-  for (const [round, path] of paths.entries()) {
-    mkdirSync(path);
-    void look(path);
-    for (let turn = 0; turn < round % turns; turn++) await nextTurn();
-    renameSync(path, `${path}.away`);
-    await nextTurn();
-    renameSync(`${path}.away`, path);
-  }
-  // What is told last has been told then, and all before it.
-  writeFileSync(join(disk, 'last'), '');
-  await expect.poll(() => hints.has(join(disk, 'last')), { timeout: 10_000 }).toBe(true);
-  await looked();
-  for (const path of paths) writeFileSync(join(path, 'file'), '');
-  const untold = () => paths.filter((path) => !hints.has(join(path, 'file')));
-  await expect.poll(untold, { timeout: 10_000 }).toEqual([]);
-});
+test.each(['in a directory that is watched', 'while watching the directory above begins as well'])(
+  'a directory that goes and comes back is watched, %s',
+  async (when) => {
+    const { disk, hints, look, looked } = await startWatching();
+    const isDeep = when.startsWith('while');
+    const aboves = Array.from({ length: rounds }, (_, round) => (isDeep ? join(disk, `${round}`) : disk));
+    const paths = aboves.map((above, round) => join(above, `child-${round}`));
+    for (const [round, path] of paths.entries()) {
+      mkdirSync(path, { recursive: true });
+      if (isDeep) void look(dirname(path));
+      void look(path);
+      for (let turn = 0; turn < round % turns; turn++) await nextTurn();
+      renameSync(path, `${path}.away`);
+      await nextTurn();
+      renameSync(`${path}.away`, path);
+    }
+    // What is told last has been told then, and all before it.
+    writeFileSync(join(disk, 'last'), '');
+    await expect.poll(() => hints.has(join(disk, 'last')), { timeout: 10_000 }).toBe(true);
+    await looked();
+    for (const path of paths) writeFileSync(join(path, 'file'), '');
+    const untold = () => paths.filter((path) => !hints.has(join(path, 'file')));
+    await expect.poll(untold, { timeout: 10_000 }).toEqual([]);
+  },
+);

@@ -8,9 +8,10 @@
  *
  * By its inode alone it is not known for certain: it may go and come back while chokidar sets its watch,
  * which then is none, or never ready. So when the directory above tells that a name has come or gone, what
- * was watched there and below is watched anew.
+ * was watched there and below is watched anew. And so is what was watched below before the directory above
+ * could tell of it.
  */
-import { join, resolve } from 'node:path';
+import { dirname, join, resolve } from 'node:path';
 import { type FSWatcher, watch } from 'chokidar';
 import { type DiskEntry, isSameInode } from './disk-entry.ts';
 
@@ -33,6 +34,8 @@ export interface WatchListener {
 export class Watches {
   readonly #listener: WatchListener;
   readonly #byPath = new Map<string, Watch>();
+  /** Those that are watched directly in a directory, by its path. */
+  readonly #below = new Map<string, Set<string>>();
   #closed = false;
 
   constructor(listener: WatchListener) {
@@ -40,8 +43,8 @@ export class Watches {
   }
 
   /**
-   * Resolves when everything that happens in the directory is told: to `new` when that was not so before.
-   * Requires: one call for a path at a time.
+   * Resolves when everything that happens in the directory is told: to `new` when that was not so before, and
+   * then nothing below is watched yet. Requires: one call for a path at a time.
    */
   async watch(path: string, entry: DiskEntry): Promise<Watched> {
     const known = this.#byPath.get(path);
@@ -65,22 +68,49 @@ export class Watches {
       this.#listener.onHint(join(path, name));
     });
     return new Promise((resolve) => {
-      this.#byPath.set(path, { watcher, entry, giveUp: () => resolve('lost') });
-      watcher.once('ready', () => resolve('new'));
+      this.#add(path, { watcher, entry, giveUp: () => resolve('lost') });
+      watcher.once('ready', () => {
+        this.#unwatchBelow(path);
+        resolve('new');
+      });
     });
   }
 
   /** A name has come or gone; or, since it is told so, the attributes of a directory have changed. */
   #doubt(path: string): void {
     if (!this.#byPath.has(path)) return;
-    const below = [...this.#byPath.keys()].filter((each) => each === path || each.startsWith(`${path}/`));
-    for (const each of below) void this.unwatch(each);
+    void this.unwatch(path);
+    this.#unwatchBelow(path);
+  }
+
+  /** What is below one that is not watched is left to the look that will watch that one. */
+  #unwatchBelow(path: string): void {
+    for (const each of [...(this.#below.get(path) ?? [])]) {
+      void this.unwatch(each);
+      this.#unwatchBelow(each);
+    }
+  }
+
+  #add(path: string, watch: Watch): void {
+    this.#byPath.set(path, watch);
+    const above = dirname(path);
+    const beside = this.#below.get(above) ?? new Set();
+    this.#below.set(above, beside.add(path));
+  }
+
+  #take(path: string): Watch | undefined {
+    const watch = this.#byPath.get(path);
+    this.#byPath.delete(path);
+    const above = dirname(path);
+    const beside = this.#below.get(above);
+    beside?.delete(path);
+    if (beside?.size === 0) this.#below.delete(above);
+    return watch;
   }
 
   /** Safe for what is not watched. */
   async unwatch(path: string): Promise<void> {
-    const known = this.#byPath.get(path);
-    this.#byPath.delete(path);
+    const known = this.#take(path);
     known?.giveUp();
     await known?.watcher.close();
   }

@@ -58,6 +58,7 @@ const sizeSeeds = {
   ],
   'a next home heard late of a change': [1_000_637, { resizes: 0.03, partitions: 0.01 }],
   'a home named a right of which the answer was lost': [626_441, {}],
+  'a right was kept that had come when its move was given up': [7583, {}],
   'what a next home had for a home that began anew was lost without a word': [634_256, {}],
   'a file stood still for a next home whose session was over': [337, {}],
   'a file stood still for a next home that was started anew, and knew of no move': [1160, {}],

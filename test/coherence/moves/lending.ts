@@ -313,16 +313,28 @@ export class Lending {
       reply(undefined);
     } else if (request.name === 'open') reply(this.#open(peer, request.fields));
     else if (request.name === 'take') reply(await moving.take(request.fields));
-    else if (request.name === 'give') reply(await moving.give(request.fields));
     else {
-      const { asked, ...said } = request.fields;
       const hearing = new AbortController();
       peer.hearing.add(hearing);
-      const by = { number: peer.id, session: peer.session, signal: hearing.signal };
-      await moving
-        .handOver(said, by, () => reply(this.#give(said.ino, said.session, asked)))
-        .finally(() => peer.hearing.delete(hearing));
+      await this.#move(peer, request, hearing.signal, reply).finally(() => peer.hearing.delete(hearing));
     }
+  }
+
+  /** `signal`: aborted when nobody hears the answer. */
+  async #move(
+    { id, session }: Peer,
+    request: Extract<AnyRequest, { readonly name: 'give' | 'handOver' }>,
+    signal: AbortSignal,
+    reply: (reply: unknown) => void,
+  ): Promise<void> {
+    const { moving } = this.#node;
+    if (request.name === 'give') {
+      reply(await moving.give(request.fields, signal));
+      return;
+    }
+    const { asked, ...said } = request.fields;
+    const by = { number: id, session, signal };
+    await moving.handOver(said, by, () => reply(this.#give(said.ino, said.session, asked)));
   }
 
   #open({ session }: Peer, { file, asked }: Requests['open']['fields']): Requests['open']['reply'] {

@@ -404,9 +404,7 @@ export class Neighbour implements MovingNeighbour<number, number> {
         const turn = this.turn;
         try {
           const { tag, session } = await this.request('open', { file, asked });
-          if (session !== this.#session) return;
-          this.#files.set(tag, file);
-          this.#close(tag);
+          if (session === this.#session) this.refuse(file, tag);
           return;
         } catch (error) {
           if (turn === this.turn) throw error;
@@ -416,6 +414,11 @@ export class Neighbour implements MovingNeighbour<number, number> {
     this.#node.run(disown()).catch((error: unknown) => {
       if (!(error instanceof FsError)) throw error;
     });
+  }
+
+  refuse(file: number, tag: number): void {
+    this.#files.set(tag, file);
+    this.#close(tag);
   }
 
   async bring(file: number, isTime: () => boolean): ReturnType<Taken<number>['fetch']> {

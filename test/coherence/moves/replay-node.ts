@@ -462,6 +462,7 @@ export class ReplayNode {
         for (const each of blocks) this.holder.adopt(each, 'S', this.#session);
       },
       abandon: () => this.taken.abandon(file, () => this.#theirs.cancel()),
+      refuse: () => undefined,
       giveBack: () => undefined,
     };
   }

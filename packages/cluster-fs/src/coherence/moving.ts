@@ -70,6 +70,8 @@ export interface MovingNeighbour<B, Right> {
   bring(ino: number, isTime: () => boolean): Promise<Progress>;
   /** It is the home of a file of ours from now on, where we keep these blocks to read. */
   adopt(ino: number, right: { readonly right: Right; readonly mode: 'r' | 'rw' }, blocks: BlockId[]): void;
+  /** Gives back a right that has come when nobody wants it any more. */
+  refuse(ino: number, right: Right): void;
   /** What is here of the file is not from there any more. */
   abandon(ino: number): void;
   /** The right to the file is of no use any more. */
@@ -312,9 +314,14 @@ export class Moving<B, Right> {
       const { mode, isWritten } = world.uses(ino);
       handing.tell(ino);
       const right = await say({ ino, generation, move, session: ours, mode, alone, isWritten });
-      assertHolds();
       // The right is of that session, and so is what the next home knows of the copies here.
       if (next.session() !== ours) throw new FsError('ESTALE', 'move', { why: 'the session is over' });
+      try {
+        assertHolds();
+      } catch (error) {
+        next.refuse(ino, right);
+        throw error;
+      }
       const shared = next.taken.presentOf(ino, handing.sharedWith(ino, theirs));
       next.adopt(ino, { right, mode }, shared);
       // Whoever stores there takes what is here back, or waits for the end of that lease.

@@ -320,6 +320,7 @@ export class Borrowed implements FileBlocks {
 
   /** What was asked under that number is of no use, and may have been given: then it is given back. */
   readonly disown = (asked: PeerRequest<'tagOpen'>): Promise<void> => this.#tags.disown(asked);
+  readonly refuse = (ino: number, stag: Uint8Array): void => this.#tags.refuse(ino, stag);
 
   /** That node is the home of a file of ours from now on, where we keep these blocks to read. */
   adopt(ino: number, { stag, mode }: { stag: Uint8Array; mode: 'r' | 'rw' }, blocks: Iterable<number>): void {

@@ -159,9 +159,16 @@ export class HeldTags {
    */
   async disown(asked: PeerRequest<'tagOpen'>): Promise<void> {
     const { stag, session } = await this.#answered(asked);
-    if (session !== this.#session()) return;
-    this.#inoByTag.set(stag, asked.ino);
-    this.#close(stag, asked.ino);
+    if (session === this.#session()) this.refuse(asked.ino, stag);
+  }
+
+  /**
+   * Gives back one that has come when nobody wants it. By one that is not known here the home would go on to
+   * name the file. Requires: it is of the session that this node has there.
+   */
+  refuse(ino: number, stag: Uint8Array): void {
+    this.#inoByTag.set(stag, ino);
+    this.#close(stag, ino);
   }
 
   /** One that the home has given with something else: it got the file from this node. */

@@ -114,6 +114,7 @@ function neighbourOf({ c }: MovingParts, { line, borrowed }: Neighbour): MovingN
     },
     bring: (ino, isTime) => borrowed.bring(ino, isTime),
     adopt: (ino, { right, mode }, blocks) => borrowed.adopt(ino, { stag: right, mode }, blocks),
+    refuse: (ino, right) => borrowed.refuse(ino, right),
     abandon: (ino) => borrowed.abandon(ino),
     giveBack: (ino) => borrowed.giveBack(ino),
   };

@@ -86,6 +86,8 @@ export class Watches {
   /** What is below one that is not watched is left to the look that will watch that one. */
   #unwatchBelow(path: string): void {
     for (const each of [...(this.#below.get(path) ?? [])]) {
+      // `/` is directly in itself.
+      if (each === path) continue;
       void this.unwatch(each);
       this.#unwatchBelow(each);
     }

@@ -1,10 +1,10 @@
 /** Directories that come, go and come back while watching them begins. */
-import { mkdirSync, readdirSync, renameSync, rmdirSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readdirSync, renameSync, rmdirSync, symlinkSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { expect, onTestFinished, test } from 'vitest';
 import { lookDirectly } from '../src/publisher/disk-entry.ts';
-import { Watches } from '../src/publisher/watches.ts';
+import { type Watched, Watches } from '../src/publisher/watches.ts';
 import { makeHome } from './cli-process.ts';
 
 const rounds = 300;
@@ -46,6 +46,15 @@ async function startWatching() {
   return { disk, hints, look, looked: () => expect.poll(() => pending, { timeout: 10_000 }).toBe(0) };
 }
 
+/** Resolves to what became of a watch, and ends it. */
+async function watched(path: string): Promise<Watched> {
+  const watches = new Watches({ onHint: () => undefined, onError: () => undefined });
+  onTestFinished(() => watches.close());
+  const entry = await lookDirectly(path);
+  if (entry === undefined) throw new Error(`${path} is not there`);
+  return watches.watch(path, entry);
+}
+
 /** Nothing when it is gone again. */
 function listed(path: string): string[] {
   try {
@@ -54,6 +63,28 @@ function listed(path: string): string[] {
     return [];
   }
 }
+
+test('the root of the disk is watched', async () => {
+  expect(await watched('/')).toBe('new');
+});
+
+test('nobody is told what fails in a watch that was given up', async () => {
+  const { disk } = await startWatching();
+  for (let round = 0; round < rounds; round++) {
+    const above = join(disk, `${round}`);
+    const path = join(above, 'child');
+    mkdirSync(path, { recursive: true });
+    const errors: unknown[] = [];
+    const watches = new Watches({ onHint: () => undefined, onError: (_, error) => errors.push(error) });
+    const entry = await lookDirectly(path);
+    const watch = entry === undefined ? undefined : watches.watch(path, entry);
+    for (let turn = 0; turn < round % turns; turn++) await nextTurn();
+    renameSync(above, `${above}.away`);
+    symlinkSync(above, above);
+    await watches.close();
+    expect(await watch).toMatch(/^(new|lost)$/);
+  }
+});
 
 test('a directory that becomes a file is not waited for', async () => {
   const { disk, look, looked } = await startWatching();

@@ -86,8 +86,6 @@ export class Watches {
   /** What is below one that is not watched is left to the look that will watch that one. */
   #unwatchBelow(path: string): void {
     for (const each of [...(this.#below.get(path) ?? [])]) {
-      // `/` is directly in itself.
-      if (each === path) continue;
       void this.unwatch(each);
       this.#unwatchBelow(each);
     }
@@ -96,6 +94,8 @@ export class Watches {
   #add(path: string, watch: Watch): void {
     this.#byPath.set(path, watch);
     const above = dirname(path);
+    // The root of the disk is its own directory.
+    if (above === path) return;
     const beside = this.#below.get(above) ?? new Set();
     this.#below.set(above, beside.add(path));
   }
@@ -113,8 +113,12 @@ export class Watches {
   /** Safe for what is not watched. */
   async unwatch(path: string): Promise<void> {
     const known = this.#take(path);
-    known?.giveUp();
-    await known?.watcher.close();
+    if (known === undefined) return;
+    known.giveUp();
+    const closed = known.watcher.close();
+    // What fails in it from here on concerns nobody, but must be heard: closing has ended all listening.
+    known.watcher.on('error', () => undefined);
+    await closed;
   }
 
   async unwatchAll(): Promise<void> {

@@ -180,7 +180,11 @@ export class Publisher {
     let totalBytes = 0;
     const listener = {
       onDirectory: (path: string, entry: DiskEntry) => this.#watches.watch(path, entry),
-      onError: (name: string, error: unknown) => this.#report(name, error),
+      onError: (name: string, error: unknown) => {
+        this.#report(name, error);
+        // As in `#list`: what is not listed is not watched either.
+        void this.#watches.unwatch(diskPath(this.#mirror, name));
+      },
     };
     for await (const { name, entry } of scan(this.directory, listener)) {
       signal.throwIfAborted();
@@ -256,9 +260,9 @@ export class Publisher {
         const entry = await settling.finally(() => this.#settling.delete(name));
         const before = this.#published.get(name);
         await this.#slots.run(() => this.#bring(name, entry));
+        if (entry?.kind === 'directory') await this.#enter(name, { entry, before });
         this.#problems.delete(name);
         this.#retries.delete(name);
-        if (entry?.kind === 'directory') await this.#enter(name, { entry, before });
       } catch (error) {
         if (signal.aborted) return;
         if (error instanceof Changed) this.#again.add(name);

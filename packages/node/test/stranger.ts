@@ -17,6 +17,8 @@ import { makeHome } from './cli-process.ts';
 
 const security = { kind: 'none' } as const;
 
+export const hexOf = (stag: Uint8Array): string => Buffer.from(stag).toString('hex');
+
 type Asked = PeerRequest<'tagOpen'>;
 
 export interface Home {
@@ -53,6 +55,8 @@ export class Stranger {
   session = 0;
   /** Whether it applies the changes that it hears of. */
   applies = true;
+  /** The STags by which the home has named files. */
+  readonly named: string[] = [];
   /** What it heard last of nodes that keep files. */
   keepers: readonly Keeper[] = [];
   readonly #said: string[] = [];
@@ -65,6 +69,7 @@ export class Stranger {
       onEvent: ({ name, fields, payload }) => {
         this.#said.push(name);
         this.received += payload?.length ?? 0;
+        if (name === 'toHolder') this.named.push(hexOf(fields.stag));
         if (name === 'blockWelcome') this.session = fields.session;
         if (name === 'keepers') this.keepers = fields.keepers;
         if (name === 'changes' && fields.isLast && this.applies) this.#knows(fields);
@@ -81,6 +86,10 @@ export class Stranger {
   #knows({ feed, sequence }: PeerEvent<'changes'>): void {
     this.link.event('position', { feed, sequence });
     this.link.event('applied', { sequence });
+  }
+
+  hasHeard(name: string): boolean {
+    return this.#said.includes(name);
   }
 
   async hears(name: string): Promise<void> {

@@ -10,7 +10,8 @@ interface Tag {
   readonly file: number;
   readonly session: number;
   readonly asked: number;
-  isClosing: boolean;
+  /** Once it is being given back: the last message that may name it. */
+  until: number | undefined;
   /** Its session has named it. */
   isKnown: boolean;
 }
@@ -202,13 +203,13 @@ export class Lending {
       case 'home':
         if (frame.frame.kind === 'message') this.#resolve(peer, frame.tag);
         this.home.receive(link.id, frame.frame);
-        if (frame.frame.kind === 'hello') peer.session = this.home.sessionOf(link.id);
+        if (frame.frame.kind === 'hello') this.#welcomed(peer);
         return;
       case 'tagClose':
         this.#giveBack(peer, this.#resolve(peer, frame.tag));
         return;
       case 'tagGone':
-        this.#tags.delete(this.#resolve(peer, frame.tag).number);
+        this.#tags.delete(frame.tag);
         return;
       case 'gave':
         this.#node.moving.heardOfEnd(frame);
@@ -237,20 +238,34 @@ export class Lending {
     return tag;
   }
 
+  /** What was given back is said to be closed over every link until that is heard. */
+  #welcomed(peer: Peer): void {
+    peer.session = this.home.sessionOf(peer.link?.id ?? 0);
+    for (const { number, session, until } of this.#tags.values())
+      if (session === peer.session && until !== undefined)
+        peer.link?.send({ kind: 'tagClosed', tag: number });
+  }
+
   #giveBack(peer: Peer, tag: Tag): void {
-    tag.isClosing = true;
-    if (this.#tagOf(tag.file, tag.session)?.isClosing !== false)
-      for (const block of this.#node.sim.blocksOf(tag.file)) this.home.forget(block, tag.session);
+    if (tag.until !== undefined) return;
+    const { file, session } = tag;
+    tag.until = this.home.posted(session);
+    const isOpen = [...this.#tags.values()].some(
+      (each) => each.file === file && each.session === session && each.until === undefined,
+    );
+    if (!isOpen) for (const block of this.#node.sim.blocksOf(file)) this.home.forget(block, session);
     peer.link?.send({ kind: 'tagClosed', tag: tag.number });
   }
 
   /** As the node's `Tags.of`. */
-  #tagOf(file: number, session: number): Tag | undefined {
+  #tagOf(file: number, session: number, number = Number.POSITIVE_INFINITY): Tag | undefined {
     let [first, closing]: (Tag | undefined)[] = [];
     for (const tag of this.#tags.values()) {
       if (tag.file !== file || tag.session !== session) continue;
-      if (tag.isClosing) closing = tag;
-      else if (tag.isKnown) return tag;
+      if (tag.until !== undefined) {
+        if (number <= tag.until) return tag;
+        closing = tag;
+      } else if (tag.isKnown) return tag;
       else first ??= tag;
     }
     return first ?? closing;
@@ -263,9 +278,10 @@ export class Lending {
       peer.link?.send({ kind: 'holder', frame, tag: undefined });
       return;
     }
-    const { block, name } = frame.envelope.message;
+    const { number, message } = frame.envelope;
+    const { block, name } = message;
     if (name === 'moved' && !this.#node.sim.holds('moved')) return;
-    const tag = this.#tagOf(this.#node.sim.fileOf(block), this.home.sessionOf(id) ?? 0);
+    const tag = this.#tagOf(this.#node.sim.fileOf(block), this.home.sessionOf(id) ?? 0, number);
     if (tag === undefined)
       throw new Error(
         `node ${this.#node.id} says ${name} of ${block} to node ${peer.id}, which has no right`,
@@ -348,7 +364,7 @@ export class Lending {
 
   #give(file: number, session: number, asked: number): number {
     const number = this.#nextTag++;
-    this.#tags.set(number, { number, file, session, asked, isClosing: false, isKnown: false });
+    this.#tags.set(number, { number, file, session, asked, until: undefined, isKnown: false });
     return number;
   }
 

@@ -310,6 +310,13 @@ export class MovingNode {
     this.#do(() => this.#homeElsewhere(this.sim.fileOf(block))?.holder.flush(block));
   }
 
+  /** Its processes use a file no more, for a moment. */
+  idle(file: number): void {
+    this.#do(() => {
+      for (const neighbour of this.#neighbours.values()) neighbour.idle(file);
+    });
+  }
+
   #homeElsewhere(file: number): Neighbour | undefined {
     const { host } = this;
     return host.isOwn(file) ? undefined : this.#neighbours.get(host.homes[file] as number);

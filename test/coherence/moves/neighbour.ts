@@ -35,6 +35,8 @@ export class Neighbour implements MovingNeighbour<number, number> {
   #asked = new Map<number, Promise<void>>();
   readonly #files = new Map<number, number>();
   readonly #closing = new Set<number>();
+  /** Rights that the home has closed, and by which something may have to be said to it again. */
+  #closed: { readonly tag: number; readonly file: number; readonly until: number }[] = [];
   readonly #leaving = new Set<number>();
   /** How far the home knows this node to be, in which session, and over which link. */
   #said: { turn: number; session: number | undefined; position: Position } | undefined;
@@ -129,9 +131,13 @@ export class Neighbour implements MovingNeighbour<number, number> {
   }
 
   /** Resolves when there is a link; ECONNRESET when it does not come up in time. */
-  async link(): Promise<void> {
+  link(): Promise<void> {
+    return this.#told(() => this.#send !== undefined);
+  }
+
+  async #told(look: () => boolean): Promise<void> {
     const endMs = this.#node.host.nowMs + this.#node.sim.times.leaseMs;
-    while (this.#send === undefined) {
+    while (!look()) {
       if (this.#node.host.nowMs >= endMs) throw unreachable();
       await this.#node.pause(2);
     }
@@ -167,8 +173,7 @@ export class Neighbour implements MovingNeighbour<number, number> {
         return;
       case 'tagClosed':
         if (!this.holder.isWelcome) return;
-        this.#closing.delete(frame.tag);
-        this.#files.delete(frame.tag);
+        this.#closedAtHome(frame.tag);
         this.event({ kind: 'tagGone', tag: frame.tag });
         return;
       case 'changes':
@@ -203,7 +208,17 @@ export class Neighbour implements MovingNeighbour<number, number> {
     this.wentOn();
   }
 
+  #closedAtHome(tag: number): void {
+    const { posted, acknowledged } = this.holder.said;
+    const file = this.#files.get(tag);
+    this.#closed = this.#closed.filter(({ until }) => until > acknowledged);
+    if (file !== undefined && posted > acknowledged) this.#closed.push({ tag, file, until: posted });
+    this.#closing.delete(tag);
+    this.#files.delete(tag);
+  }
+
   #forgetRights(): void {
+    this.#closed = [];
     this.#held.clear();
     this.#asked = new Map();
     this.#files.clear();
@@ -215,11 +230,14 @@ export class Neighbour implements MovingNeighbour<number, number> {
       this.event({ kind: 'home', frame, tag: undefined });
       return;
     }
-    const file = this.#node.sim.fileOf(frame.envelope.message.block);
+    const { block, name } = frame.envelope.message;
+    const file = this.#node.sim.fileOf(block);
     const closing = [...this.#closing].find((each) => this.#files.get(each) === file);
-    const tag = this.#held.get(file) ?? closing;
-    if (tag === undefined) throw new Error(`node ${this.#node.id} names file ${file} without a right to it`);
-    if (asks.has(frame.envelope.message.name)) this.#sayPosition();
+    const closed = this.#closed.find((each) => each.file === file)?.tag;
+    const tag = this.#held.get(file) ?? closing ?? closed;
+    if (tag === undefined)
+      throw new Error(`node ${this.#node.id} says ${name} of ${block}, and has no right to it`);
+    if (asks.has(name)) this.#sayPosition();
     this.event({ kind: 'home', frame, tag });
   }
 
@@ -257,7 +275,8 @@ export class Neighbour implements MovingNeighbour<number, number> {
     const asked: Promise<void> = Promise.resolve().then(async () => {
       const number = this.#node.nextAsked();
       for (;;) {
-        await this.link();
+        // What was given back is said first.
+        await this.#told(() => this.holder.isWelcome);
         const turn = this.turn;
         try {
           const { tag, session } = await this.request('open', { file, asked: number });
@@ -292,6 +311,15 @@ export class Neighbour implements MovingNeighbour<number, number> {
       if (of !== file || this.#closing.has(tag)) continue;
       this.#close(tag);
     }
+  }
+
+  /** Nobody here uses the file: what is here of it goes, and the right to it once nothing is. */
+  idle(file: number): void {
+    const { holder, taken } = this;
+    if (!holder.isIn || taken.has(file) || this.#asked.has(file) || !this.#held.has(file)) return;
+    const blocks = this.#node.sim.blocksOf(file).filter((block) => holder.cache.blocks.has(block));
+    for (const block of blocks) holder.evict(block);
+    if (blocks.length === 0) this.giveBack(file);
   }
 
   /** Before the home has welcomed this node it may be one of a session that it does not know any more. */
@@ -400,7 +428,7 @@ export class Neighbour implements MovingNeighbour<number, number> {
   #disown(file: number, asked: number): void {
     const disown = async (): Promise<void> => {
       for (;;) {
-        await this.link();
+        await this.#told(() => this.holder.isWelcome);
         const turn = this.turn;
         try {
           const { tag, session } = await this.request('open', { file, asked });

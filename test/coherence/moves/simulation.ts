@@ -35,6 +35,8 @@ export interface Faults {
   readonly stops: number;
   /** A file grows, shrinks, or gets a hole. */
   readonly resizes: number;
+  /** A node stops using a file. */
+  readonly idles: number;
   readonly delayMs: number;
 }
 
@@ -45,6 +47,7 @@ export const someFaults: Faults = {
   crashes: 0.002,
   stops: 0.003,
   resizes: 0.01,
+  idles: 0.02,
   delayMs: 3,
 };
 
@@ -115,7 +118,7 @@ export class MovesSimulation {
   /** By who uses it as a client, and whom. */
   readonly #links = new Map<string, Link>();
   /** Each kind of event has its own: the others are the same without it. */
-  readonly #chance: { readonly stops: Random; readonly resizes: Random };
+  readonly #chance: Readonly<Record<'stops' | 'resizes' | 'idles', Random>>;
   /** Pairs of nodes that cannot reach each other, until when. */
   readonly #apart = new Map<string, number>();
 
@@ -132,7 +135,11 @@ export class MovesSimulation {
     this.#isTraced = isTraced;
     this.#broken = broken;
     this.random = randomOf(seed);
-    this.#chance = { stops: randomOf(seed ^ 0x5709), resizes: randomOf(seed ^ 0x512e) };
+    this.#chance = {
+      stops: randomOf(seed ^ 0x5709),
+      resizes: randomOf(seed ^ 0x512e),
+      idles: randomOf(seed ^ 0x1d1e),
+    };
     this.faults = { ...someFaults, ...faults };
     this.nodeCount = nodes;
     this.files = files;
@@ -156,6 +163,7 @@ export class MovesSimulation {
     this.#keepBreaking();
     if (this.faults.stops > 0) this.#keepStopping();
     if (this.hasSizes) this.#keepResizing();
+    if (this.faults.idles > 0) this.#keepIdling();
     await this.#until(this.#chaosMs);
     this.#calm();
     await this.#rest(15);
@@ -397,6 +405,14 @@ export class MovesSimulation {
       for (const node of this.nodes) node.changeLayout(file, change);
     }
     this.timeline.after(stepMs, () => this.#keepResizing());
+  }
+
+  #keepIdling(): void {
+    if (this.isCalm) return;
+    const random = this.#chance.idles;
+    const stepMs = 2;
+    if (random.happens(this.faults.idles * stepMs)) random.pick(this.nodes).idle(random.below(this.files));
+    this.timeline.after(stepMs, () => this.#keepIdling());
   }
 
   #part(a: number, b: number): void {

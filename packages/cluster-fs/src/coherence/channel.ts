@@ -33,6 +33,16 @@ export class Channel<Out, In> {
     return this.#received;
   }
 
+  /** The last message that was posted. */
+  get posted(): number {
+    return this.#next - 1;
+  }
+
+  /** The last one of which the peer has said that it has it. */
+  get acknowledged(): number {
+    return this.posted - this.#unacknowledged.length;
+  }
+
   /** What may not have arrived, the oldest first. */
   get unacknowledged(): readonly Out[] {
     return this.#unacknowledged.map(({ message }) => message);

@@ -61,6 +61,8 @@ export interface HolderOptions {
   readonly cacheTable?: CacheTable;
 }
 
+const nothingSaid = { posted: 0, acknowledged: 0 };
+
 /** In which the newest bytes of a block are here. */
 export const owned: ReadonlySet<CacheState> = new Set(['E', 'ES', 'EI', 'EV']);
 
@@ -113,6 +115,11 @@ export class Holder<B> {
   /** Whether bytes are on their way of which the home has not said that it has them. */
   get isSaving(): boolean {
     return this.#session?.channel.unacknowledged.some(({ name }) => carriesBytes.has(name)) === true;
+  }
+
+  /** The number of the last message of the session, and of the last one that the home is known to have. */
+  get said(): { readonly posted: number; readonly acknowledged: number } {
+    return this.#session?.channel ?? nothingSaid;
   }
 
   /** Whether blocks can be asked for. */

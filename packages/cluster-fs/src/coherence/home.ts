@@ -138,6 +138,11 @@ export class Home<B> {
     return this.#linked.get(link)?.id;
   }
 
+  /** The number of the last message to a session. */
+  posted(id: CacheId): number {
+    return this.#sessions.get(id)?.channel.posted ?? 0;
+  }
+
   get entries(): ReadonlyMap<BlockId, Entry> {
     return this.#entries;
   }
@@ -240,8 +245,8 @@ export class Home<B> {
     const entry = this.#entries.get(block);
     // Where it is awaited it answers.
     if (entry?.state !== 'idle' || !entry.sharers.has(session)) return;
-    this.#take({ block, event: 'lost', from: session, bytes: undefined });
-    this.#work();
+    // At once, also of a file that stands still: when it goes on nothing is to be asked of the session.
+    this.#apply({ block, event: 'lost', from: session, bytes: undefined });
   }
 
   linkDown(link: LinkId): void {
@@ -353,6 +358,10 @@ export class Home<B> {
       this.#parked.push({ block, event, from, bytes });
       return;
     }
+    this.#apply({ block, event, from, bytes });
+  }
+
+  #apply({ block, event, from, bytes }: Arrived<B>): void {
     const known = this.#entries.get(block);
     const { entry, effects } = this.#steps.take(known ?? atRest, event, from);
     if (known === undefined) this.#world.entered?.(block);

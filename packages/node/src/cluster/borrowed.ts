@@ -109,6 +109,7 @@ export class Borrowed implements FileBlocks {
     this.#isHome = isHome;
     this.#tags = new HeldTags(c.segment, line, {
       session: () => this.#session,
+      said: () => this.#holder.said,
       isWelcome: () => this.#holder.isWelcome,
     });
     this.#wire = new HolderWire(this.#tags, position, () => this.#session);

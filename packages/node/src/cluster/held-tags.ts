@@ -2,13 +2,14 @@
  * STags that this node was given by one home: its rights to files there, for as long as its session of blocks
  * lasts. One is given back when nothing of the file is here and nobody uses it.
  *
- *   asked for ──▶ held ──given back──▶ closing ──the home has answered──▶ gone
+ *   asked for ──▶ held ──given back──▶ closing ──the home has answered──▶ closed ──it has heard all──▶ gone
  *
  * What is asked for has a number. When the link ends before the answer, nobody knows here whether one was
  * given: the same is asked over the next link, under the same number, and one is given in all.
  */
 import { FsError } from '@cluster-fs/transport';
 import type { PeerReply, PeerRequest } from '@cluster-fs/transport/peer';
+import type { Holder } from 'cluster-fs/coherence';
 import { InodeCopy, readInode, type Segment } from 'cluster-fs/segment';
 import type { Line } from './line.ts';
 import { StagMap } from './stag-map.ts';
@@ -31,6 +32,7 @@ interface FileTags {
 /** What the rights are of. */
 interface HeldTagsSession {
   readonly session: () => number | undefined;
+  readonly said: () => Holder<Buffer>['said'];
   /** Whether it goes on over the link that is up. */
   readonly isWelcome: () => boolean;
 }
@@ -43,15 +45,19 @@ export class HeldTags {
   readonly #line: Line;
   readonly #isWelcome: () => boolean;
   readonly #session: () => number | undefined;
+  readonly #said: HeldTagsSession['said'];
   readonly #files = new Map<number, FileTags>();
   readonly #inoByTag = new StagMap<number>();
   /** Of which file each is. */
   readonly #closing = new StagMap<number>();
+  /** Those by which something may have to be said again: until the home has that message. */
+  #closed: { readonly stag: Uint8Array; readonly ino: number; readonly until: number }[] = [];
   #asked = 0;
 
-  constructor(segment: Segment, line: Line, { isWelcome, session }: HeldTagsSession) {
+  constructor(segment: Segment, line: Line, { isWelcome, session, said }: HeldTagsSession) {
     this.#isWelcome = isWelcome;
     this.#session = session;
+    this.#said = said;
     this.#segment = segment;
     this.#line = line;
   }
@@ -71,7 +77,7 @@ export class HeldTags {
 
   /** One by which the home knows the file; what crosses its return is answered with it. */
   of(ino: number): Uint8Array {
-    const stag = this.#files.get(ino)?.stag ?? this.#closingTag(ino);
+    const stag = this.#files.get(ino)?.stag ?? this.#closingTag(ino) ?? this.#closedTag(ino);
     if (stag === undefined) throw new Error(`a block of inode ${ino} without an STag`);
     return stag;
   }
@@ -79,6 +85,10 @@ export class HeldTags {
   #closingTag(ino: number): Uint8Array | undefined {
     for (const [stag, of] of this.#closing) if (of === ino) return stag;
     return undefined;
+  }
+
+  #closedTag(ino: number): Uint8Array | undefined {
+    return this.#closed.find((each) => each.ino === ino)?.stag;
   }
 
   /** Whether the file may be used so already: then `open` does nothing. */
@@ -139,7 +149,8 @@ export class HeldTags {
 
   async #answered(asked: PeerRequest<'tagOpen'>): Promise<PeerReply<'tagOpen'>> {
     for (;;) {
-      const link = await this.#line.link();
+      // What was given back is said with the welcome: the home is to hear that first.
+      const link = await this.#line.told(() => (this.#isWelcome() ? this.#line.current : undefined));
       try {
         return (await link.request('tagOpen', asked)).reply;
       } catch (error) {
@@ -202,6 +213,10 @@ export class HeldTags {
   closed(stag: Uint8Array): void {
     // Its session is over here: nothing more can be said of it.
     if (!this.#isWelcome()) return;
+    const { posted, acknowledged } = this.#said();
+    const ino = this.#closing.get(stag);
+    this.#closed = this.#closed.filter(({ until }) => until > acknowledged);
+    if (ino !== undefined && posted > acknowledged) this.#closed.push({ stag, ino, until: posted });
     this.#closing.delete(stag);
     this.#inoByTag.delete(stag);
     this.#line.current?.event('tagGone', { stag });
@@ -212,5 +227,6 @@ export class HeldTags {
     this.#files.clear();
     this.#inoByTag.clear();
     this.#closing.clear();
+    this.#closed = [];
   }
 }

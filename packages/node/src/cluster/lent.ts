@@ -241,18 +241,19 @@ export class Lent implements FileBlocks {
 
   /** What is on its way to the holder is still answered; nothing more is sent. */
   #giveBack(link: PeerLink, tag: Tag): void {
-    tag.isClosing = true;
-    if (this.#tags.of(tag.ino, tag.session)?.isClosing !== false)
-      for (const block of [...this.#shared.of(tag.ino)]) {
-        this.#home.forget(block, tag.session);
+    const { ino, session, stag } = tag;
+    if (!this.#tags.close(tag, this.#home.posted(session))) return;
+    if (!this.#tags.hasOpen(ino, session))
+      for (const block of [...this.#shared.of(ino)]) {
+        this.#home.forget(block, session);
         this.#unshare(block);
       }
-    link.event('tagClosed', { stag: tag.stag });
+    link.event('tagClosed', { stag });
   }
 
-  #closeTag(tag: Tag): void {
+  #closeTag(tag: Tag | undefined): void {
     // Its session may have ended while its file was filled.
-    if (this.#tags.delete(tag)) this.#c.unrefer(tag.ino);
+    if (tag !== undefined && this.#tags.delete(tag)) this.#c.unrefer(tag.ino);
   }
 
   #sessionOf(link: PeerLink): number | undefined {
@@ -276,8 +277,9 @@ export class Lent implements FileBlocks {
         this.#linkIds.set(link, id);
         this.#links.set(id, link);
         this.#home.receive(id, { kind: 'hello', ...event.fields });
-        const session = this.#home.sessionOf(id);
-        if (session !== undefined) this.#listeners.opened(link, session);
+        const session = this.#sessionOf(link) as number;
+        for (const stag of this.#tags.closing(session)) link.event('tagClosed', { stag });
+        this.#listeners.opened(link, session);
         return;
       }
       case 'blockPing':
@@ -309,12 +311,9 @@ export class Lent implements FileBlocks {
         if (session !== undefined) this.#home.leave(session);
         return;
       }
-      case 'tagGone': {
-        const tag = this.#tags.resolve(event.fields.stag, this.#sessionOf(link));
-        if (!tag.isClosing) throw new FsError('EPROTO', 'stag', { why: 'it was not given back before' });
-        this.#closeTag(tag);
+      case 'tagGone':
+        this.#closeTag(this.#tags.gone(event.fields.stag, this.#sessionOf(link)));
         return;
-      }
       default:
         throw new FsError('EPROTO', event.name, { why: 'not for a home' });
     }
@@ -340,7 +339,7 @@ export class Lent implements FileBlocks {
     else {
       const { number, received, message } = frame.envelope;
       const { block, name, bytes } = message;
-      const tag = this.#tags.of(inoOf(block), this.#home.sessionOf(id) ?? 0);
+      const tag = this.#tags.of(inoOf(block), this.#home.sessionOf(id) ?? 0, number);
       if (tag === undefined) {
         const why = `an STag was given back while blocks of inode ${inoOf(block)} were not`;
         this.#listeners.broke(link, new FsError('EPROTO', 'blocks', { why }));

@@ -15,8 +15,8 @@ export interface Tag {
   /** The session of blocks that it was given to, and the number under which that has asked for it. */
   readonly session: number;
   readonly asked: number;
-  /** It is being given back. */
-  isClosing: boolean;
+  /** Once it is being given back: the number of the last message that was sent to its session before. */
+  closedAfter: number | undefined;
   /** Its session has named it. Another one may have been given with an answer that never came. */
   isKnown: boolean;
 }
@@ -29,17 +29,22 @@ export class Tags {
   readonly #byFile = new Map<number, Set<Tag>>();
 
   give({ ino, mode, session, asked }: Asked): Tag {
-    const state = { isClosing: false, isKnown: false };
+    const state = { closedAfter: undefined, isKnown: false };
     const tag: Tag = { stag: randomBytes(16), ino, mode, session, asked, ...state };
     this.#byTag.set(tag.stag, tag);
     this.#byFile.set(ino, (this.#byFile.get(ino) ?? new Set()).add(tag));
     return tag;
   }
 
+  #find(stag: Uint8Array, session: number | undefined): Tag | undefined {
+    const tag = this.#byTag.get(stag);
+    return tag?.session === session ? tag : undefined;
+  }
+
   /** ESTALE when it was not given to that session, or is over. */
   resolve(stag: Uint8Array, session: number | undefined): Tag {
-    const tag = this.#byTag.get(stag);
-    if (tag === undefined || tag.session !== session)
+    const tag = this.#find(stag, session);
+    if (tag === undefined)
       throw new FsError('ESTALE', 'stag', {
         why: 'the STag was given to somebody else, or to nobody, or is over',
       });
@@ -57,16 +62,48 @@ export class Tags {
     return this.#byTag.get(tag.stag) === tag;
   }
 
-  /** One by which that session knows the file: what was given first has come, if none was named yet. */
-  of(ino: number, session: number): Tag | undefined {
+  /**
+   * One by which that session knows the file, in the message of that number: by what is being given back if
+   * it was sent before, and what came later may not have come. What was given first has come, if none was
+   * named yet.
+   */
+  of(ino: number, session: number, number: number): Tag | undefined {
     let [first, closing]: (Tag | undefined)[] = [];
     for (const tag of this.on(ino)) {
       if (tag.session !== session) continue;
-      if (tag.isClosing) closing = tag;
-      else if (tag.isKnown) return tag;
+      if (tag.closedAfter !== undefined) {
+        if (number <= tag.closedAfter) return tag;
+        closing = tag;
+      } else if (tag.isKnown) return tag;
       else first ??= tag;
     }
     return first ?? closing;
+  }
+
+  /** It is given back, after the message of that number to its session. False when it was before. */
+  close(tag: Tag, after: number): boolean {
+    if (tag.closedAfter !== undefined) return false;
+    tag.closedAfter = after;
+    return true;
+  }
+
+  /** Those of which the session has not said that they are gone. */
+  *closing(session: number): Generator<Buffer> {
+    for (const { stag, closedAfter } of this.ofSession(session)) if (closedAfter !== undefined) yield stag;
+  }
+
+  /** The one that its session has given back and knows no more; undefined when that was said before. */
+  gone(stag: Uint8Array, session: number | undefined): Tag | undefined {
+    const tag = this.#find(stag, session);
+    if (tag !== undefined && tag.closedAfter === undefined)
+      throw new FsError('EPROTO', 'stag', { why: 'it was not given back before' });
+    return tag;
+  }
+
+  /** Whether that session has one that it has not given back. */
+  hasOpen(ino: number, session: number): boolean {
+    for (const tag of this.on(ino)) if (tag.session === session && tag.closedAfter === undefined) return true;
+    return false;
   }
 
   on(ino: number): Iterable<Tag> {

@@ -8,7 +8,7 @@
  * given: the same is asked over the next link, under the same number, and one is given in all.
  */
 import { FsError } from '@cluster-fs/transport';
-import type { PeerReply, PeerRequest } from '@cluster-fs/transport/peer';
+import type { PeerLink, PeerReply, PeerRequest } from '@cluster-fs/transport/peer';
 import type { Holder } from 'cluster-fs/coherence';
 import { InodeCopy, readInode, type Segment } from 'cluster-fs/segment';
 import type { Line } from './line.ts';
@@ -149,14 +149,22 @@ export class HeldTags {
 
   async #answered(asked: PeerRequest<'tagOpen'>): Promise<PeerReply<'tagOpen'>> {
     for (;;) {
-      // What was given back is said with the welcome: the home is to hear that first.
-      const link = await this.#line.told(() => (this.#isWelcome() ? this.#line.current : undefined));
+      const link = await this.#welcomingLink();
       try {
         return (await link.request('tagOpen', asked)).reply;
       } catch (error) {
         if (link.closed === undefined) throw error;
       }
     }
+  }
+
+  /**
+   * What was given back is said with the welcome: the home is to hear that before anything is asked. It is
+   * waited for as an answer is, for as long as the link is up: who touches a page does not fail meanwhile.
+   */
+  #welcomingLink(): Promise<PeerLink> {
+    const look = () => (this.#isWelcome() ? this.#line.current : undefined);
+    return this.#line.told(look, Number.POSITIVE_INFINITY);
   }
 
   /** The number of what is asked next. */

@@ -195,9 +195,9 @@ export class Line {
     return this.#link;
   }
 
-  /** What the other side says soon after a link is up; as `link` when it does not. */
-  async told<T>(look: () => T | undefined): Promise<T> {
-    const endMs = performance.now() + defaultLease.leaseMs;
+  /** What the other side says soon after a link is up; as `link` when it does not in that time. */
+  async told<T>(look: () => T | undefined, waitMs: number = defaultLease.leaseMs): Promise<T> {
+    const endMs = performance.now() + waitMs;
     for (;;) {
       await this.link();
       const found = look();

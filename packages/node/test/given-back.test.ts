@@ -50,11 +50,21 @@ test('the home says that it is closed until the end of it was heard', async () =
     // Also when it is given back once more.
     await giveBack(stranger, stag);
   }
-  // One for each time that the home has said so.
-  for (let said = 0; said < 2; said++) stranger.link.event('tagGone', { stag });
+  stranger.link.event('tagGone', { stag });
   await stranger.link.request('describe', {});
   stranger.link.close();
   stranger = await enter(2, stranger.session);
   await stranger.link.request('describe', {});
   expect(stranger.hasHeard('tagClosed')).toBe(false);
+});
+
+test('whoever says that another node’s is gone is cut off', async () => {
+  const { file, enter } = await start();
+  const stranger = await enter(2);
+  const stag = await stranger.tag(file);
+  await giveBack(stranger, stag);
+  const other = await enter(3);
+  other.link.event('tagGone', { stag });
+  await expect.poll(() => other.link.closed?.code).toBe('ESTALE');
+  await stranger.link.request('describe', {});
 });

@@ -3,6 +3,7 @@ export const moveRules = {
   quiet: 'a file is handed over when those have their blocks who asked before',
   alone: 'the next home gets with no other copy what third nodes have',
   commit: 'the next home serves nobody before the commit',
+  heard: 'nor before it has heard of that',
   left: 'a home that gave a file away answers nothing about it',
   moved: 'who asks where the file was is told so',
   number: 'what is said of one move says nothing of another',

@@ -1,10 +1,19 @@
 /** What nodes of the simulation say over the links between them: one knows the other as a server. */
 import type { FsError } from '@cluster-fs/transport';
-import type { HandedOver, HolderFrame, HomeFrame, MovedFile, Position, Progress } from 'cluster-fs/coherence';
+import type {
+  HandedOver,
+  HolderFrame,
+  HomeFrame,
+  MovedFile,
+  Position,
+  Progress,
+  TagMode,
+  TagReply,
+} from 'cluster-fs/coherence';
 import type { Layout } from './layouts.ts';
 
 export interface Requests {
-  readonly open: { fields: { file: number; asked: number }; reply: { tag: number; session: number } };
+  readonly open: { fields: { file: number; mode: TagMode; asked: number }; reply: TagReply<number> };
   readonly take: { fields: MovedFile & { from: number }; reply: Progress };
   readonly give: { fields: MovedFile & { to: number }; reply: undefined };
   readonly handOver: { fields: HandedOver & { asked: number }; reply: number };

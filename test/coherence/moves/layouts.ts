@@ -159,11 +159,24 @@ export class Layouts {
     for (let file = 0; file < sim.files; file++) if (host.isOwn(file)) this.#send(file);
   }
 
-  /** The coordinator says how a file lies. */
-  apply({ sequence, file, to, layout }: Change): void {
+  /** The coordinator is about to say that: from here on who knows less gets no block of it. */
+  hears({ feed, isWhole, changes }: Changes): void {
     const { host, sim, id } = this.#node;
     if (!sim.hasSizes) return;
-    this.positions.committed({ inodes: [{ ino: file, home: to }], gone: [] }, id, sequence);
+    if (isWhole)
+      this.positions.begin({
+        feed: Uint8Array.of(feed),
+        sequence: changes.at(-1)?.sequence ?? host.sequence,
+      });
+    else
+      for (const { file, to, sequence } of changes)
+        this.positions.committed({ inodes: [{ ino: file, home: to }], gone: [] }, id, sequence);
+  }
+
+  /** The coordinator says how a file lies. */
+  apply({ file, layout }: Omit<Change, 'sequence' | 'to'>): void {
+    const { host, sim } = this.#node;
+    if (!sim.hasSizes) return;
     // What is in it is for its home to say.
     if (host.isOwn(file) || layout.version <= host.layout(file).version) return;
     const before = host.layout(file).present;
@@ -177,9 +190,7 @@ export class Layouts {
   applied({ feed, isWhole, changes }: Changes): void {
     const { host, sim } = this.#node;
     if (!sim.hasSizes) return;
-    const position = { feed: Uint8Array.of(feed), sequence: host.sequence };
-    if (isWhole) this.#begin(position);
-    else this.#position = position;
+    this.#position = { feed: Uint8Array.of(feed), sequence: host.sequence };
     for (const { file, layout } of isWhole ? changes : [])
       if (host.isOwn(file) && host.layout(file).version !== layout.version) this.#setUntold(file, true);
     this.#wentOn();

@@ -120,6 +120,7 @@ export class LeadingNode {
     const { host } = this.#node;
     const change = { sequence: ++host.sequence, file: ino, to, layout: host.layout(ino) };
     this.#node.note(`commits that node ${to} is the home of file ${ino}`);
+    this.#node.layouts.committed(change);
     this.#node.rehomed(ino, to, true);
     await this.#tell(change);
     await this.#node.opened();
@@ -129,21 +130,22 @@ export class LeadingNode {
   commitLayout(file: number): Promise<void> {
     const { host } = this.#node;
     const to = host.homes[file] as number;
-    return this.#tell({ sequence: ++host.sequence, file, to, layout: host.layout(file) });
+    const change = { sequence: ++host.sequence, file, to, layout: host.layout(file) };
+    this.#node.layouts.committed(change);
+    return this.#tell(change);
   }
 
   /** A home says how a file of its lies. Resolves when every node knows. */
   async content(home: number, { file, layout }: Requests['content']['fields']): Promise<void> {
     const { host, layouts } = this.#node;
     if (host.homes[file] !== home || host.layout(file).version === layout.version) return;
-    layouts.apply({ sequence: host.sequence + 1, file, to: home, layout });
+    layouts.apply({ file, layout });
     await this.commitLayout(file);
   }
 
   /** Resolves when every node knows it. */
   async #tell(change: Change): Promise<void> {
     this.#kept.push(change);
-    this.#node.layouts.committed(change);
     const changes: Changes = { feed: this.#life, isWhole: false, changes: [change] };
     for (const { peer, isLinked } of this.#followers.values())
       if (isLinked) peer.link?.send({ kind: 'changes', changes });

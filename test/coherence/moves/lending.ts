@@ -1,20 +1,21 @@
 /** A node of the simulation as the home of files: directories, sessions, rights, and who comes to it. */
 import { FsError } from '@cluster-fs/transport';
-import { DirectorySteps, HandingOver, Home, type HomeFrame, ownCache } from 'cluster-fs/coherence';
+import {
+  assertMaySay,
+  DirectorySteps,
+  HandingOver,
+  Home,
+  type HomeFrame,
+  ownCache,
+  type Tag,
+  type TagAsked,
+  type TagMode,
+  type TagReply,
+  Tags,
+} from 'cluster-fs/coherence';
 import type { Answer, AnyRequest, FromServer, Requests, ToServer } from './frames.ts';
 import type { MovingNode } from './moving-node.ts';
 import { PageMemory } from './page-memory.ts';
-
-interface Tag {
-  readonly number: number;
-  readonly file: number;
-  readonly session: number;
-  readonly asked: number;
-  /** Once it is being given back: the last message that may name it. */
-  until: number | undefined;
-  /** Its session has named it. */
-  isKnown: boolean;
-}
 
 /** A node that comes here, in one of its lives. */
 export interface Peer {
@@ -41,8 +42,7 @@ export class Lending {
   readonly handing: HandingOver<number>;
   readonly memory: PageMemory;
   readonly peers = new Map<string, Peer>();
-  readonly #tags = new Map<number, Tag>();
-  #nextTag: number;
+  readonly #tags: Tags<number>;
   #nextLink = 1;
   isOpen = false;
   /** The node is about to stop. */
@@ -52,7 +52,17 @@ export class Lending {
   constructor(node: MovingNode, life: number, mayHaveGranted: boolean) {
     this.#node = node;
     const { sim, host } = node;
-    this.#nextTag = (node.id + 1) * 1e9 + life * 1e6;
+    let nextTag = (node.id + 1) * 1e9 + life * 1e6;
+    this.#tags = new Tags<number>({
+      newMap: <T>() => new Map<number, T>(),
+      newStag: () => nextTag++,
+      given: () => undefined,
+      ended: () => undefined,
+      fill: ({ ino, mode }) => this.#fill(ino, mode),
+      forget: (file, session) => {
+        for (const block of sim.blocksOf(file)) this.home.forget(block, session);
+      },
+    });
     this.memory = new PageMemory(node, {
       done: (block, value) => this.home.done(block, value),
       dropping: (block, value) => host.shadow.set(block, value),
@@ -95,11 +105,11 @@ export class Lending {
 
   #isHeld(file: number, from: number): boolean {
     const { sim, layouts } = this.#node;
-    const givenTo = this.handing.givenTo(file);
-    if (givenTo !== undefined && from !== givenTo) return sim.holds('given');
+    const isGiven = this.handing.givenTo(file) !== undefined;
+    if (this.handing.isHeld(file, from) && sim.holds(isGiven ? 'given' : 'heard')) return true;
     if (from === ownCache) return false;
     const isUnknown = !layouts.knows(file, from);
-    if (givenTo !== undefined) return sim.holds('known') && isUnknown;
+    if (isGiven) return sim.holds('known') && isUnknown;
     return this.lendsNothing || layouts.isHeld(file) || isUnknown;
   }
 
@@ -144,7 +154,7 @@ export class Lending {
   #ended(session: number): void {
     this.#node.note(`ends session ${session}`);
     this.#node.layouts.positions.ended(session);
-    for (const tag of [...this.#tags.values()]) if (tag.session === session) this.#tags.delete(tag.number);
+    this.#tags.ended(session);
     for (const peer of [...this.peers.values()]) if (peer.session === session) this.#gone(peer);
   }
 
@@ -153,6 +163,7 @@ export class Lending {
     this.#node.leading?.gone(peer.id, peer.life);
     const { link } = peer;
     peer.link = undefined;
+    peer.session = undefined;
     link?.cut();
   }
 
@@ -162,8 +173,14 @@ export class Lending {
     return lives.sort((a, b) => a.life - b.life).at(-1)?.session;
   }
 
+  /** Rights that other nodes have here. */
+  get rights(): number {
+    return this.#tags.count;
+  }
+
   hasRight(file: number, session: number): boolean {
-    return this.#tagOf(file, session) !== undefined;
+    for (const tag of this.#tags.on(file)) if (tag.session === session) return true;
+    return false;
   }
 
   admit(id: number, life: number, send: (frame: FromServer) => void, cut: () => void): Peer {
@@ -201,15 +218,17 @@ export class Lending {
     if (link === undefined) return;
     switch (frame.kind) {
       case 'home':
-        if (frame.frame.kind === 'message') this.#resolve(peer, frame.tag);
+        if (frame.frame.kind === 'message')
+          assertMaySay(frame.frame.envelope.message.name, this.#resolve(peer, frame.tag).mode);
         this.home.receive(link.id, frame.frame);
         if (frame.frame.kind === 'hello') this.#welcomed(peer);
         return;
       case 'tagClose':
-        this.#giveBack(peer, this.#resolve(peer, frame.tag));
+        if (this.#tags.giveBack(this.#resolve(peer, frame.tag)))
+          link.send({ kind: 'tagClosed', tag: frame.tag });
         return;
       case 'tagGone':
-        this.#tags.delete(frame.tag);
+        this.#tags.gone(frame.tag, peer.session);
         return;
       case 'gave':
         this.#node.moving.heardOfEnd(frame);
@@ -230,45 +249,19 @@ export class Lending {
   }
 
   /** An honest node names what it was given, and nothing else. */
-  #resolve({ id, session }: Peer, number: number | undefined): Tag {
-    const tag = this.#tags.get(number ?? -1);
-    if (tag === undefined || tag.session !== session)
-      throw new Error(`node ${id} names a right at node ${this.#node.id} that it has not`);
-    tag.isKnown = true;
-    return tag;
+  #resolve({ id, session }: Peer, tag = 0): Tag<number> {
+    try {
+      return this.#tags.resolve(tag, session);
+    } catch (error) {
+      const why = `node ${id} names a right at node ${this.#node.id} that it has not`;
+      throw new Error(why, { cause: error });
+    }
   }
 
   /** What was given back is said to be closed over every link until that is heard. */
   #welcomed(peer: Peer): void {
     peer.session = this.home.sessionOf(peer.link?.id ?? 0);
-    for (const { number, session, until } of this.#tags.values())
-      if (session === peer.session && until !== undefined)
-        peer.link?.send({ kind: 'tagClosed', tag: number });
-  }
-
-  #giveBack(peer: Peer, tag: Tag): void {
-    if (tag.until !== undefined) return;
-    const { file, session } = tag;
-    tag.until = this.home.posted(session);
-    const isOpen = [...this.#tags.values()].some(
-      (each) => each.file === file && each.session === session && each.until === undefined,
-    );
-    if (!isOpen) for (const block of this.#node.sim.blocksOf(file)) this.home.forget(block, session);
-    peer.link?.send({ kind: 'tagClosed', tag: tag.number });
-  }
-
-  /** As the node's `Tags.of`. */
-  #tagOf(file: number, session: number, number = Number.POSITIVE_INFINITY): Tag | undefined {
-    let [first, closing]: (Tag | undefined)[] = [];
-    for (const tag of this.#tags.values()) {
-      if (tag.file !== file || tag.session !== session) continue;
-      if (tag.until !== undefined) {
-        if (number <= tag.until) return tag;
-        closing = tag;
-      } else if (tag.isKnown) return tag;
-      else first ??= tag;
-    }
-    return first ?? closing;
+    for (const tag of this.#tags.closing(peer.session ?? 0)) peer.link?.send({ kind: 'tagClosed', tag });
   }
 
   #send(id: number, frame: HomeFrame<number>): void {
@@ -278,15 +271,15 @@ export class Lending {
       peer.link?.send({ kind: 'holder', frame, tag: undefined });
       return;
     }
-    const { number, message } = frame.envelope;
+    const { message } = frame.envelope;
     const { block, name } = message;
     if (name === 'moved' && !this.#node.sim.holds('moved')) return;
-    const tag = this.#tagOf(this.#node.sim.fileOf(block), this.home.sessionOf(id) ?? 0, number);
+    const tag = this.#tags.of(this.#node.sim.fileOf(block), this.home.sessionOf(id) ?? 0);
     if (tag === undefined)
       throw new Error(
         `node ${this.#node.id} says ${name} of ${block} to node ${peer.id}, which has no right`,
       );
-    peer.link?.send({ kind: 'holder', frame, tag: tag.number });
+    peer.link?.send({ kind: 'holder', frame, tag: tag.stag });
   }
 
   #request(peer: Peer, request: AnyRequest): void {
@@ -327,7 +320,7 @@ export class Lending {
       const isHeard = (): boolean => this.peers.get(`${peer.id}/${peer.life}`)?.link === link;
       await leading?.empty(peer.id, isHeard);
       reply(undefined);
-    } else if (request.name === 'open') reply(this.#open(peer, request.fields));
+    } else if (request.name === 'open') reply(await this.#open(peer, request.fields));
     else if (request.name === 'take') reply(await moving.take(request.fields));
     else {
       const hearing = new AbortController();
@@ -350,22 +343,27 @@ export class Lending {
     }
     const { asked, ...said } = request.fields;
     const by = { number: id, session, signal };
-    await moving.handOver(said, by, () => reply(this.#give(said.ino, said.session, asked)));
+    await moving.handOver(said, by, () => reply(this.#give({ ...said, asked })));
   }
 
-  #open({ session }: Peer, { file, asked }: Requests['open']['fields']): Requests['open']['reply'] {
+  #open({ session }: Peer, { file, mode, asked }: Requests['open']['fields']): Promise<TagReply<number>> {
     if (session === undefined) throw new FsError('EPROTO', 'stag', { why: 'no session of blocks' });
-    for (const tag of this.#tags.values())
-      if (tag.file === file && tag.session === session && tag.asked === asked)
-        return { tag: tag.number, session };
-    if (!this.#node.host.isOwn(file)) throw new FsError('EAGAIN', 'stag', { why: 'it has another home' });
-    return { tag: this.#give(file, session, asked), session };
+    return this.#tags.open({ ino: file, mode, session, asked }, () => {
+      if (!this.#node.host.isOwn(file)) throw new FsError('EAGAIN', 'stag', { why: 'it has another home' });
+    });
   }
 
-  #give(file: number, session: number, asked: number): number {
-    const number = this.#nextTag++;
-    this.#tags.set(number, { number, file, session, asked, until: undefined, isKnown: false });
-    return number;
+  #give({ ino, session, mode, asked }: TagAsked): number {
+    return this.#tags.give({ ino, session, mode, asked }).stag;
+  }
+
+  /** Pages of a file for who may store anywhere. */
+  async #fill(file: number, mode: TagMode): Promise<void> {
+    const { sim } = this.#node;
+    if (mode !== 'rw' || !this.#node.host.isOwn(file)) return;
+    const { ms, fails } = sim.nextFill();
+    if (ms > 0) await this.#node.pause(ms);
+    if (fails) throw new FsError('ENOSPC', 'stag', { why: 'no pages for who may store anywhere' });
   }
 
   /** Once the leases of an earlier life are over. */

@@ -506,7 +506,7 @@ proctype move(byte m, a, b) {
        printf("@ take %d %d\n", m, take[m]); check() }
 #undef arrivesAt
   :: d_step { take[m] == BUSY ->
-       take[m] = (isIn(b, a) && isHome(a) && open[a] -> YES : NO);
+       take[m] = (taking[b] == m && isIn(b, a) && isHome(a) && open[a] -> YES : NO);
        printf("@ brought %d %d\n", m, take[m]);
        if :: lead[m] != TAKES -> take[m] = DONE :: else fi }
   :: d_step { taking[b] == m && take[m] == DONE && hand[m] <= SENT && cand[b] != m && mayFail(m) ->

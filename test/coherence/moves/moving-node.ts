@@ -26,7 +26,6 @@ export class MovingNode {
   readonly #gates = new Map<number, (() => void)[]>();
   /** Everything that had been committed when the link to the coordinator came up is applied. */
   isCurrent = false;
-  #asked = 0;
   #inbox: (() => void)[] = [];
   #stalledUntilMs = 0;
   #life = 0;
@@ -78,10 +77,6 @@ export class MovingNode {
     this.sim.note(`node ${this.id} ${what}`);
   }
 
-  nextAsked(): number {
-    return ++this.#asked;
-  }
-
   start({ isFirst, mayHaveGranted }: { readonly isFirst: boolean; readonly mayHaveGranted: boolean }): void {
     this.isAlive = true;
     this.isServing = this.id === coordinator || isFirst;
@@ -108,8 +103,11 @@ export class MovingNode {
   crash(what: 'process' | 'host'): void {
     if (!this.isAlive) return;
     this.sim.note(`the ${what} of node ${this.id} dies`);
+    // Also when it has not heard yet that it is the home: others have.
+    const { homes } = this.sim.node(coordinator).host;
+    const isHome = (file: number): boolean => this.host.isOwn(file) || homes[file] === this.id;
     this.sim.losses.forget(
-      (block, node) => node === this.id || (what === 'host' && this.host.isOwn(this.sim.fileOf(block))),
+      (block, node) => node === this.id || (what === 'host' && isHome(this.sim.fileOf(block))),
     );
     if (what === 'host') this.host.loseMemory();
     this.#end({ mayHaveGranted: true });
@@ -365,6 +363,7 @@ export class MovingNode {
   /** The coordinator says which homes files have. */
   followed(said: Changes): void {
     this.host.feed = said.feed;
+    this.layouts.hears(said);
     for (const change of said.changes) {
       this.host.sequence = change.sequence;
       this.rehomed(change.file, change.to, false);

@@ -4,11 +4,14 @@ import {
   asks,
   type CacheState,
   type HandedOver,
+  HeldTags,
   Holder,
   type HomeFrame,
   type MovingNeighbour,
   type Position,
   readable,
+  type TagReply,
+  type TagRequest,
   Taken,
 } from 'cluster-fs/coherence';
 import type { Answer, FromServer, Requests, ToServer } from './frames.ts';
@@ -30,13 +33,7 @@ export class Neighbour implements MovingNeighbour<number, number> {
   readonly #pending = new Map<number, Pending>();
   #nextRequest = 0;
   #session: number | undefined;
-  /** Rights that are held, by file; those that are asked for; of which file each is; those that go back. */
-  #held = new Map<number, number>();
-  #asked = new Map<number, Promise<void>>();
-  readonly #files = new Map<number, number>();
-  readonly #closing = new Set<number>();
-  /** Rights that the home has closed, and by which something may have to be said to it again. */
-  #closed: { readonly tag: number; readonly file: number; readonly until: number }[] = [];
+  readonly #tags: HeldTags<number>;
   readonly #leaving = new Set<number>();
   /** How far the home knows this node to be, in which session, and over which link. */
   #said: { turn: number; session: number | undefined; position: Position } | undefined;
@@ -68,14 +65,23 @@ export class Neighbour implements MovingNeighbour<number, number> {
       { nowMs: () => node.host.nowMs, send: (frame) => this.#say(frame), memory: this.memory },
       { times: sim.times },
     );
+    this.#tags = new HeldTags<number>({
+      newMap: <T>() => new Map<number, T>(),
+      session: () => this.#session,
+      said: () => this.holder.said,
+      isWelcome: () => this.holder.isWelcome,
+      generationOf: () => 0,
+      ask: (asked) => this.#askForTag(asked),
+      tell: (kind, tag) => this.event({ kind, tag }),
+    });
     this.taken = new Taken<number>({
       holder: () => this.holder,
       inoOf: (block) => sim.fileOf(block),
       blocksOf: (file) => this.#blocksOf(file),
       withAbsent: (file) => new Set(this.#blocksOf(file).filter((block) => node.host.page(block).isAbsent)),
       may: (block, access) => this.#may(block, access),
-      isOpen: (file) => this.#held.has(file),
-      open: (file) => this.#open(file),
+      isOpen: (file) => this.#tags.isOpen(file, 'take'),
+      open: (file) => this.#tags.open(file, 'take'),
       ask: (block, access) => this.#ask(block, access),
       changed: (block, waiting) => this.memory.changed(block, waiting?.inTime === true),
       inTime: (work) => node.inTime(work),
@@ -131,13 +137,9 @@ export class Neighbour implements MovingNeighbour<number, number> {
   }
 
   /** Resolves when there is a link; ECONNRESET when it does not come up in time. */
-  link(): Promise<void> {
-    return this.#told(() => this.#send !== undefined);
-  }
-
-  async #told(look: () => boolean): Promise<void> {
+  async link(): Promise<void> {
     const endMs = this.#node.host.nowMs + this.#node.sim.times.leaseMs;
-    while (!look()) {
+    while (this.#send === undefined) {
       if (this.#node.host.nowMs >= endMs) throw unreachable();
       await this.#node.pause(2);
     }
@@ -172,9 +174,7 @@ export class Neighbour implements MovingNeighbour<number, number> {
         this.#answered(frame.id, frame.answer);
         return;
       case 'tagClosed':
-        if (!this.holder.isWelcome) return;
-        this.#closedAtHome(frame.tag);
-        this.event({ kind: 'tagGone', tag: frame.tag });
+        this.#tags.closed(frame.tag);
         return;
       case 'changes':
         this.#node.followed(frame.changes);
@@ -192,11 +192,11 @@ export class Neighbour implements MovingNeighbour<number, number> {
   #receive(frame: HomeFrame<number>, tag: number | undefined): void {
     if (frame.kind === 'welcome') {
       if (!this.holder.awaits(frame)) return;
-      if (this.#session !== frame.session) this.#forgetRights();
+      if (this.#session !== frame.session) this.#tags.forget();
       this.#session = frame.session;
     }
     if (frame.kind === 'message') {
-      const file = this.#files.get(tag ?? -1);
+      const file = this.#tags.inoOf(tag ?? -1);
       if (file === undefined)
         throw new Error(`node ${this.#node.id} is told of a file that it does not know`);
       // Who gave the file away goes on as its home.
@@ -204,25 +204,8 @@ export class Neighbour implements MovingNeighbour<number, number> {
     }
     this.holder.receive(frame);
     if (frame.kind !== 'welcome') return;
-    for (const tag of this.#closing) this.event({ kind: 'tagClose', tag });
+    this.#tags.closeAgain();
     this.wentOn();
-  }
-
-  #closedAtHome(tag: number): void {
-    const { posted, acknowledged } = this.holder.said;
-    const file = this.#files.get(tag);
-    this.#closed = this.#closed.filter(({ until }) => until > acknowledged);
-    if (file !== undefined && posted > acknowledged) this.#closed.push({ tag, file, until: posted });
-    this.#closing.delete(tag);
-    this.#files.delete(tag);
-  }
-
-  #forgetRights(): void {
-    this.#closed = [];
-    this.#held.clear();
-    this.#asked = new Map();
-    this.#files.clear();
-    this.#closing.clear();
   }
 
   #say(frame: Parameters<ConstructorParameters<typeof Holder<number>>[0]['send']>[0]): void {
@@ -230,13 +213,9 @@ export class Neighbour implements MovingNeighbour<number, number> {
       this.event({ kind: 'home', frame, tag: undefined });
       return;
     }
-    const { block, name } = frame.envelope.message;
-    const file = this.#node.sim.fileOf(block);
-    const closing = [...this.#closing].find((each) => this.#files.get(each) === file);
-    const closed = this.#closed.find((each) => each.file === file)?.tag;
-    const tag = this.#held.get(file) ?? closing ?? closed;
-    if (tag === undefined)
-      throw new Error(`node ${this.#node.id} says ${name} of ${block}, and has no right to it`);
+    const { number, message } = frame.envelope;
+    const { block, name } = message;
+    const tag = this.#tags.of(this.#node.sim.fileOf(block), number);
     if (asks.has(name)) this.#sayPosition();
     this.event({ kind: 'home', frame, tag });
   }
@@ -263,69 +242,28 @@ export class Neighbour implements MovingNeighbour<number, number> {
     return sim.blocksOf(file).filter((block) => host.isThere(block));
   }
 
-  /** Sees to it that the file may be used. EAGAIN when it has another home. */
-  async #open(file: number): Promise<void> {
-    while (!this.#held.has(file)) {
-      const asked = this.#asked.get(file) ?? this.#askFor(file);
-      await asked;
+  async #askForTag({ ino: file, mode, asked }: TagRequest): Promise<TagReply<number> | undefined> {
+    for (await this.link(); !this.holder.isWelcome; await this.link()) await this.#node.pause(2);
+    const { turn } = this;
+    try {
+      return await this.request('open', { file, mode, asked });
+    } catch (error) {
+      if (turn === this.turn) throw error;
+      return undefined;
     }
-  }
-
-  #askFor(file: number): Promise<void> {
-    const asked: Promise<void> = Promise.resolve().then(async () => {
-      const number = this.#node.nextAsked();
-      for (;;) {
-        // What was given back is said first.
-        await this.#told(() => this.holder.isWelcome);
-        const turn = this.turn;
-        try {
-          const { tag, session } = await this.request('open', { file, asked: number });
-          // One of a session that was over before the answer came is of no use.
-          if (session !== this.#session) continue;
-          this.#files.set(tag, file);
-          // A new session may have begun meanwhile, in which nobody knows of it.
-          if (this.#asked.get(file) === asked) this.#held.set(file, tag);
-          return;
-        } catch (error) {
-          if (turn === this.turn) throw error;
-        }
-      }
-    });
-    this.#asked.set(file, asked);
-    const done = (): void => {
-      if (this.#asked.get(file) === asked) this.#asked.delete(file);
-    };
-    asked.then(done, done);
-    return asked;
-  }
-
-  adoptRight(file: number, tag: number): void {
-    this.#held.set(file, tag);
-    this.#files.set(tag, file);
   }
 
   giveBack(file: number): void {
-    if (this.#send === undefined) return;
-    this.#held.delete(file);
-    for (const [tag, of] of this.#files) {
-      if (of !== file || this.#closing.has(tag)) continue;
-      this.#close(tag);
-    }
+    this.#tags.giveBack(file);
   }
 
   /** Nobody here uses the file: what is here of it goes, and the right to it once nothing is. */
   idle(file: number): void {
     const { holder, taken } = this;
-    if (!holder.isIn || taken.has(file) || this.#asked.has(file) || !this.#held.has(file)) return;
+    if (!holder.isIn || taken.has(file) || ![...this.#tags.idle()].includes(file)) return;
     const blocks = this.#node.sim.blocksOf(file).filter((block) => holder.cache.blocks.has(block));
     for (const block of blocks) holder.evict(block);
     if (blocks.length === 0) this.giveBack(file);
-  }
-
-  /** Before the home has welcomed this node it may be one of a session that it does not know any more. */
-  #close(tag: number): void {
-    this.#closing.add(tag);
-    if (this.holder.isWelcome) this.event({ kind: 'tagClose', tag });
   }
 
   /** The file has another home: the right to it goes back when all that was asked for is answered. */
@@ -373,11 +311,12 @@ export class Neighbour implements MovingNeighbour<number, number> {
       return;
     }
     const file = this.#node.sim.fileOf(block);
-    if (this.#held.has(file)) {
+    const mode = access === 'write' ? 'rw' : 'r';
+    if (this.#tags.isOpen(file, mode)) {
       this.#touched(block, access);
       return;
     }
-    this.#node.run(this.#open(file)).then(
+    this.#node.run(this.#tags.open(file, mode)).then(
       () => this.#touched(block, access),
       (error: unknown) => {
         if (!(error instanceof FsError)) throw error;
@@ -395,7 +334,7 @@ export class Neighbour implements MovingNeighbour<number, number> {
 
   /** Whoever has the file mapped here may use it. */
   keepOpen(file: number): Promise<void> {
-    return this.#open(file);
+    return this.#tags.open(file, 'rw');
   }
 
   async enter(): Promise<number> {
@@ -414,50 +353,41 @@ export class Neighbour implements MovingNeighbour<number, number> {
     const turn = this.turn;
     return async (said) => {
       if (turn !== this.turn) throw unreachable();
-      const asked = this.#node.nextAsked();
+      const asked = this.#tags.nextAsked();
       try {
         return await this.request('handOver', { ...said, asked });
       } catch (error) {
-        if (turn !== this.turn) this.#disown(said.ino, asked);
+        if (turn !== this.turn) this.#disown(said, asked);
         throw error;
       }
     };
   }
 
   /** If a right was given under that number, it is given back. */
-  #disown(file: number, asked: number): void {
-    const disown = async (): Promise<void> => {
-      for (;;) {
-        await this.#told(() => this.holder.isWelcome);
-        const turn = this.turn;
-        try {
-          const { tag, session } = await this.request('open', { file, asked });
-          if (session === this.#session) this.refuse(file, tag);
-          return;
-        } catch (error) {
-          if (turn === this.turn) throw error;
-        }
-      }
-    };
-    this.#node.run(disown()).catch((error: unknown) => {
+  #disown({ ino, generation, mode }: HandedOver, asked: number): void {
+    const disown = this.#tags.disown({ ino, generation, mode, asked });
+    this.#node.run(disown).catch((error: unknown) => {
       if (!(error instanceof FsError)) throw error;
     });
   }
 
   refuse(file: number, tag: number): void {
-    this.#files.set(tag, file);
-    this.#close(tag);
+    this.#tags.refuse(file, tag);
   }
 
   async bring(file: number, isTime: () => boolean): ReturnType<Taken<number>['fetch']> {
     this.taken.begin(file);
     this.wentOn();
-    await this.#open(file);
+    await this.#tags.open(file, 'take');
     return this.taken.fetch(file, isTime);
   }
 
-  adopt(file: number, { right }: { readonly right: number }, blocks: number[]): void {
-    this.adoptRight(file, right);
+  adopt(
+    file: number,
+    { right, mode }: { readonly right: number; readonly mode: 'r' | 'rw' },
+    blocks: number[],
+  ): void {
+    this.#tags.adopt(file, mode, right);
     for (const block of blocks) this.holder.adopt(block, 'S', this.#session ?? 0);
   }
 

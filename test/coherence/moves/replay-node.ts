@@ -261,7 +261,7 @@ export class ReplayNode {
       ended: () => {
         this.sessionHere = undefined;
       },
-      isHeld: (_, from) => this.handing.givenTo(file) !== undefined && from !== this.handing.givenTo(file),
+      isHeld: (_, from) => this.handing.isHeld(file, from),
       isKept: (_, from) => this.handing.isKept(file, from),
       hasLeft: () => this.handing.hasLeft(file),
     };

@@ -37,6 +37,8 @@ export interface Faults {
   readonly resizes: number;
   /** A node stops using a file. */
   readonly idles: number;
+  /** How many of the pages that a file needs for who may store anywhere come late, or never; of 1. */
+  readonly lateFills: number;
   readonly delayMs: number;
 }
 
@@ -48,6 +50,7 @@ export const someFaults: Faults = {
   stops: 0.003,
   resizes: 0.01,
   idles: 0.02,
+  lateFills: 0,
   delayMs: 3,
 };
 
@@ -118,7 +121,7 @@ export class MovesSimulation {
   /** By who uses it as a client, and whom. */
   readonly #links = new Map<string, Link>();
   /** Each kind of event has its own: the others are the same without it. */
-  readonly #chance: Readonly<Record<'stops' | 'resizes' | 'idles', Random>>;
+  readonly #chance: Readonly<Record<'stops' | 'resizes' | 'idles' | 'fills', Random>>;
   /** Pairs of nodes that cannot reach each other, until when. */
   readonly #apart = new Map<string, number>();
 
@@ -139,6 +142,7 @@ export class MovesSimulation {
       stops: randomOf(seed ^ 0x5709),
       resizes: randomOf(seed ^ 0x512e),
       idles: randomOf(seed ^ 0x1d1e),
+      fills: randomOf(seed ^ 0xf111),
     };
     this.faults = { ...someFaults, ...faults };
     this.nodeCount = nodes;
@@ -173,8 +177,19 @@ export class MovesSimulation {
     await this.#rest(5);
     this.losses.assertAllSaid();
     for (let block = 0; block < this.blocks; block++) this.assertOneWriter(block);
+    await this.#giveAllBack();
     const { accesses, messages, moves, lost } = this;
     return { accesses, messages, moves, lost, hash: this.log.hash };
+  }
+
+  /** What nobody uses any more goes home: blocks, then rights. */
+  async #giveAllBack(): Promise<void> {
+    const rights = (): number => this.nodes.reduce((sum, { lending }) => sum + lending.rights, 0);
+    for (let turn = 0; turn < 10 && rights() > 0; turn++) {
+      for (const node of this.nodes) for (let file = 0; file < this.files; file++) node.idle(file);
+      await this.#until(this.timeline.nowMs + this.times.leaseMs / 2);
+    }
+    if (rights() > 0) throw new Error(`${rights()} rights are left that nobody uses`);
   }
 
   /** Lets time pass until nothing is left to be done. Throws what is, when that takes more leases. */
@@ -248,6 +263,13 @@ export class MovesSimulation {
   /** A value that no block ever had. */
   nextValue(): number {
     return ++this.#stored;
+  }
+
+  /** How long it takes to fill a file, and whether there is no space for that. */
+  nextFill(): { readonly ms: number; readonly fails: boolean } {
+    const random = this.#chance.fills;
+    if (!random.happens(this.faults.lateFills)) return { ms: 0, fails: false };
+    return { ms: random.between(1, 60), fails: random.happens(0.1) };
   }
 
   note(what: string): void {

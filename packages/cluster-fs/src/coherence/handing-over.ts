@@ -4,7 +4,7 @@
  *
  * Frozen, a file stands still at the home that gives it away: nobody gets a block but the next home. Adopted,
  * its blocks are known to the next home before the coordinator has said so to all: whoever has heard of it
- * may ask.
+ * may ask, and waits until the next home has heard it as well.
  */
 import type { BlockId } from './block-cache.ts';
 import type { CacheState } from './cache.ts';
@@ -41,6 +41,17 @@ export class HandingOver<B> {
   /** The session that alone gets blocks of a file; undefined when it stands not still. */
   givenTo(ino: number): CacheId | undefined {
     return this.#frozen.get(ino);
+  }
+
+  /**
+   * Whether that session gets nothing of the file: it stands still here; or it is this node's only if the
+   * coordinator commits that, and then everybody waits until this node has heard it, too. Who asks before may
+   * have heard it, or nothing since the file was here the last time.
+   */
+  isHeld(ino: number, session: CacheId): boolean {
+    const givenTo = this.givenTo(ino);
+    if (givenTo !== undefined) return session !== givenTo;
+    return this.#adopted.has(ino) && !this.#parts.isOwn(ino);
   }
 
   /** Whether it is none of this node's concern what is said of a file. */
@@ -106,7 +117,9 @@ export class HandingOver<B> {
   /** It is this node's, or it is not after all. */
   settle(ino: number, isOwn: boolean): void {
     if (!isOwn) this.#written.delete(ino);
-    if (this.#adopted.delete(ino) && !isOwn) this.#forgetFile(ino);
+    if (!this.#adopted.delete(ino)) return;
+    if (!isOwn) this.#forgetFile(ino);
+    this.#parts.home().release();
   }
 
   #forgetFile(ino: number): void {

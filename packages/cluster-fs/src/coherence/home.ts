@@ -138,11 +138,6 @@ export class Home<B> {
     return this.#linked.get(link)?.id;
   }
 
-  /** The number of the last message to a session. */
-  posted(id: CacheId): number {
-    return this.#sessions.get(id)?.channel.posted ?? 0;
-  }
-
   get entries(): ReadonlyMap<BlockId, Entry> {
     return this.#entries;
   }

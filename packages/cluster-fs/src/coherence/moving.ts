@@ -215,14 +215,21 @@ export class Moving<B, Right> {
     try {
       const neighbour = world.neighbour(from);
       await world.makeRoom(ino);
+      this.#assertTakes(ino, taking);
       const endMs = world.nowMs() + world.times.takeMs;
       const progress = await neighbour.bring(ino, () => world.nowMs() >= endMs);
+      // What has come is for a later move to store, if there is one by now.
+      this.#assertTakes(ino, taking);
       await world.store(ino, neighbour.taken.takeNews(ino));
       return progress;
     } finally {
       if (this.#taking.get(ino) === taking)
         taking.stopWaiting = world.after(world.times.abandonedMs, () => this.#forget(ino));
     }
+  }
+
+  #assertTakes(ino: number, taking: Taking): void {
+    if (this.#taking.get(ino) !== taking) throw givenUp();
   }
 
   /** Throws ESTALE when that node does not hand over a file that is to come here by that move. */
@@ -250,14 +257,11 @@ export class Moving<B, Right> {
     if (by.session !== session) throw new FsError('ESTALE', 'move', { why: 'the home has left meanwhile' });
     const { taken } = world.neighbour(taking.from);
     await taken.prepare(ino, alone);
-    const assertGoesOn = (): void => {
-      if (this.#taking.get(ino) !== taking) throw givenUp();
-    };
-    assertGoesOn();
+    this.#assertTakes(ino, taking);
     // From here on its pages are kept over a crash, until it is known whose they are.
     world.setCandidate(ino, { ino, generation, move });
     await world.store(ino, taken.takeNews(ino));
-    assertGoesOn();
+    this.#assertTakes(ino, taking);
     // What is here is not what its home has any more.
     if (!taken.isCurrent(ino)) throw new FsError('ESTALE', 'move', { why: 'the session is over' });
     this.#assertStays();

@@ -124,9 +124,13 @@ export class Taken<B> {
     this.#files.get(this.#parts.inoOf(block))?.add(block);
   }
 
-  /** Blocks that have come since the last time, or that processes here may have stored into. */
+  /**
+   * Blocks that have come since the last time, or that processes here may have stored into. Requires: the file
+   * is still to be kept.
+   */
   takeNews(ino: number): Iterable<BlockId> {
-    const news = this.#files.get(ino) ?? new Set();
+    const news = this.#files.get(ino);
+    if (news === undefined) throw new Error(`inode ${ino} is not to be kept here`);
     this.#files.set(ino, new Set());
     for (const [block, state] of this.#prepared.get(ino)?.copies ?? []) if (state === 'E') news.add(block);
     return news;

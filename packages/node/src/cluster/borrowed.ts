@@ -7,6 +7,7 @@ import type { AnyPeerEvent, PeerRequest } from '@cluster-fs/transport/peer';
 import {
   type CacheState,
   defaultLease,
+  type HeldTags,
   Holder,
   type HolderFrame,
   type Position,
@@ -26,7 +27,7 @@ import { blockAt, blockOf, blocksIn, indexOf, inoOf, rangeOf } from './blocks.ts
 import type { CacheBudget } from './cache-budget.ts';
 import { assertMayMap, type Copies } from './copies.ts';
 import { giveUpBlocks } from './giving-up.ts';
-import { HeldTags } from './held-tags.ts';
+import { heldTagsOf } from './held-tags.ts';
 import { HolderWire } from './holder-wire.ts';
 import { HomeLoss } from './home-loss.ts';
 import { IdleFiles } from './idle-files.ts';
@@ -70,7 +71,7 @@ export class Borrowed implements FileBlocks {
   readonly #spinner: Spinner;
   readonly #memory: BlockMemory;
   readonly #holder: Holder<Buffer>;
-  readonly #tags: HeldTags;
+  readonly #tags: HeldTags<Uint8Array>;
   readonly #wire: HolderWire;
   readonly leaving: Leaving;
   readonly #readAhead = new ReadAhead();
@@ -107,11 +108,8 @@ export class Borrowed implements FileBlocks {
     });
     this.#unreachable = unreachable;
     this.#isHome = isHome;
-    this.#tags = new HeldTags(c.segment, line, {
-      session: () => this.#session,
-      said: () => this.#holder.said,
-      isWelcome: () => this.#holder.isWelcome,
-    });
+    const holder = () => this.#holder;
+    this.#tags = heldTagsOf(c.segment, line, holder, () => this.#session);
     this.#wire = new HolderWire(this.#tags, position, () => this.#session);
     const isHere = (block: number): boolean => this.#state(block) !== 'I';
     this.#loss = new HomeLoss({ c, isHome, memory, lostMemory, isHere });

@@ -7,23 +7,27 @@ import {
   carriesBytes,
   type DirectoryMessage,
   type Envelope,
+  type HeldTags,
   type HolderFrame,
   toCacheNames,
   toDirectoryPlaces,
 } from 'cluster-fs/coherence';
 import { asBuffer, nothing } from './block-buffers.ts';
 import { blockOf, indexOf, inoOf } from './blocks.ts';
-import type { HeldTags } from './held-tags.ts';
 
 export class HolderWire {
-  readonly #tags: HeldTags;
+  readonly #tags: HeldTags<Uint8Array>;
   readonly #position: () => Position | undefined;
   readonly #session: () => number | undefined;
   /** What the home has heard of it, in which session, and over which link. */
   #said: { link: PeerLink; session: number | undefined; position: Position } | undefined;
 
   /** `position`: how far this node is; `session`: the one that it has there. */
-  constructor(tags: HeldTags, position: () => Position | undefined, session: () => number | undefined) {
+  constructor(
+    tags: HeldTags<Uint8Array>,
+    position: () => Position | undefined,
+    session: () => number | undefined,
+  ) {
     this.#tags = tags;
     this.#session = session;
     this.#position = position;
@@ -36,7 +40,7 @@ export class HolderWire {
       const { number, received, message } = frame.envelope;
       const { block, name, bytes } = message;
       if (asks.has(name)) this.sayPosition(link);
-      const stag = this.#tags.of(inoOf(block));
+      const stag = this.#tags.of(inoOf(block), number);
       const fields = { number, received, stag, index: indexOf(block), message: toDirectoryPlaces[name] };
       link.event('toHome', fields, bytes === undefined ? {} : { payload: bytes });
     }

@@ -9,6 +9,7 @@ import { FsError, type Spinner } from '@cluster-fs/transport';
 import type { AnyPeerEvent, PeerLink, PeerRequest } from '@cluster-fs/transport/peer';
 import {
   asks,
+  assertMaySay,
   carriesBytes,
   defaultLease,
   HandingOver,
@@ -17,24 +18,27 @@ import {
   ownCache,
   type Positions,
   readable,
+  type TagAsked,
+  type TagReply,
+  type Tags,
+  type ToDirectory,
   toCachePlaces,
+  toDirectoryNames,
 } from 'cluster-fs/coherence';
-import { InodeCopy, isFile, pageSize, readInode } from 'cluster-fs/segment';
+import { pageSize } from 'cluster-fs/segment';
 import type { Coordinator } from '../coordinator/coordinator.ts';
-import { type Access, type FileBlocks, type FileId, moved } from '../coordinator/elsewhere.ts';
-import { assertNotPinned } from '../coordinator/pinned.ts';
+import type { Access, FileBlocks, FileId } from '../coordinator/elsewhere.ts';
 import type { Session, View } from '../coordinator/session.ts';
 import { Signal } from '../coordinator/signal.ts';
-import { fillForWriters } from '../coordinator/views.ts';
 import { type Range, wholeFile } from '../store/stored.ts';
 import { asBuffer, nothing } from './block-buffers.ts';
 import { BlockMemory, extentsIn, extentsOf } from './block-memory.ts';
 import { blockAt, blockOf, indexOf, inoOf, rangeOf } from './blocks.ts';
+import { assertMayGive, assertMayPin, tagsOf } from './given-tags.ts';
 import { HomeBytes } from './home-bytes.ts';
 import type { LentMark } from './lent-mark.ts';
 import { Shadow } from './shadow.ts';
 import { SharedBlocks } from './shared-blocks.ts';
-import { type Asked, nameOf, type Tag, Tags } from './tags.ts';
 import { Uses } from './uses.ts';
 
 interface Listeners {
@@ -67,7 +71,7 @@ export class Lent implements FileBlocks {
   readonly #shadow: Shadow;
   readonly #bytes: HomeBytes;
   readonly #home: Home<Buffer>;
-  readonly #tags = new Tags();
+  readonly #tags: Tags<Uint8Array>;
   readonly #links = new Map<number, PeerLink>();
   readonly #linkIds = new WeakMap<PeerLink, number>();
   /** Blocks that are not processes' of this node alone, by file. */
@@ -140,6 +144,12 @@ export class Lent implements FileBlocks {
       },
       { times: defaultLease, firstSession: mark.firstSession, mayHaveGranted: mayHaveLent },
     );
+    this.#tags = tagsOf(c, options, (ino, session) => {
+      for (const block of [...this.#shared.of(ino)]) {
+        this.#home.forget(block, session);
+        this.#unshare(block);
+      }
+    });
     if (mayHaveLent)
       this.opening = new Promise((resolve) => {
         this.#opened = resolve;
@@ -175,47 +185,21 @@ export class Lent implements FileBlocks {
     this.#home.linkDown(id);
   }
 
-  /** Gives a node the right to a file, once: when the answer was lost with its link it is asked again. */
-  async tag(
+  /** Gives a node the right to a file. */
+  tag(
     link: PeerLink,
     { ino, generation, mode, asked }: PeerRequest<'tagOpen'>,
-  ): Promise<Pick<Tag, 'stag' | 'session'>> {
-    const c = this.#c;
+  ): Promise<TagReply<Uint8Array>> {
     const session = this.#sessionOf(link);
     if (session === undefined) throw new FsError('EPROTO', 'stag', { why: 'no session of blocks' });
-    const given = this.#tags.given(ino, session, asked);
-    if (given !== undefined) return this.#filled(given);
-    const inode = new InodeCopy();
-    if (!readInode(c.segment, ino, inode) || inode.generation !== generation || !isFile(inode.mode))
-      throw new FsError('ESTALE', 'stag', { why: `inode ${ino} is gone` });
-    this.#options.assertHas(ino);
-    if (!this.#options.isOwn(ino)) throw moved('stag');
-    assertNotPinned(c, ino, mode);
-    return this.#filled(this.#newTag({ ino, mode, session, asked }));
-  }
-
-  /** Who may store anywhere must have pages everywhere. */
-  async #filled(tag: Tag): Promise<Pick<Tag, 'stag' | 'session'>> {
-    try {
-      if (tag.mode === 'rw' && this.#options.isOwn(tag.ino)) await fillForWriters(this.#c, tag.ino);
-    } catch (error) {
-      this.#closeTag(tag);
-      throw error;
-    }
-    // It was asked for twice, and failed once.
-    if (!this.#tags.has(tag)) throw moved('stag');
-    return tag;
-  }
-
-  #newTag(asked: Asked): Tag {
-    this.#options.mark.set();
-    this.#c.refer(asked.ino);
-    return this.#tags.give(asked);
+    return this.#tags.open({ ino, mode, session, asked }, () =>
+      assertMayGive(this.#c, this.#options, { ino, generation, mode, asked }),
+    );
   }
 
   /** A right to a file that becomes this node's, for the node that had it. */
-  give(asked: Asked): Uint8Array {
-    return this.#newTag(asked).stag;
+  give(asked: TagAsked): Uint8Array {
+    return this.#tags.give(asked).stag;
   }
 
   /** A block goes from `data`: its bytes may have to be kept all the same (`HandingOver.mustKeep`). */
@@ -227,9 +211,10 @@ export class Lent implements FileBlocks {
   }
 
   #isHeld(ino: number, from: number): boolean {
-    const givenTo = this.handing.givenTo(ino);
-    if (from === ownCache) return givenTo !== undefined;
-    const isHeld = givenTo === undefined ? this.#lendsNothing || this.#held.has(ino) : from !== givenTo;
+    if (this.handing.isHeld(ino, from)) return true;
+    if (from === ownCache) return false;
+    const isGiven = this.handing.givenTo(ino) !== undefined;
+    const isHeld = !isGiven && (this.#lendsNothing || this.#held.has(ino));
     return isHeld || !this.#options.positions.knows(ino, from);
   }
 
@@ -237,23 +222,6 @@ export class Lent implements FileBlocks {
   lookAgain(): void {
     this.#home.release();
     if (this.handing.isAnyFrozen) this.#stepped.notify();
-  }
-
-  /** What is on its way to the holder is still answered; nothing more is sent. */
-  #giveBack(link: PeerLink, tag: Tag): void {
-    const { ino, session, stag } = tag;
-    if (!this.#tags.close(tag, this.#home.posted(session))) return;
-    if (!this.#tags.hasOpen(ino, session))
-      for (const block of [...this.#shared.of(ino)]) {
-        this.#home.forget(block, session);
-        this.#unshare(block);
-      }
-    link.event('tagClosed', { stag });
-  }
-
-  #closeTag(tag: Tag | undefined): void {
-    // Its session may have ended while its file was filled.
-    if (tag !== undefined && this.#tags.delete(tag)) this.#c.unrefer(tag.ino);
   }
 
   #sessionOf(link: PeerLink): number | undefined {
@@ -277,7 +245,9 @@ export class Lent implements FileBlocks {
         this.#linkIds.set(link, id);
         this.#links.set(id, link);
         this.#home.receive(id, { kind: 'hello', ...event.fields });
-        const session = this.#sessionOf(link) as number;
+        const session = this.#sessionOf(link);
+        // What is said again to it may have broken the link.
+        if (session === undefined) return;
         for (const stag of this.#tags.closing(session)) link.event('tagClosed', { stag });
         this.#listeners.opened(link, session);
         return;
@@ -292,7 +262,8 @@ export class Lent implements FileBlocks {
       case 'toHome': {
         const { number, received, stag, index, message } = event.fields;
         const tag = this.#tags.resolve(stag, this.#sessionOf(link));
-        const name = nameOf(tag, message);
+        const name = nameOf(message);
+        assertMaySay(name, tag.mode);
         const block = blockOf(tag.ino, index);
         if (asks.has(name)) this.uses.note(tag.ino, tag.session);
         const bytes = this.#bytesOf(event.payload);
@@ -303,16 +274,19 @@ export class Lent implements FileBlocks {
         this.#spinner.expectOneOfMany();
         return;
       }
-      case 'tagClose':
-        this.#giveBack(link, this.#tags.resolve(event.fields.stag, this.#sessionOf(link)));
+      case 'tagClose': {
+        const { stag } = event.fields;
+        const isNew = this.#tags.giveBack(this.#tags.resolve(stag, this.#sessionOf(link)));
+        if (isNew) link.event('tagClosed', { stag });
         return;
+      }
       case 'leaving': {
         const session = this.#sessionOf(link);
         if (session !== undefined) this.#home.leave(session);
         return;
       }
       case 'tagGone':
-        this.#closeTag(this.#tags.gone(event.fields.stag, this.#sessionOf(link)));
+        this.#tags.gone(event.fields.stag, this.#sessionOf(link));
         return;
       default:
         throw new FsError('EPROTO', event.name, { why: 'not for a home' });
@@ -339,7 +313,7 @@ export class Lent implements FileBlocks {
     else {
       const { number, received, message } = frame.envelope;
       const { block, name, bytes } = message;
-      const tag = this.#tags.of(inoOf(block), this.#home.sessionOf(id) ?? 0, number);
+      const tag = this.#tags.of(inoOf(block), this.#home.sessionOf(id) ?? 0);
       if (tag === undefined) {
         const why = `an STag was given back while blocks of inode ${inoOf(block)} were not`;
         this.#listeners.broke(link, new FsError('EPROTO', 'blocks', { why }));
@@ -401,7 +375,7 @@ export class Lent implements FileBlocks {
 
   #ended(session: number): void {
     this.#options.positions.ended(session);
-    for (const tag of this.#tags.ofSession(session)) this.#closeTag(tag);
+    this.#tags.ended(session);
     this.#listeners.ended(session);
     for (const ino of [...this.#shared.files()])
       for (const block of [...this.#shared.of(ino)]) this.#unshare(block);
@@ -409,7 +383,7 @@ export class Lent implements FileBlocks {
 
   async open({ ino }: FileId, { mode }: { mode: 'r' | 'rw' }, session: Session): Promise<void> {
     if (session.userfault !== undefined) return;
-    this.#tags.assertMayPin(ino, mode);
+    assertMayPin(this.#tags, ino, mode);
     await this.acquire(ino, wholeFile, 'read');
   }
 
@@ -496,4 +470,10 @@ export class Lent implements FileBlocks {
   isWritten(ino: number): boolean {
     return this.#tags.isWritten(ino) || this.handing.inherited(ino) !== undefined;
   }
+}
+
+function nameOf(message: number): ToDirectory {
+  const name = toDirectoryNames[message];
+  if (name === undefined) throw new FsError('EPROTO', 'blocks', { why: `message ${message}` });
+  return name;
 }

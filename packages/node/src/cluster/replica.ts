@@ -96,11 +96,13 @@ export class Replica {
     this.#whole.take({ ...event, inodes: this.#joiner.inodes(event.inodes) });
     if (!event.isWhole || !event.isLast) return false;
     const everything = this.#whole.differenceTo(this.#c);
+    const position = { feed: event.feed, sequence: event.sequence };
+    // Of what becomes this node's by that, too, nothing is lent to who knows less.
+    this.#homes.positions.begin(position);
     this.#apply(everything);
     this.#whole = undefined;
     this.#findUntold(everything.inodes);
-    this.#position = { feed: event.feed, sequence: event.sequence };
-    this.#homes.positions.begin(this.#position);
+    this.#position = position;
     return true;
   }
 

@@ -1,4 +1,11 @@
-/** What belongs to an STag, found by its bytes: a message of a block names its file by one. */
+/**
+ * STags as they travel: random bytes, which nobody can guess; and what belongs to each, found by its bytes. A
+ * message of a block names its file by one.
+ */
+import { randomBytes } from 'node:crypto';
+import type { TagMap } from 'cluster-fs/coherence';
+
+const stagBytes = 16;
 
 /** So many bytes of random ones tell nearly all STags apart, and fit a number. */
 const numberBytes = 6;
@@ -15,12 +22,14 @@ const isSame = (a: Uint8Array, b: Uint8Array): boolean => {
   return true;
 };
 
+export const newStag = (): Uint8Array => randomBytes(stagBytes);
+
 interface Entry<T> {
   readonly stag: Uint8Array;
   readonly value: T;
 }
 
-export class StagMap<T> {
+export class StagMap<T> implements TagMap<Uint8Array, T> {
   /** By what the first bytes are. INVARIANT: none is empty. */
   readonly #entries = new Map<number, readonly Entry<T>[]>();
   #size = 0;

@@ -356,8 +356,12 @@ export const peerEvents = {
     fields: file,
   },
   tagClose: { id: 137, doc: 'The STag is given back; no copy of a block is left.', fields: { stag } },
-  tagClosed: { id: 146, doc: 'Answers `tagClose`: nothing more is sent for it.', fields: { stag } },
-  tagGone: { id: 147, doc: 'Answers `tagClosed`: nothing more is said of it.', fields: { stag } },
+  tagClosed: {
+    id: 146,
+    doc: 'Answers `tagClose`, and is said after each welcome until `tagGone`: the home names it no more.',
+    fields: { stag },
+  },
+  tagGone: { id: 147, doc: 'Answers `tagClosed`, once: nobody names it any more.', fields: { stag } },
   blockHello: {
     id: 138,
     doc: 'Opens a session of blocks, or goes on with one over a new link.',

@@ -2,7 +2,7 @@
  * STags at the home: rights of other nodes to files, each for an inode, a mode and a session. Resolved when a
  * message arrives, wherever the file lies then.
  *
- *   asked for ──the file is as it must be──▶ given ──given back──▶ closing ──its session knows it no more──▶ gone
+ *   asked for ──filled──▶ given ──given back──▶ closing ──its session knows it no more──▶ gone
  *
  * While one is closing, what is on its way to its session is still answered, and named by it.
  */
@@ -37,7 +37,7 @@ export interface Tag<S> extends TagAsked {
   readonly filled: Promise<void>;
   /** It is being given back. */
   isClosing: boolean;
-  /** Its session has it: it has named it, or got it with the file. The answer with another one may never come. */
+  /** Its session has named it, or got it with the file. The answer with another one may never come. */
   isKnown: boolean;
 }
 
@@ -100,7 +100,7 @@ export class Tags<S> {
     }
   }
 
-  /** Gives one to who hands the file over: it is as it must be. When the answer is lost it is not handed over. */
+  /** Gives one to who hands the file over. When the answer with it is lost the file is not handed over. */
   give(asked: TagAsked): Tag<S> {
     return this.#give(asked, true, () => filled);
   }

@@ -125,8 +125,8 @@ export class Taken<B> {
   }
 
   /**
-   * Blocks that have come since the last time, or that processes here may have stored into. Requires: the file
-   * is still to be kept.
+   * Blocks that have come since the last time, or that processes here may have stored into. Requires: the
+   * file is still to be kept.
    */
   takeNews(ino: number): Iterable<BlockId> {
     const news = this.#files.get(ino);

@@ -25,7 +25,7 @@ export function heldTagsOf(
   });
 }
 
-/** A welcome is waited for as an answer is, as long as a link is up: who touches a page does not fail meanwhile. */
+/** A welcome is waited for as an answer is, as long as a link is up: a touch does not fail meanwhile. */
 async function ask(
   line: Line,
   holder: () => Pick<Holder<Buffer>, 'isWelcome'>,

@@ -16,6 +16,7 @@ import { InodeCopy, pageSize, readInode } from 'cluster-fs/segment';
 import type { Coordinator } from '../coordinator/coordinator.ts';
 import type { MetadataStore } from '../metadata/store.ts';
 import { Dirty } from './dirty.ts';
+import { Gathering } from './gathering.ts';
 import { placesOf, redoPages, type Snapshot, takeSnapshot, type WrittenPiece } from './snapshot.ts';
 import type { StoreFile } from './store-file.ts';
 import { afterChange, changeStored, type Range, type StoredExtent } from './stored.ts';
@@ -90,6 +91,7 @@ export class WriteBack {
   readonly #underWay = new Set<number>();
   #coordinator: Coordinator | undefined;
   #waiting: Waiter[] = [];
+  readonly #gathering = new Gathering();
   #running: Promise<void> | undefined;
   #current: Round | undefined;
   readonly #habits = new SyncHabits();
@@ -141,6 +143,7 @@ export class WriteBack {
    */
   mark(c: Coordinator, ino: number, range: Range | 'all'): void {
     this.dirty.mark(ino, range, c.now());
+    this.#gathering.changed();
     if (this.#named.has(ino)) return;
     c.journal.change({ type: 'markDirty', ino });
     this.#setNamed(c, ino, true);
@@ -231,6 +234,7 @@ export class WriteBack {
 
   #ask(inos: readonly number[] | undefined, { isFlushed }: { isFlushed: boolean }): Promise<Synced> {
     return new Promise((resolve, reject) => {
+      this.#gathering.asked(inos ?? []);
       this.#waiting.push({ inos, isFlushed, resolve, reject });
       this.#running ??= this.#run();
     });
@@ -302,14 +306,17 @@ export class WriteBack {
     // Those who ask in the same turn are in the same round.
     await Promise.resolve();
     while (this.#waiting.length > 0) {
+      await this.#gathering.isTime();
       const waiters = this.#waiting;
       this.#waiting = [];
+      this.#gathering.begins();
       try {
         const inos = new Set(waiters.flatMap((waiter) => waiter.inos ?? this.dirty.inos()));
         const isFlushed = waiters.some((waiter) => waiter.isFlushed);
         const round: Round = { waiters, isFlushed, commits: undefined };
         this.#current = round;
         const synced = await this.#holding(inos, () => this.#round(inos, round));
+        this.#gathering.ended(inos.size);
         this.#failure = null;
         for (const { resolve } of waiters) resolve(synced);
       } catch (error) {

@@ -86,7 +86,7 @@ const hunts: Partial<Record<MoveRule, Partial<Options>>> = {
     chaosMs: 500,
   },
   shown: { faults: { idles: 0 } },
-  stays: { faults: { ...onlyStops, stops: 0.02, resizes: 0 } },
+  stays: { faults: { ...onlyStops, stops: 0.01 } },
   beside: { faults: { crashes: 0, stops: 0.02, resizes: 0 }, seed: 4000 },
   settled: { faults: { stops: 0.02 } },
   home: { faults: onlyStops },
@@ -165,14 +165,20 @@ test.runIf(only !== undefined)('one seed', { timeout: 60_000 }, async () => {
 
 describe('a broken rule of moves is noticed', () => {
   test.each(Object.entries(moveRules))('%s: %s', { timeout: 120_000 }, async (rule) => {
-    const findings: string[] = [];
-    const options = { chaosMs: 300, broken: rule as MoveRule, ...hunts[rule as MoveRule] };
+    const options = { chaosMs: 300, ...hunts[rule as MoveRule] };
+    const run = (seed: number, broken?: MoveRule) =>
+      simulateMoves({ ...options, seed, ...sizesOf(seed), ...(broken === undefined ? {} : { broken }) });
     const first = options.seed ?? 1;
-    for (let seed = first; seed < first + 500 && findings.length === 0; seed++)
-      await simulateMoves({ ...options, seed, ...sizesOf(seed) }).catch((error: Error) =>
-        findings.push(error.message),
-      );
-    expect(findings).toHaveLength(1);
-    expect(findings[0]).toMatch(/^seed \d+: /);
+    let found: string | undefined;
+    for (let seed = first; seed < first + 500 && found === undefined; seed++) {
+      const finding = await run(seed, rule as MoveRule).catch((error: Error) => error.message);
+      // It is the rule that is missed, and nothing else that the seed meets.
+      if (typeof finding === 'string')
+        found = await run(seed).then(
+          () => finding,
+          () => undefined,
+        );
+    }
+    expect(found).toMatch(/^seed \d+: /);
   });
 });

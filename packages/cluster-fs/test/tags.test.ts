@@ -13,12 +13,13 @@ interface Filling {
 function given() {
   let nextStag = 1;
   const forget = vi.fn();
+  const counted = vi.fn();
   const ended = vi.fn();
   const fillings: Filling[] = [];
   const tags = new Tags<number>({
     newMap: <T>() => new Map<number, T>(),
     newStag: () => nextStag++,
-    given: () => undefined,
+    given: counted,
     ended,
     fill: () => new Promise((resolve, reject) => fillings.push({ resolve, reject })),
     forget,
@@ -34,7 +35,7 @@ function given() {
   };
   const giveBack = (tag: Tag<number>): boolean => tags.giveBack(tags.resolve(tag.stag, session));
   const handedOver = (number: number): Tag<number> => tags.give(asked(number));
-  return { tags, open, opened, giveBack, handedOver, fillings, forget, ended };
+  return { tags, open, opened, giveBack, handedOver, fillings, forget, given: counted, ended };
 }
 
 test('a file is named by what the session has named, whatever else was given', async () => {
@@ -117,7 +118,7 @@ test('one whose session ends while its file is filled is over', async () => {
   const opening = open(1);
   tags.ended(session);
   fillings[0]?.resolve();
-  await expect(opening).rejects.toMatchObject({ code: 'ESTALE' });
+  await expect(opening).rejects.toMatchObject({ code: 'EAGAIN' });
   expect(ended).toHaveBeenCalledTimes(1);
 });
 
@@ -131,4 +132,16 @@ test('only what was given back is gone, and once', async () => {
   tags.gone(stag, session);
   expect([...tags.closing(session)]).toEqual([]);
   expect(() => tags.gone(stag, session)).toThrow(expect.objectContaining({ code: 'ESTALE' }));
+});
+
+test('nothing is left of one that cannot be given', async () => {
+  const { tags, open, opened, given: counted, ended } = given();
+  counted.mockImplementationOnce(() => {
+    throw new Error('the disk is full');
+  });
+  await expect(open(1)).rejects.toThrow('the disk is full');
+  expect([tags.count, [...tags.on(ino)].length]).toEqual([0, 0]);
+  await opened(1);
+  tags.ended(session);
+  expect([counted.mock.calls.length, ended.mock.calls.length]).toEqual([2, 1]);
 });

@@ -43,6 +43,7 @@ export class Lending {
   readonly memory: PageMemory;
   readonly peers = new Map<string, Peer>();
   readonly #tags: Tags<number>;
+  readonly #references = new Map<number, number>();
   #nextLink = 1;
   isOpen = false;
   /** The node is about to stop. */
@@ -56,9 +57,9 @@ export class Lending {
     this.#tags = new Tags<number>({
       newMap: <T>() => new Map<number, T>(),
       newStag: () => nextTag++,
-      given: () => undefined,
-      ended: () => undefined,
-      fill: ({ ino, mode }) => this.#fill(ino, mode),
+      given: (file) => this.#refer(file, 1),
+      ended: (file) => this.#refer(file, -1),
+      fill: ({ mode }) => this.#fill(mode),
       forget: (file, session) => {
         for (const block of sim.blocksOf(file)) this.home.forget(block, session);
       },
@@ -171,6 +172,19 @@ export class Lending {
   sessionOf(id: number): number | undefined {
     const lives = [...this.peers.values()].filter((peer) => peer.id === id);
     return lives.sort((a, b) => a.life - b.life).at(-1)?.session;
+  }
+
+  #refer(file: number, by: number): void {
+    const references = (this.#references.get(file) ?? 0) + by;
+    if (references < 0) throw new Error(`file ${file} is let go of more often than it was held`);
+    this.#references.set(file, references);
+  }
+
+  /** Whether a file is kept for a node that has no right to it. */
+  get isAnyKept(): boolean {
+    for (const [file, references] of this.#references)
+      if (references !== [...this.#tags.on(file)].length) return true;
+    return false;
   }
 
   /** Rights that other nodes have here. */
@@ -358,9 +372,9 @@ export class Lending {
   }
 
   /** Pages of a file for who may store anywhere. */
-  async #fill(file: number, mode: TagMode): Promise<void> {
+  async #fill(mode: TagMode): Promise<void> {
     const { sim } = this.#node;
-    if (mode !== 'rw' || !this.#node.host.isOwn(file)) return;
+    if (mode !== 'rw') return;
     const { ms, fails } = sim.nextFill();
     if (ms > 0) await this.#node.pause(ms);
     if (fails) throw new FsError('ENOSPC', 'stag', { why: 'no pages for who may store anywhere' });

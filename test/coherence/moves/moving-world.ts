@@ -56,7 +56,7 @@ export function movingWorldOf(node: MovingNode): MovingWorld<number, number> {
       await moment();
       await node.layouts.told(file);
     },
-    uses: () => ({ mode: 'rw', isWritten: false }),
+    uses: () => ({ mode: sim.usesToRead() ? 'r' : 'rw', isWritten: false }),
     makeRoom: moment,
     store: async (file, blocks) => {
       const news = [...blocks];

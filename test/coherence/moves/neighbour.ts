@@ -18,6 +18,9 @@ import type { Answer, FromServer, Requests, ToServer } from './frames.ts';
 import type { MovingNode } from './moving-node.ts';
 import { PageMemory } from './page-memory.ts';
 
+/** The file has another home, or there is no space for it just now. */
+const passing: ReadonlySet<string> = new Set(['EAGAIN', 'ENOSPC']);
+
 interface Pending {
   resolve(reply: never): void;
   reject(error: unknown): void;
@@ -319,7 +322,9 @@ export class Neighbour implements MovingNeighbour<number, number> {
     this.#node.run(this.#tags.open(file, mode)).then(
       () => this.#touched(block, access),
       (error: unknown) => {
-        if (!(error instanceof FsError)) throw error;
+        // What else a home says, processes are told: the touch fails.
+        const isPassing = error instanceof FsError && (passing.has(error.code) || !this.isLinked);
+        if (!isPassing) this.#node.sim.fail(error);
         this.memory.wake(block);
       },
     );

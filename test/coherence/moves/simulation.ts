@@ -37,7 +37,7 @@ export interface Faults {
   readonly resizes: number;
   /** A node stops using a file. */
   readonly idles: number;
-  /** How many of the pages that a file needs for who may store anywhere come late, or never; of 1. */
+  /** How often the pages come late, or never, that a file needs for who may store anywhere; of 1. */
   readonly lateFills: number;
   readonly delayMs: number;
 }
@@ -190,6 +190,7 @@ export class MovesSimulation {
       await this.#until(this.timeline.nowMs + this.times.leaseMs / 2);
     }
     if (rights() > 0) throw new Error(`${rights()} rights are left that nobody uses`);
+    if (this.nodes.some(({ lending }) => lending.isAnyKept)) throw new Error('a file is kept for nobody');
   }
 
   /** Lets time pass until nothing is left to be done. Throws what is, when that takes more leases. */
@@ -270,6 +271,11 @@ export class MovesSimulation {
     const random = this.#chance.fills;
     if (!random.happens(this.faults.lateFills)) return { ms: 0, fails: false };
     return { ms: random.between(1, 60), fails: random.happens(0.1) };
+  }
+
+  /** Whether processes of a node that gives a file away have it open to read alone. */
+  usesToRead(): boolean {
+    return this.faults.lateFills > 0 && this.#chance.fills.happens(0.3);
   }
 
   note(what: string): void {

@@ -158,9 +158,13 @@ export class HeldTags<S> {
     // One of a session that was over before the answer came is of no use.
     while (session !== this.#world.session()) ({ stag, session } = await this.#answered(asked));
     this.#inoByTag.set(stag, ino);
+    this.#came(tags, mode, stag);
+    return stag;
+  }
+
+  #came(tags: FileTags<S>, mode: TagMode, stag: S): void {
     tags.come.add(mode);
     if (mode !== 'r' || tags.stag === undefined) tags.stag = stag;
-    return stag;
   }
 
   async #answered(asked: TagRequest): Promise<TagReply<S>> {
@@ -197,8 +201,7 @@ export class HeldTags<S> {
   adopt(ino: number, mode: TagMode, stag: S): void {
     const tags = this.#tagsOf(ino);
     tags.given[mode] = Promise.resolve(stag);
-    tags.come.add(mode);
-    tags.stag = stag;
+    this.#came(tags, mode, stag);
     this.#inoByTag.set(stag, ino);
   }
 

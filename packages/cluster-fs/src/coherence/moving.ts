@@ -265,6 +265,8 @@ export class Moving<B, Right> {
     // What is here is not what its home has any more.
     if (!taken.isCurrent(ino)) throw new FsError('ESTALE', 'move', { why: 'the session is over' });
     this.#assertStays();
+    if (world.sessionOf(taking.from) !== session)
+      throw new FsError('ESTALE', 'move', { why: 'the home has left meanwhile' });
     // It has asked what became of this, and was told that nothing was given.
     by.signal.throwIfAborted();
     if (isWritten) handing.inherit(ino, move);
@@ -272,6 +274,7 @@ export class Moving<B, Right> {
     // The reply leaves first: the home until now has as much to note as this node. What it says then is heard
     // after this turn of the event loop.
     await undefined;
+    if (this.#taking.get(ino) !== taking) return;
     handing.adopt(ino, session, taken.sharedOf(ino));
   }
 

@@ -37,15 +37,17 @@ export interface Tag<S> extends TagAsked {
   readonly filled: Promise<void>;
   /** It is being given back. */
   isClosing: boolean;
-  /** Its session has named it, or got it with the file. The answer with another one may never come. */
-  isKnown: boolean;
+  /** Its session has named it. The answer with another one may never have come. */
+  isNamed: boolean;
+  /** It goes with the answer to who hands the file over: when that is lost the file is not handed over. */
+  readonly isWithFile: boolean;
 }
 
 export interface TagsWorld<S> {
   newMap<T>(): TagMap<S, T>;
   /** One that nobody can guess. */
   newStag(): S;
-  /** The inode stays from here on; until `ended`, as often. */
+  /** The inode stays from here on; until `ended`, as often. When it throws nothing is given. */
   given(ino: number): void;
   ended(ino: number): void;
   /** Resolves when the file is as it must be for who has such a right. */
@@ -73,7 +75,7 @@ export class Tags<S> {
 
   /**
    * Gives one, once: when the answer was lost with its link it is asked for again, under the same number.
-   * `assertMay` throws when a new one may not be given. ESTALE when the session ends meanwhile.
+   * `assertMay` throws when a new one may not be given. EAGAIN when the session ends meanwhile.
    */
   async open(asked: TagAsked, assertMay: () => void): Promise<Tag<S>> {
     let tag = this.#given(asked);
@@ -82,7 +84,8 @@ export class Tags<S> {
       tag = this.#give(asked, false, (made) => this.#filled(made));
     }
     await tag.filled;
-    if (!this.#has(tag)) throw isOver();
+    // Who has another session asks for one of that.
+    if (!this.#has(tag)) throw new FsError('EAGAIN', 'stag', { why: 'the session has ended' });
     return tag;
   }
 
@@ -100,19 +103,19 @@ export class Tags<S> {
     }
   }
 
-  /** Gives one to who hands the file over. When the answer with it is lost the file is not handed over. */
+  /** Gives one to who hands the file over. */
   give(asked: TagAsked): Tag<S> {
     return this.#give(asked, true, () => filled);
   }
 
-  #give(asked: TagAsked, isKnown: boolean, fill: (tag: Tag<S>) => Promise<void>): Tag<S> {
-    const { ino, mode, session } = asked;
-    const stag = this.#world.newStag();
-    const tag = { ino, mode, session, asked: asked.asked, stag, filled, isClosing: false, isKnown };
+  #give(asked: TagAsked, isWithFile: boolean, fill: (tag: Tag<S>) => Promise<void>): Tag<S> {
+    const { ino, session } = asked;
+    this.#world.given(ino);
+    const state = { filled, isClosing: false, isNamed: false, isWithFile };
+    const tag = { ...asked, ...state, stag: this.#world.newStag() };
     this.#byTag.set(tag.stag, tag);
     addTo(this.#byFile, ino, tag);
     addTo(this.#bySession, session, tag);
-    this.#world.given(ino);
     return Object.assign(tag, { filled: fill(tag) });
   }
 
@@ -124,22 +127,23 @@ export class Tags<S> {
   resolve(stag: S, session: CacheId | undefined): Tag<S> {
     const tag = this.#byTag.get(stag);
     if (tag === undefined || tag.session !== session) throw isOver();
-    tag.isKnown = true;
+    tag.isNamed = true;
     return tag;
   }
 
   /**
-   * By which that session knows the file: one that it is known to have, the last, since the file came with
-   * that. What it gives back it knows until it has heard that this was heard.
+   * By which that session knows the file: one that it has named, else the last one that came with the file. What
+   * it gives back it knows until it has heard that this was heard.
    */
   of(ino: number, session: CacheId): Tag<S> | undefined {
-    let [known, closing]: (Tag<S> | undefined)[] = [];
+    let [withFile, closing]: (Tag<S> | undefined)[] = [];
     for (const tag of this.on(ino)) {
       if (tag.session !== session) continue;
       if (tag.isClosing) closing = tag;
-      else if (tag.isKnown) known = tag;
+      else if (tag.isNamed) return tag;
+      else if (tag.isWithFile) withFile = tag;
     }
-    return known ?? closing;
+    return withFile ?? closing;
   }
 
   /** Its session gives it back. Whether that is to be told that it is closed: not when it was told before. */
@@ -151,10 +155,10 @@ export class Tags<S> {
     return true;
   }
 
-  /** By one of which the session does not know it has got nothing. */
+  /** By one of which it is not known whether the session has it that has got nothing. */
   #hasFile(ino: number, session: CacheId): boolean {
-    for (const { isClosing, isKnown, session: of } of this.on(ino))
-      if (of === session && isKnown && !isClosing) return true;
+    for (const { isClosing, isNamed, isWithFile, session: of } of this.on(ino))
+      if (of === session && (isNamed || isWithFile) && !isClosing) return true;
     return false;
   }
 

@@ -20,7 +20,7 @@ interface Files {
 
 export function tagsOf(
   c: Coordinator,
-  { mark, isOwn }: Files,
+  { mark }: Pick<Files, 'mark'>,
   forget: TagsWorld<Uint8Array>['forget'],
 ): Tags<Uint8Array> {
   return new Tags({
@@ -33,7 +33,7 @@ export function tagsOf(
     ended: (ino) => c.unrefer(ino),
     fill: async ({ ino, mode }) => {
       // Who may store anywhere must have pages everywhere.
-      if (mode === 'rw' && isOwn(ino)) await fillForWriters(c, ino);
+      if (mode === 'rw') await fillForWriters(c, ino);
     },
     forget,
   });

@@ -257,7 +257,7 @@ export class Neighbour implements MovingNeighbour<number, number> {
   }
 
   giveBack(file: number): void {
-    this.#tags.giveBack(file);
+    this.leave(file);
   }
 
   /** Nobody here uses the file: what is here of it goes, and the right to it once nothing is. */
@@ -266,12 +266,12 @@ export class Neighbour implements MovingNeighbour<number, number> {
     if (!holder.isIn || taken.has(file) || ![...this.#tags.idle()].includes(file)) return;
     const blocks = this.#node.sim.blocksOf(file).filter((block) => holder.cache.blocks.has(block));
     for (const block of blocks) holder.evict(block);
-    if (blocks.length === 0) this.giveBack(file);
+    if (blocks.length === 0) this.#tags.giveBack(file);
   }
 
   /** The file has another home: the right to it goes back when all that was asked for is answered. */
   leave(file: number): void {
-    if (this.taken.isDone(file)) this.giveBack(file);
+    if (this.taken.isDone(file)) this.#tags.giveBack(file);
     else this.#leaving.add(file);
   }
 
@@ -282,7 +282,7 @@ export class Neighbour implements MovingNeighbour<number, number> {
       const isHome = this.#node.host.homes[file] === this.id;
       if (!isHome && !this.taken.isDone(file)) continue;
       this.#leaving.delete(file);
-      if (!isHome) this.giveBack(file);
+      if (!isHome) this.#tags.giveBack(file);
     }
   }
 

@@ -74,7 +74,7 @@ export interface MovingNeighbour<B, Right> {
   refuse(ino: number, right: Right): void;
   /** What is here of the file is not from there any more. */
   abandon(ino: number): void;
-  /** The right to the file is of no use any more. */
+  /** The right to the file is of no use any more, once everything that was asked for is answered. */
   giveBack(ino: number): void;
 }
 

@@ -132,7 +132,7 @@ export class Tags<S> {
   }
 
   /**
-   * By which that session knows the file: one that it has named, else the last one that came with the file. What
+   * By which that session knows the file: one that it has named, else the last that came with the file. What
    * it gives back it knows until it has heard that this was heard.
    */
   of(ino: number, session: CacheId): Tag<S> | undefined {

@@ -116,7 +116,7 @@ function neighbourOf({ c }: MovingParts, { line, borrowed }: Neighbour): MovingN
     adopt: (ino, { right, mode }, blocks) => borrowed.adopt(ino, { stag: right, mode }, blocks),
     refuse: (ino, right) => borrowed.refuse(ino, right),
     abandon: (ino) => borrowed.abandon(ino),
-    giveBack: (ino) => borrowed.giveBack(ino),
+    giveBack: (ino) => borrowed.leaving.add(ino),
   };
 }
 

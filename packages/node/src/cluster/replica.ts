@@ -99,8 +99,10 @@ export class Replica {
     const position = { feed: event.feed, sequence: event.sequence };
     // Of what becomes this node's by that, too, nothing is lent to who knows less.
     this.#homes.positions.begin(position);
+    this.#findUntold(everything.inodes);
     this.#apply(everything);
     this.#whole = undefined;
+    // And of what is this node's by that.
     this.#findUntold(everything.inodes);
     this.#position = position;
     return true;

@@ -1,9 +1,9 @@
 /**
- * When a round of syncs begins. Who was answered together asks again soon, one after the other: the first of
- * them alone would be a round, and all others wait for it. One flush for all costs what one for the first costs.
+ * When a round of syncs begins. Who was answered together asks again soon, one after the other: the first
+ * would be a round alone, and all others wait for it. A flush for all costs what one for the first costs.
  *
- * So while requests keep coming a round waits until it is asked for as many files as the last one had, and left
- * waiting. A client alone waits for nobody, nor does the first one after a pause for longer than a turn.
+ * So while requests keep coming a round waits until it is asked for as many files as the last one had, and
+ * left waiting. A client alone waits for nobody, nor does the first one after a pause for more than a turn.
  */
 import { setImmediate as turn } from 'node:timers/promises';
 

@@ -45,6 +45,12 @@ export class LeadingNode {
     );
   }
 
+  /** What is not given away stays; resolves when of the rest all nodes know what became of it. */
+  stop(): Promise<void> {
+    this.#leading.stop();
+    return this.#leading.settled();
+  }
+
   isMoving(file: number, move?: number): boolean {
     return this.#leading.isMoving(file, move);
   }

@@ -23,7 +23,9 @@ export async function stopCleanly(node: MovingNode, how: Stop): Promise<'disk' |
   host.endProcesses();
   if (sim.holds('stays')) moving.stop();
   if (how === 'emptied') await emptyOut(node);
+  const led = node.leading?.stop();
   if (sim.holds('settled')) await moving.settle(longestLeaseMs(node));
+  if (led !== undefined) await Promise.race([led, node.pause(longestLeaseMs(node))]);
   // What it has for a move may be its own, and it could not hear that.
   const keepsSome = (): boolean =>
     host.homes.includes(node.id) || (sim.holds('settled') && host.candidates.size > 0);

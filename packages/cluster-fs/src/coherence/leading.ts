@@ -73,6 +73,11 @@ export class Leading {
     for (const { interrupt } of this.#files.values()) interrupt.abort(this.#stopped);
   }
 
+  /** Resolves when all nodes know what became of what was given away. Requires: `stop`. */
+  async settled(): Promise<void> {
+    await Promise.all([...this.#files.values()].map(({ ended }) => ended));
+  }
+
   /** Whether that move of a file is under way; without a number: any. */
   isMoving(ino: number, move?: number): boolean {
     const now = this.#files.get(ino)?.move;

@@ -1,4 +1,5 @@
 /** A node as one of its cluster: what it says of that, and how it leaves. */
+import { setTimeout as pause } from 'node:timers/promises';
 import type { Coordinator } from '../coordinator/coordinator.ts';
 import type { ClusterReport } from '../coordinator/elsewhere.ts';
 import { hasHeldSession } from '../coordinator/session-locks.ts';
@@ -63,6 +64,8 @@ export async function standDown(
   const isStored = c.writeBack !== undefined;
   if (!isStored && member?.keepsSome === true) await emptyOut(c, member, telling);
   await home?.moving.settle(standDownMs);
+  // Who does not hear what became of a move may stop before this node is there again, and lose what it has.
+  await Promise.race([home?.migration?.settled(), pause(standDownMs, undefined, { ref: false })]);
   if (home !== undefined && (isStored || member?.keepsSome === true)) await takeHome(c);
   await home?.turnAway();
   await c.blocks?.giveUp(graceMs);

@@ -52,6 +52,11 @@ export class Migration {
     this.#leading.stop();
   }
 
+  /** Resolves when all nodes know what became of what was given away. Requires: `stop`. */
+  settled(): Promise<void> {
+    return this.#leading.settled();
+  }
+
   /** Whether that move of a file is under way. */
   isMoving({ ino, move }: Pick<MovedFile, 'ino' | 'move'>): boolean {
     return this.#leading.isMoving(ino, move);

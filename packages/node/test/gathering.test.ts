@@ -8,7 +8,7 @@ function afterThree(): Gathering {
   const gathering = new Gathering();
   gathering.asked([1, 2, 3]);
   gathering.begins();
-  gathering.ended(3);
+  gathering.ended(new Set([1, 2, 3]));
   return gathering;
 }
 
@@ -35,7 +35,7 @@ test('who is alone waits for nobody', async () => {
     gathering.asked([1]);
     expect(await turnsOf(gathering)).toBe(0);
     gathering.begins();
-    gathering.ended(1);
+    gathering.ended(new Set([1]));
   }
 });
 
@@ -65,7 +65,7 @@ test('who waits while a round runs is one of those who are waited for', async ()
   gathering.asked([1]);
   gathering.begins();
   gathering.asked([2]);
-  gathering.ended(1);
+  gathering.ended(new Set([1]));
   expect(await turnsOf(gathering, (turn) => turn === 0 && gathering.asked([1]))).toBe(1);
 });
 
@@ -73,4 +73,13 @@ test('and not for ever, whatever comes', async () => {
   const gathering = afterThree();
   gathering.asked([1]);
   await turnsOf(gathering, () => gathering.changed());
+});
+
+test('who asks again while his round runs is still alone', async () => {
+  const gathering = new Gathering();
+  gathering.asked([1]);
+  gathering.begins();
+  gathering.asked([1]);
+  gathering.ended(new Set([1]));
+  expect(await turnsOf(gathering)).toBe(0);
 });

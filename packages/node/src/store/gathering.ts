@@ -43,8 +43,8 @@ export class Gathering {
     this.#asked.clear();
   }
 
-  /** A round of so many files has ended. */
-  ended(files: number): void {
-    this.#together = files + this.#asked.size;
+  /** A round has ended. Who synced in it may have asked again meanwhile: he is one. */
+  ended(inos: ReadonlySet<number>): void {
+    this.#together = new Set([...inos, ...this.#asked]).size;
   }
 }

@@ -316,7 +316,7 @@ export class WriteBack {
         const round: Round = { waiters, isFlushed, commits: undefined };
         this.#current = round;
         const synced = await this.#holding(inos, () => this.#round(inos, round));
-        this.#gathering.ended(inos.size);
+        this.#gathering.ended(inos);
         this.#failure = null;
         for (const { resolve } of waiters) resolve(synced);
       } catch (error) {

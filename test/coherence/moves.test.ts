@@ -46,7 +46,7 @@ const onlyStops = { crashes: 0, stalls: 0, partitions: 0, linkBreaks: 0, stops: 
 const manyIdles = { idles: 0.2, linkBreaks: 0.1, resizes: 0, stops: 0 };
 /** A home takes its time to give a right to store, or cannot. */
 const lateFills = { lateFills: 0.3 };
-/** The same, with files that change their sizes. */
+/** What each of these found is mended, too: of since files change their sizes. */
 const sizeSeeds = {
   'how far a node is was not said in a new session over the same link': [67, {}],
   'how far a node is was not said while nobody waited for what it had asked for': [

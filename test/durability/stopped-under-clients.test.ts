@@ -67,12 +67,13 @@ test('what was answered while it stopped is in the store', async () => {
       answered.push(`/answered-${i}`);
     }
   };
-  const ended = expect(write()).rejects.toMatchObject({ code: expect.stringMatching(/^E/) });
+  const ended = write().catch(({ code }: NodeJS.ErrnoException) => code);
   await expect.poll(() => answered.length).toBeGreaterThan(20);
   await node.stop();
   // What is asked from here on waits for the next node.
   await fs.unmount();
-  await ended;
+  // Refused by the node, or by the unmount.
+  expect(['ECONNRESET', 'EBADF']).toContain(await ended);
   await cutPower(node);
   await node.start();
   const again = await mountForTest(node);

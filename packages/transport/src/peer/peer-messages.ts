@@ -358,7 +358,7 @@ export const peerEvents = {
   tagClose: { id: 137, doc: 'The STag is given back; no copy of a block is left.', fields: { stag } },
   tagClosed: {
     id: 146,
-    doc: 'Answers `tagClose`, and is said after each welcome until `tagGone`: it is named no more.',
+    doc: 'Answers `tagClose`, and is said after each welcome until `tagGone`: nothing new names it.',
     fields: { stag },
   },
   tagGone: { id: 147, doc: 'Answers `tagClosed`, once: nobody names it any more.', fields: { stag } },

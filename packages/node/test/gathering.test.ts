@@ -3,9 +3,11 @@ import { setImmediate as turn } from 'node:timers/promises';
 import { expect, test } from 'vitest';
 import { Gathering } from '../src/store/gathering.ts';
 
+/** One whose time stands still: only what is asked, and the turns of the event loop, decide. */
+const timeless = () => new Gathering(() => 0);
+
 /** After a round of three files. */
-function afterThree(): Gathering {
-  const gathering = new Gathering();
+function afterThree(gathering = timeless()): Gathering {
   gathering.asked([1, 2, 3]);
   gathering.begins();
   gathering.ended(new Set([1, 2, 3]));
@@ -30,7 +32,7 @@ async function turnsOf(gathering: Gathering, during: (turns: number) => void = (
 }
 
 test('who is alone waits for nobody', async () => {
-  const gathering = new Gathering();
+  const gathering = timeless();
   for (let round = 0; round < 3; round++) {
     gathering.asked([1]);
     expect(await turnsOf(gathering)).toBe(0);
@@ -61,7 +63,7 @@ test('nor longer than requests come', async () => {
 });
 
 test('who waits while a round runs is one of those who are waited for', async () => {
-  const gathering = new Gathering();
+  const gathering = timeless();
   gathering.asked([1]);
   gathering.begins();
   gathering.asked([2]);
@@ -70,13 +72,18 @@ test('who waits while a round runs is one of those who are waited for', async ()
 });
 
 test('and not for ever, whatever comes', async () => {
-  const gathering = afterThree();
+  let nowMs = 0;
+  const gathering = afterThree(new Gathering(() => nowMs));
   gathering.asked([1]);
-  await turnsOf(gathering, () => gathering.changed());
+  const turns = await turnsOf(gathering, () => {
+    gathering.changed();
+    nowMs += 0.25;
+  });
+  expect(turns).toBe(4);
 });
 
 test('who asks again while his round runs is still alone', async () => {
-  const gathering = new Gathering();
+  const gathering = timeless();
   gathering.asked([1]);
   gathering.begins();
   gathering.asked([1]);

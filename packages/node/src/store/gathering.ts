@@ -11,12 +11,18 @@ import { setImmediate as turn } from 'node:timers/promises';
 const mostMs = 1;
 
 export class Gathering {
+  readonly #nowMs: () => number;
   /** Files that the next round is asked for. */
   readonly #asked = new Set<number>();
   /** How many they were when the last round ended, with its own. */
   #together = 0;
   /** Requests so far. */
   #heard = 0;
+
+  /** @param nowMs the clock by which it waits, in milliseconds */
+  constructor(nowMs = () => performance.now()) {
+    this.#nowMs = nowMs;
+  }
 
   /** A file was changed: its sync may follow. */
   changed(): void {
@@ -30,9 +36,9 @@ export class Gathering {
 
   /** Resolves when the next round should begin. */
   async isTime(): Promise<void> {
-    const endMs = performance.now() + mostMs;
+    const endMs = this.#nowMs() + mostMs;
     let heard = -1;
-    while (this.#asked.size < this.#together && heard !== this.#heard && performance.now() < endMs) {
+    while (this.#asked.size < this.#together && heard !== this.#heard && this.#nowMs() < endMs) {
       heard = this.#heard;
       await turn();
     }

@@ -9,6 +9,7 @@ import { type ClusterFs, mount } from 'cluster-fs';
 import { type Bench, bench } from './harness/bench.ts';
 import { onEnd } from './harness/cleanup.ts';
 import { startCluster, startNode, temporaryDirectory, tmpfsDirectory } from './harness/cluster.ts';
+import { startPaging } from './harness/paging.ts';
 import { interleave, median, perSecond, ratios } from './harness/rounds.ts';
 import { limitWrites } from './harness/slow-disk.ts';
 
@@ -38,7 +39,7 @@ async function touching(b: Bench, fs: ClusterFs): Promise<void> {
   const fd = nodeFs.openSync(plain, 'r');
   onEnd(() => nodeFs.closeSync(fd));
   const view = await fs.map('/stored');
-  const files = { bytes: view.bytes, evict: () => fs.evict('/stored'), fd };
+  const files = { bytes: view.bytes, evict: () => fs.evict('/stored'), fd, plain };
   await apart(b, files);
   await inOrder(b, files);
   view.close();
@@ -48,14 +49,15 @@ interface Files {
   /** Of the view. */
   readonly bytes: Uint8Array;
   evict(): Promise<unknown>;
-  /** Of the file beside it. */
+  /** The file beside it. */
   readonly fd: number;
+  readonly plain: string;
 }
 
 const buffer = Buffer.allocUnsafeSlow(mebibyte);
 
 /** Every third block, backwards: nothing is read ahead. */
-async function apart(b: Bench, { bytes, evict, fd }: Files): Promise<void> {
+async function apart(b: Bench, { bytes, evict, fd, plain }: Files): Promise<void> {
   const blocks = bytes.length / blockBytes;
   const some = Array.from({ length: Math.floor(blocks / 3) }, (_, i) => blocks - 1 - 3 * i);
   const medianOf = (work: (at: number) => unknown): number =>
@@ -75,7 +77,7 @@ async function apart(b: Bench, { bytes, evict, fd }: Files): Promise<void> {
   const read = (): Promise<number> =>
     Promise.resolve(medianOf((at) => nodeFs.readSync(fd, buffer, 0, blockBytes, at)));
   const us = await interleave(
-    { fault: touched(pageSize), all: touched(blockBytes), read },
+    { fault: touched(pageSize), all: touched(blockBytes), read, limit: startPaging({ file: plain }) },
     { rounds: b.pick(9, 2), warmup: 1 },
   );
   const claim = 'touch a block of 64 KiB that is not in memory';
@@ -87,6 +89,13 @@ async function apart(b: Bench, { bytes, evict, fd }: Files): Promise<void> {
     other,
     ratio: ratios(us.read, us.fault),
     target: { of: 'ours', atMost: 60 },
+  });
+  b.row({
+    claim: `${claim}, until it is there`,
+    unit: 'us',
+    ours: us.fault,
+    other: { what: 'a block that a process in C++ brings from a file (the limit)', samples: us.limit },
+    ratio: ratios(us.limit, us.fault),
   });
   b.row({
     claim: `${claim}, each page of it`,

@@ -116,6 +116,23 @@ const ways = {
     const next = Buffer.alloc(1 + random.below(maxBytes), 1 + random.below(255));
     return { next, apply: ({ promises }) => promises.writeFile(path, next) };
   },
+  /** Another file, often with the number of the one before. */
+  remake(path) {
+    const next = Buffer.alloc(1 + random.below(maxBytes), 1 + random.below(255));
+    const apply = async (/** @type {Fs} */ { promises }) => {
+      await promises.rm(path, { force: true });
+      await promises.writeFile(path, next);
+    };
+    return { next, apply };
+  },
+  rename(path) {
+    const next = Buffer.alloc(1 + random.below(maxBytes), 1 + random.below(255));
+    const apply = async (/** @type {Fs} */ { promises }) => {
+      await promises.writeFile(`${path}-next`, next);
+      await promises.rename(`${path}-next`, path);
+    };
+    return { next, apply };
+  },
   store(path, was) {
     const { offset, length } = rangeIn(was.length);
     const next = Buffer.from(was).fill(random.below(256), offset, offset + length);

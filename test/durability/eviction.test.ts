@@ -261,6 +261,18 @@ test('what is pinned stays, and what cannot give way is ENOSPC for who wants mor
   expect((await storeOf(fs)).residentBytes).toBeLessThanOrEqual(memory);
 }, 30_000);
 
+test('a pin ends with its file: the next one of its number is not pinned', async () => {
+  const { fs } = await start();
+  await fs.promises.writeFile('/pinned', Buffer.alloc(MiB, 1));
+  const { ino } = fs.statSync('/pinned');
+  await fs.pin('/pinned');
+  await fs.promises.rm('/pinned');
+  expect((await storeOf(fs)).pinnedFiles).toBe(0);
+  await fs.promises.writeFile('/next', Buffer.alloc(MiB, 2));
+  expect(fs.statSync('/next').ino).toBe(ino);
+  expect(await fs.evict('/next')).toBe(MiB);
+});
+
 test('a killed node finds what is in memory and what is not', async () => {
   const { node, fs } = await start();
   const content = randomBytes(4 * MiB);

@@ -15,6 +15,7 @@ export async function cutPower(node: NodeProcess): Promise<void> {
 export interface StoreReport {
   readonly dirtyFiles: number;
   readonly failure: string | null;
+  readonly damage: readonly unknown[];
 }
 
 export const storeReport = async (fs: ClusterFs): Promise<StoreReport> =>

@@ -91,6 +91,21 @@ test('data is cut: what lay before the cut is whole, the rest is EIO until it is
   ]);
 }, 30_000);
 
+test('damage ends with its file: nothing is said of the next one of its number', async () => {
+  const { node, store } = await makeStored();
+  truncateSync(join(store, 'data'), statSync(join(store, 'data')).size - 4096 - 10);
+  await node.start();
+  const fs = await mountForTest(node);
+  await expect(fs.promises.readFile('/second')).rejects.toMatchObject({ code: 'EIO' });
+  expect((await storeReport(fs)).damage).toHaveLength(1);
+  const { ino } = fs.statSync('/second');
+  await fs.promises.rm('/second');
+  await fs.promises.writeFile('/next', content);
+  expect(fs.statSync('/next').ino).toBe(ino);
+  expect(await fs.evict('/next')).toBe(content.length);
+  expect((await storeReport(fs)).damage).toEqual([]);
+});
+
 describe.skipIf(!isRoot)('a file system of its own (needs root, to mount one)', () => {
   test('that is read-only: the node says so and does not start', async () => {
     const { node, store } = await makeStored(mountTmpfs('8m'));

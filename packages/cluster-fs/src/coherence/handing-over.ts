@@ -122,6 +122,15 @@ export class HandingOver<B> {
     this.#parts.home().release();
   }
 
+  /** The inode is gone: another file may get its number. Requires: no other node has a right to it. */
+  forget(ino: number): void {
+    this.#frozen.delete(ino);
+    this.#told.delete(ino);
+    this.#adopted.delete(ino);
+    this.#written.delete(ino);
+    this.#forgetFile(ino);
+  }
+
   #forgetFile(ino: number): void {
     const { sharedOf, home, forget } = this.#parts;
     const blocks = [...sharedOf(ino)];

@@ -5,7 +5,7 @@
  * A file has one home at a time, by the number of a node; the coordinator decides, and says so with the
  * inode. A number is given to a node when it joins to keep files (roster.ts).
  */
-import { FsError, type Request } from '@cluster-fs/transport';
+import { type Extent, FsError, type Request } from '@cluster-fs/transport';
 import type { PeerLink } from '@cluster-fs/transport/peer';
 import { type Position, Positions } from 'cluster-fs/coherence';
 import { homeIn, InodeCopy, isFile, pageSize, readInode, showHome } from 'cluster-fs/segment';
@@ -435,6 +435,10 @@ export class Homes implements Blocks {
 
   bringBack(): void {
     if (this.#c.writeBack !== undefined) this.lent?.bringBack();
+  }
+
+  forget(ino: number, extents: readonly Extent[]): void {
+    this.lent?.forget(ino, extents);
   }
 
   isShared(ino: number): boolean {

@@ -5,7 +5,7 @@
  * A block that only processes here use is in state E and in no table. What another node may store into is
  * absent here, and the home's copy of it is in `shadow`.
  */
-import { FsError, type Spinner } from '@cluster-fs/transport';
+import { type Extent, FsError, type Spinner } from '@cluster-fs/transport';
 import type { AnyPeerEvent, PeerLink, PeerRequest } from '@cluster-fs/transport/peer';
 import {
   asks,
@@ -446,6 +446,11 @@ export class Lent implements FileBlocks {
     const left = (this.#held.get(ino) ?? 1) - 1;
     if (left > 0) this.#held.set(ino, left);
     else if (this.#held.delete(ino)) this.#home.release();
+  }
+
+  forget(ino: number, extents: readonly Extent[]): void {
+    this.handing.forget(ino);
+    this.#shadow.forget(extents);
   }
 
   lendNothing(): void {

@@ -66,6 +66,8 @@ export class Member {
     this.#room = options.room;
     this.#replica = new Replica(c, homes);
     homes.position = () => this.#replica.position;
+    // Others may use a file without a name, and wait for what was stored into it here.
+    c.mayEnd = () => false;
     this.own = new OwnContent(c, homes, () => this.#coordinator.line.current);
     this.ready = new Promise((resolve, reject) => {
       this.#ready = { resolve, reject };
@@ -82,7 +84,6 @@ export class Member {
     this.#homes.own = this.own;
     this.#homes.told = () => this.#current;
     this.#homes.unused = (ino) => this.#unused(ino);
-    c.mayEnd = (ino) => !this.#homes.isOwn(ino);
     c.assertMayHave = (ino, extents) => {
       if (this.#homes.isOwn(ino)) assertTellable(extents, 'write');
     };

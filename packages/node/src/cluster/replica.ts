@@ -171,6 +171,7 @@ export class Replica {
     freeChain(c.writer, ino);
     c.slots.forget(ino);
     c.writer.freeInode(ino);
+    c.journal.afterCommit(() => c.ended(ino, []));
   }
 
   #put({ ino, generation, mode, target, pages, size, home }: PeerInode): void {

@@ -234,6 +234,14 @@ export class Coordinator {
     if (isFile(mode)) this.writeBack?.forget(this, ino);
     this.writer.freeInode(ino);
     if (extents.length > 0) this.freePages(extents);
+    if (isFile(mode)) this.journal.afterCommit(() => this.ended(ino, extents));
+  }
+
+  /** A file is no more, which lay there: what was noted of it says nothing of the next of its number. */
+  ended(ino: number, extents: readonly Extent[]): void {
+    this.blocks?.forget(ino, extents);
+    this.evictor?.forget(ino);
+    this.pager?.forgetDamage(ino);
   }
 
   /** Frees pages that no client maps or stores into. Requires: inside mutate. */

@@ -158,6 +158,8 @@ export interface Blocks extends FileBlocks {
   giveWay(pages: number): number;
   /** How many pages more of its files this node has memory for. */
   readonly freePages: number;
+  /** A file is no more, which lay there: nobody has any of it. */
+  forget(ino: number, extents: readonly Extent[]): void;
   /** Files of other homes get so many pages here; fewer, when negative. Requires: inside mutate. */
   countForeign(pages: number): void;
   /** The files of which `isShared` is true, at their home. */

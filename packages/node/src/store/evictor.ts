@@ -209,6 +209,11 @@ export class Evictor {
     }
   }
 
+  /** The file is no more. */
+  forget(ino: number): void {
+    this.#pins.delete(ino);
+  }
+
   #begin(): void {
     if (this.#running !== undefined) return;
     this.#run(this.#limitPages / 8).catch((error: unknown) => this.#c.hub.report(error));

@@ -122,6 +122,11 @@ export class Pager {
     return [];
   }
 
+  /** The file is no more. */
+  forgetDamage(ino: number): void {
+    this.#damage.delete(ino);
+  }
+
   get absentPages(): number {
     return counter(this.#published, 'absentPages');
   }

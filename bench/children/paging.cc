@@ -4,8 +4,8 @@
  *   paging file PATH     blocks of 64 KiB from a file, every third, backwards
  *   paging tcp           pages of 4 KiB from a third process, through TCP
  *
- * Each line of input is a round; the answer is the median of its touches, in microseconds. Ends when its input
- * does. As in nodes, who waits looks for 200 us before he sleeps.
+ * Each line of input is a round; the answer is the median of its touches, in microseconds. Ends when its
+ * input does. As in nodes, who waits looks for 200 us before he sleeps.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -172,7 +172,9 @@ void from_file(const char* path) {
   assured(fstat(file, &about), "fstat");
   Memory m = absent_memory(about.st_size);
   in_child([&] {
-    serve(m, kBlockBytes, [&](size_t offset, char* into) { assured(pread(file, into, kBlockBytes, offset), "pread"); });
+    serve(m, kBlockBytes, [&](size_t offset, char* into) {
+      assured(pread(file, into, kBlockBytes, offset), "pread");
+    });
   });
   std::vector<size_t> offsets;
   size_t blocks = m.length / kBlockBytes;

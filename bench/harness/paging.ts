@@ -9,7 +9,7 @@ import { temporaryDirectory } from './cluster.ts';
 
 const source = fileURLToPath(new URL('../children/paging.cc', import.meta.url));
 
-/** The median of a round of touches, in microseconds. `from`: a file to read blocks of, or another process. */
+/** A round of touches: their median, in microseconds. `from`: a file to read, or another process. */
 export function startPaging(from: { readonly file: string } | 'tcp'): () => Promise<number> {
   const program = join(temporaryDirectory(), 'paging');
   execFileSync(process.env.CXX ?? 'g++', ['-std=c++17', '-O2', '-Wall', '-o', program, source]);

@@ -57,7 +57,17 @@ export const acts: Readonly<Record<CaseName, Act>> = {
     run: (_, handle) => handle.write(Buffer.alloc(length, 3), 0, length, from),
     after: (old) => old.fill(3, from, from + length),
   },
+  writeHole: {
+    before: (handle) => handle.punchHole(from, length),
+    run: (_, handle) => handle.write(Buffer.alloc(length, 3), 0, length, from),
+    after: (old) => old.fill(3, from, from + length),
+  },
   replace: {
+    run: (fs) => fs.promises.writeFile(path, Buffer.alloc(filePages * page, 2)),
+    after: (old) => old.fill(2),
+  },
+  replaceHole: {
+    before: (handle) => handle.punchHole(from, length),
     run: (fs) => fs.promises.writeFile(path, Buffer.alloc(filePages * page, 2)),
     after: (old) => old.fill(2),
   },

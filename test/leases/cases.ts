@@ -57,6 +57,14 @@ const exchanged = kinds.map(({ client, follow, mode }): Outcome => {
   return mode === 'rw' ? 'recall' : 'swapped';
 });
 
+/** What was a hole gets pages: until a view has them it shows zeros, for which nobody waits. */
+const given = (whole: readonly Outcome[]): Outcome[] =>
+  kinds.map(({ follow, mode }, i) => {
+    // Who maps a file to store has it without holes.
+    if (mode === 'rw') return whole[i] as Outcome;
+    return follow === 'manual' ? 'on advance' : 'swapped';
+  });
+
 /** Other pages, the same bytes. */
 const moved = kinds.map(
   ({ client, mode }): Outcome => (client === 'pinned' && mode === 'rw' ? 'recall' : 'same'),
@@ -74,7 +82,9 @@ export const cases = {
   cutPart: { operation: '`truncate` down: the rest of the last page', outcomes: every('at once') },
   grow: { operation: '`truncate` up', outcomes: every('same') },
   write: { operation: '`write` in place', outcomes: every('at once') },
+  writeHole: { operation: '`write` into a hole', outcomes: given(every('at once')) },
   replace: { operation: '`writeFile`, `replace`', outcomes: exchanged },
+  replaceHole: { operation: '`writeFile`, `replace`: what was a hole', outcomes: given(exchanged) },
   unlink: { operation: '`unlink`', outcomes: every('same') },
   rename: { operation: '`rename`', outcomes: every('same') },
   renameOver: { operation: '`rename` of another file over it', outcomes: every('same') },

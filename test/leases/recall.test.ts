@@ -18,6 +18,7 @@ const reasons: Partial<Record<CaseName, string>> = {
   zero: 'fallocate',
   cut: 'truncate',
   replace: 'write',
+  replaceHole: 'write',
   move: 'move',
 };
 const rest = { offset: from, length: filePages * page - from };
@@ -27,6 +28,7 @@ const ranges: Partial<Record<CaseName, RecallEvent['range']>> = {
   zero: { offset: from, length },
   cut: rest,
   replace: whole,
+  replaceHole: whole,
   move: whole,
 };
 const pinnedWriter: Kind = { client: 'pinned', follow: 'live', mode: 'rw' };

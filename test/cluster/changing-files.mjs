@@ -50,7 +50,7 @@ class Wrong extends Error {
 }
 
 /** Asked again for so long only: a node that comes back to its coordinator shows what it knew before. */
-const soon = new Set(['WRONG', 'ENOENT']);
+const soon = new Set(['WRONG', 'ENOENT', 'ESTALE']);
 const soonMs = 10_000;
 
 /** @param {Fs} fs @param {(fs: Fs) => Promise<void>} work */

@@ -87,7 +87,7 @@ async function startChanger(nodes: readonly NodeProcess[], { changes, again = []
 /** What a request may fail with that was under way to a node that was killed, or waited for it. */
 const again = ['ECONNRESET', 'ETIMEDOUT', 'EIO'];
 /** The same, and what a node shows that has not heard all since its coordinator was started again. */
-const late = [...again, 'ENOENT', 'WRONG'];
+const late = [...again, 'ENOENT', 'ESTALE', 'WRONG'];
 /** Each kill takes the others a lease. */
 const few = Math.ceil(changes / 4);
 /** Without a store a node that stops gives its files away; with one it keeps them, and others wait for it. */

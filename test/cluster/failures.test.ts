@@ -214,7 +214,8 @@ test('what was on its way to a home that is killed is lost, and counted by who h
   await nodes.home.start();
   await nodes.line.mend();
   await expect.poll(() => clusterOf(nodes.here), patience).toMatchObject({ lostBlocks: 1 });
-  expect(heard).toContain('lost');
+  // Events come over a connection of their own.
+  await expect.poll(() => heard, patience).toContain('lost');
   expect([...(await nodes.there.promises.readFile('/file')).subarray(0, 2)]).toEqual([7, 7]);
 });
 

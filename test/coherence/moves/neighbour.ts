@@ -397,6 +397,7 @@ export class Neighbour implements MovingNeighbour<number, number> {
   }
 
   abandon(file: number): void {
+    this.#tags.left(file);
     this.taken.abandon(file, (block) => this.memory.cancel(block));
   }
 

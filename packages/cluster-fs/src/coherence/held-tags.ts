@@ -205,6 +205,15 @@ export class HeldTags<S> {
     this.#inoByTag.set(stag, ino);
   }
 
+  /**
+   * The file has another home. When it comes back it may have holes again where a right to store has given it
+   * pages: the same is asked for anew then. What was given names it until it is given back.
+   */
+  left(ino: number): void {
+    const before = this.#files.get(ino);
+    if (before !== undefined) this.#files.set(ino, { ...before, given: {}, come: new Set(), asking: 0 });
+  }
+
   giveBack(ino: number): void {
     this.#files.delete(ino);
     for (const [stag, of] of this.#inoByTag) if (of === ino) this.#close(stag, ino);

@@ -333,6 +333,7 @@ export class Borrowed implements FileBlocks {
 
   /** The file has another home: what is here of it is not from there any more. */
   abandon(ino: number): void {
+    this.#tags.left(ino);
     this.taken.abandon(ino, (block) => {
       this.resident.forget(block);
       this.#memory.cancel(block);

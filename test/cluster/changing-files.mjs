@@ -10,7 +10,7 @@
  * changes. In the end it says 'changed', and what was wrong.
  */
 import { EventEmitter, once } from 'node:events';
-import { setImmediate } from 'node:timers/promises';
+import { setImmediate, setTimeout as sleep } from 'node:timers/promises';
 import { mount } from 'cluster-fs';
 import '../chaos/parent.mjs';
 import { randomOf } from '../random.mjs';
@@ -21,6 +21,9 @@ const random = randomOf(Number(seed));
 const files = 4;
 const maxBytes = 1_000_000;
 const maxChange = 300_000;
+/** Views of a file that last, where nodes do not die. */
+const mostKept = again.size > 0 ? 0 : Number(process.env.CLUSTERFS_KEPT ?? 0);
+const swapMs = 60;
 
 /** @typedef {import('cluster-fs').ClusterFs} Fs @typedef {{ fs: Fs, busy: Set<Promise<void>> }} Seat */
 /** @typedef {{ url: string, isThere: boolean, changes: number }} Order */
@@ -152,6 +155,9 @@ const ways = {
   },
 };
 
+/** After these another file has the name. */
+const isOther = new Set(['remake', 'rename']);
+
 /** @param {string} how @param {Buffer<ArrayBufferLike>} content @param {Uint8Array} got */
 function compare(how, content, got) {
   const at = content.findIndex((byte, i) => byte !== got[i]);
@@ -159,8 +165,20 @@ function compare(how, content, got) {
     throw new Wrong(`${how}: ${got.length} of ${content.length} bytes, wrong from ${at} on`);
 }
 
+/** A view that lasts. @typedef {{ fs: Fs, view: import('cluster-fs').View }} Kept */
+
+/** What fills a hole comes a moment later (docs/leases.md). @param {Kept} kept @param {Buffer} content */
+async function shows({ fs, view }, content) {
+  const isSeated = () => [...seats.values()].some((seat) => seat.fs === fs);
+  const wrongAt = () => (isSeated() ? view.bytes.findIndex((byte, i) => byte !== (content[i] ?? 0)) : -1);
+  if (wrongAt() >= 0) await sleep(swapMs);
+  return wrongAt();
+}
+
 /** @param {string} path */
 async function change(path) {
+  /** @type {Kept[]} */
+  const kept = [];
   /** @type {Buffer} */
   let content = Buffer.alloc(1 + random.below(maxBytes), 7);
   await anywhere(`create ${path}`, ({ promises }) => promises.writeFile(path, content));
@@ -168,6 +186,8 @@ async function change(path) {
     const [name, way] = random.pick(Object.entries(ways));
     const what = `${path}, change ${i}, ${name}`;
     const { next, apply } = way(path, content);
+    // A file without a name goes with its node.
+    if (isOther.has(name)) for (const { view } of kept.splice(0)) view.close();
     await anywhere(what, apply);
     content = next;
     await anywhere(`${what}, then read`, async (fs) => {
@@ -178,9 +198,16 @@ async function change(path) {
       compare(`${what}, view`, content, view.bytes);
       view.close();
     });
+    for (const each of kept) {
+      const at = await shows(each, content);
+      if (at >= 0) findings.push(`${what}, a view of before: wrong from ${at} on`);
+    }
+    if (kept.length < mostKept && random.happens(0.2))
+      await anywhere(`${what}, then keep`, async (fs) => void kept.push({ fs, view: await fs.map(path) }));
     made++;
     progress.emit('change');
   }
+  for (const { view } of kept) view.close();
 }
 
 for (const url of urls) await sit(url);

@@ -4,6 +4,8 @@
  * fails is asked again.
  *
  *   CLUSTERFS_CHANGES=1000 CLUSTERFS_SEED=42 npm test -- test/cluster/changing-files
+ *
+ * CLUSTERFS_KEPT=3: with so many views of each file that last, where nodes are stopped and not killed.
  */
 import { randomInt } from 'node:crypto';
 import type { ClusterFs } from 'cluster-fs';

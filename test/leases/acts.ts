@@ -27,6 +27,18 @@ const zeroed = (old: Buffer) => old.fill(0, from, from + length);
 const same = (old: Buffer) => old;
 const lastPage = (filePages - 1) * page;
 
+const punched = (handle: FileHandle) => handle.punchHole(from, length);
+
+const write: Act = {
+  run: (_, handle) => handle.write(Buffer.alloc(length, 3), 0, length, from),
+  after: (old) => old.fill(3, from, from + length),
+};
+
+const replace: Act = {
+  run: (fs) => fs.promises.writeFile(path, Buffer.alloc(filePages * page, 2)),
+  after: (old) => old.fill(2),
+};
+
 export const acts: Readonly<Record<CaseName, Act>> = {
   punch: { run: (_, handle) => handle.punchHole(from, length), after: zeroed },
   punchPart: {
@@ -35,7 +47,7 @@ export const acts: Readonly<Record<CaseName, Act>> = {
   },
   zero: { run: (_, handle) => handle.zeroRange(from, length), after: zeroed },
   allocate: {
-    before: (handle) => handle.punchHole(from, length),
+    before: punched,
     run: (_, handle) => handle.allocate(from, length),
     after: same,
   },
@@ -53,24 +65,10 @@ export const acts: Readonly<Record<CaseName, Act>> = {
     after: (old) => Buffer.concat([old, Buffer.alloc((viewPages - filePages) * page)]),
     storeAt: (viewPages - 1) * page,
   },
-  write: {
-    run: (_, handle) => handle.write(Buffer.alloc(length, 3), 0, length, from),
-    after: (old) => old.fill(3, from, from + length),
-  },
-  writeHole: {
-    before: (handle) => handle.punchHole(from, length),
-    run: (_, handle) => handle.write(Buffer.alloc(length, 3), 0, length, from),
-    after: (old) => old.fill(3, from, from + length),
-  },
-  replace: {
-    run: (fs) => fs.promises.writeFile(path, Buffer.alloc(filePages * page, 2)),
-    after: (old) => old.fill(2),
-  },
-  replaceHole: {
-    before: (handle) => handle.punchHole(from, length),
-    run: (fs) => fs.promises.writeFile(path, Buffer.alloc(filePages * page, 2)),
-    after: (old) => old.fill(2),
-  },
+  write,
+  writeHole: { ...write, before: punched },
+  replace,
+  replaceHole: { ...replace, before: punched },
   unlink: { run: (fs) => fs.promises.unlink(path), after: same },
   rename: {
     run: (fs) => fs.promises.rename(path, '/renamed'),

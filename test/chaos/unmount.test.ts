@@ -2,7 +2,9 @@
  * Mounts that end in the middle of something: a copy that is under way, a node that is away. Nothing of them
  * touches what others get meanwhile, and nobody waits for them.
  */
+import { once } from 'node:events';
 import { closeSync, fstatSync, mkdtempSync, openSync, rmSync } from 'node:fs';
+import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setImmediate } from 'node:timers/promises';
@@ -101,6 +103,23 @@ test('of several mounts of a process, one ends while the node is down', async ()
   await expect.poll(async () => (await fs.status()).unresolvedSessions).toEqual([]);
   await fs.move('/large');
   expect((await fs.promises.readFile('/large'))[0]).toBe(1);
+});
+
+test('a mount that ends while its node is down looks for it no more', async () => {
+  const node = await startNodeProcess();
+  const fs = await mount(node.url);
+  await node.kill();
+  rmSync(node.socketPath, { force: true });
+  let looks = 0;
+  const listener = createServer((socket) => {
+    looks++;
+    socket.destroy();
+  }).listen(node.socketPath);
+  onTestFinished(() => void listener.close());
+  // From here on there is a quarter of a second between two looks.
+  while (looks < 8) await once(listener, 'connection');
+  await fs.unmount();
+  expect(looks).toBe(8);
 });
 
 test('a mount that ended is not waited for, whatever its process has open of the node', async () => {

@@ -163,6 +163,8 @@ describe('a thousand peers that connect and die', () => {
     // Fewer than there will be, one after the other: who is gone does not count.
     const scene = await startScene({ limits: { connections: 600 } });
     const { socketPath } = scene.node;
+    const { fd: userfault } = native.createUserfault();
+    onTestFinished(() => native.closeDescriptor(userfault));
     const stages: (() => Promise<void>)[] = [
       async () => native.closeDescriptor(await connectFd(socketPath)),
       () => sendAndDie(socketPath, hello.subarray(0, 5)),
@@ -170,7 +172,7 @@ describe('a thousand peers that connect and die', () => {
       () => sendAndDie(socketPath, hello),
       () => sendAndDie(socketPath, Buffer.concat([hello, frame(pack([messages.status, 2]))])),
       () => sendAndDie(socketPath, hello, [0]),
-      async () => (await openRawSession(socketPath, { userfault: 0 })).close(),
+      async () => (await openRawSession(socketPath, { userfault })).close(),
       () => attachAndDie(socketPath),
       () => workAndDie(socketPath),
     ];

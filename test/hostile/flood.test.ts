@@ -5,7 +5,7 @@ import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { Connection, native } from '@cluster-fs/transport';
 import { mount } from 'cluster-fs';
-import { describe, expect, test } from 'vitest';
+import { describe, expect, onTestFinished, test } from 'vitest';
 import { openRawSession } from '../chaos/raw-session.mjs';
 import { frame, pack } from './message-pack.ts';
 import { connectRaw } from './socket.ts';
@@ -23,8 +23,10 @@ describe('too much', () => {
 
   test('a hundred peers that say hello and die before the answer', async () => {
     const scene = await startScene();
+    const { fd: userfault } = native.createUserfault();
+    onTestFinished(() => native.closeDescriptor(userfault));
     for (let i = 0; i < 100; i++) {
-      const opening = openRawSession(scene.node.socketPath, { userfault: 0 });
+      const opening = openRawSession(scene.node.socketPath, { userfault });
       if (i % 2 === 0) (await opening).close();
       else {
         const connection = new Connection(native.connectUnix(scene.node.socketPath));

@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { limitTable } from '@cluster-fs/node';
 import { Connection, type FsError, native } from '@cluster-fs/transport';
+import { mount } from 'cluster-fs';
 import { describe, expect, onTestFinished, test } from 'vitest';
 import { mountForTest, type NodeProcess, startNodeProcess } from '../chaos/node-process.ts';
 import { goodHello, openRawSession } from '../chaos/raw-session.mjs';
@@ -83,6 +84,13 @@ test('a user has as many connections as it may: the next is told why, and not se
   for (const fd of silent) native.closeDescriptor(fd);
   await expect.poll(() => opens(node)).toBe(true);
   first.close();
+});
+
+test('a mount that gets one connection, and not its second, leaves no session', async () => {
+  const node = await startNodeProcess({ limits: { connections: 3 } });
+  const fs = await mountForTest(node);
+  await expect(mount(node.url)).rejects.toMatchObject({ code: limitTable.connections.code });
+  await expect.poll(async () => (await fs.status()).sessions).toHaveLength(1);
 });
 
 test('requests beyond those that may wait fail at once, and the others are answered', async () => {

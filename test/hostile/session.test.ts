@@ -1,5 +1,5 @@
 /** A client that says hello and then lies, in every field of every message. */
-import { openSync } from 'node:fs';
+import { closeSync, openSync } from 'node:fs';
 import { Connection, type EventName, events, FsError, native, type RequestName } from '@cluster-fs/transport';
 import fc from 'fast-check';
 import { describe, expect, onTestFinished, test } from 'vitest';
@@ -59,11 +59,10 @@ describe('a session that lies', () => {
   });
 
   test.each([
-    ['a descriptor that is no userfaultfd', () => openSync('/dev/null', 'r'), pageSize * 16],
-    ['an address that nothing is mapped to', () => native.createUserfault().fd, pageSize * 16],
-    ['an address of the kernel', () => native.createUserfault().fd, 2 ** 53 - pageSize],
-  ])('with %s: its file is replaced, cut and moved all the same', async (_, userfault, address) => {
-    const { scene, session } = await start(userfault());
+    ['an address that nothing is mapped to', pageSize * 16],
+    ['an address of the kernel', 2 ** 53 - pageSize],
+  ])('with %s: its file is replaced, cut and moved all the same', async (_, address) => {
+    const { scene, session } = await start();
     const { fs } = scene;
     const honest = await fs.map('/hostile/a', { mode: 'rw' });
     const { view } = await session.connection.request('lease', {
@@ -81,6 +80,20 @@ describe('a session that lies', () => {
     expect(honest.bytes[0]).toBe('n'.charCodeAt(0));
     session.close();
     honest.close();
+    await scene.expectUndisturbed();
+  });
+
+  test('about its userfaultfd: nothing else is kept, and a connection that is closed ends', async () => {
+    const scene = await startScene();
+    const { socketPath } = scene.node;
+    const file = openSync('/dev/null', 'r');
+    onTestFinished(() => closeSync(file));
+    const refusal = { code: 'EPROTO', why: expect.stringContaining('userfaultfd') };
+    await expect(openRawSession(socketPath, { userfault: file })).rejects.toMatchObject(refusal);
+    const connection = new Connection(native.connectUnix(socketPath));
+    const itself = { descriptors: [connection.fd] };
+    await expect(connection.request('hello', goodHello, itself)).rejects.toMatchObject(refusal);
+    connection.close();
     await scene.expectUndisturbed();
   });
 
@@ -297,13 +310,13 @@ describe('a peer that breaks the order of things', () => {
 const put = (path: string) => ({ path, flags: 0o1101, mode: 0o644 });
 
 /** An honest client at work, a directory that the liars may have, and a liar. */
-async function start(userfault?: number, mebibytes = 1024): Promise<{ scene: Scene; session: Raw }> {
+async function start(mebibytes = 1024): Promise<{ scene: Scene; session: Raw }> {
   const scene = await startScene({ memory: mebibytes * 2 ** 20 });
   await scene.fs.promises.mkdir('/hostile');
   await scene.fs.promises.writeFile('/hostile/a', Buffer.alloc(100_000, 1));
-  const own = userfault ?? native.createUserfault().fd;
-  onTestFinished(() => native.closeDescriptor(own));
-  return { scene, session: await openRawSession(scene.node.socketPath, { userfault: own }) };
+  const { fd: userfault } = native.createUserfault();
+  onTestFinished(() => native.closeDescriptor(userfault));
+  return { scene, session: await openRawSession(scene.node.socketPath, { userfault }) };
 }
 
 /** A liar that comes back when a lie has cost it its session. */

@@ -94,6 +94,8 @@ function createUserfault(): { fd: number; kernelFaults: boolean } | undefined {
   }
 }
 
+const unmounted = (): FsError => new FsError('ECANCELED', 'mount');
+
 /** Connects and says hello. */
 async function connect(): Promise<SessionFacts> {
   const handlers: ConnectionHandlers = {
@@ -112,6 +114,8 @@ async function connect(): Promise<SessionFacts> {
   };
   const opening: Connection = await dial(options, handlers, spinner);
   try {
+    // By now the number of `userfault` may be that of this connection.
+    if (ended) throw unmounted();
     const { layoutHash, access, label, onHomeLoss } = options;
     const opened = await sayHello(options, opening, {
       layoutHash,
@@ -121,10 +125,10 @@ async function connect(): Promise<SessionFacts> {
       userfault,
     });
     if (opened.paged) watch ??= await watchLeases();
-    if (ended) {
-      // Unmounted meanwhile: nobody else would close these.
+    if (ended || opening.closed !== undefined) {
+      // Nobody else would close these, or look for the node.
       for (const fd of [opened.metaFd, opened.dataFd, opened.lockFd]) native.closeDescriptor(fd);
-      throw new FsError('ECANCELED', 'mount');
+      throw opening.closed ?? unmounted();
     }
     connection = opening;
     resumption.opened(opened.lockFd);
@@ -184,6 +188,7 @@ async function reconnect(): Promise<void> {
   const sinceMs = performance.now();
   for (let waitMs = 5; !ended; waitMs = Math.min(waitMs * 2, 250)) {
     await new Promise((resolve) => setTimeout(resolve, waitMs));
+    if (ended) break;
     try {
       await resume();
       break;

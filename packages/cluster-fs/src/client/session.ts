@@ -126,7 +126,13 @@ export class Session implements Backend {
   /** Opens a session with the node that listens on a Unix socket. */
   static async open(options: SessionOptions, listener: SessionListener): Promise<Session> {
     const session = new Session(options, await startWorker(options), listener);
-    await session.#attach();
+    try {
+      await session.#attach();
+    } catch (error) {
+      // Else its worker would keep the session, and its lock, as long as the process lives.
+      await session.close();
+      throw error;
+    }
     return session;
   }
 
@@ -285,6 +291,8 @@ export class Session implements Backend {
     const handlers: ConnectionHandlers = {
       onEvent: ({ name, fields }) => {
         if (name === 'progress') this.#progress.get(fields.request)?.(fields);
+        else if (name === 'bye')
+          connection.close(new FsError(fields.code as FsError['code'], 'mount', fields));
       },
       onClose: () => {
         if (this.#connection === connection) this.#connection = undefined;

@@ -45,6 +45,8 @@ function assertWelcome(
     throw refuse('EROFS', `user ${peer.uid} may only read here: mount with access 'r'`);
   if (c.sessions.size >= c.limits.sessions) throw exceeded(c.limits, 'sessions', { syscall: 'mount' });
   if (descriptors.length > 1) throw refuse('EPROTO', 'more than one descriptor');
+  // Any other is not kept: with its own end of this connection a client would never be seen to be gone.
+  if (!descriptors.every(native.isUserfault)) throw refuse('EPROTO', 'a descriptor that is no userfaultfd');
 }
 
 export function hello(

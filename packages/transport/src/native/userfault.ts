@@ -5,6 +5,7 @@
  * when that process is gone. EAGAIN while it moves a mapping and the remap event was not read yet: read it
  * and try again.
  */
+import { readlinkSync } from 'node:fs';
 import { codeOfErrno, FsError } from '../errors.ts';
 import { addon, checked, unlessBusy } from './binding.ts';
 
@@ -39,6 +40,10 @@ export function createUserfault({ remapEvents = false }: { remapEvents?: boolean
   }
   throw new FsError(codeOfErrno(-result), 'userfaultfd');
 }
+
+/** proc(5), /proc/self/fd: whether an open descriptor is a userfaultfd, of this or another process. */
+export const isUserfault = (fd: number): boolean =>
+  readlinkSync(`/proc/self/fd/${fd}`) === 'anon_inode:[userfaultfd]';
 
 /** Which touches wait: of a page that is absent, a store into a protected one, of one that is not mapped. */
 export interface RegisterMode {

@@ -1,8 +1,9 @@
 /** A node with a store that is stopped while clients map files: what they store from then on. */
-import { existsSync } from 'node:fs';
+import { existsSync, utimesSync } from 'node:fs';
 import { expect, test } from 'vitest';
 import { type Child, startChild } from '../chaos/children.ts';
 import { mountForTest, type NodeProcess, newStore, startNodeProcess } from '../chaos/node-process.ts';
+import { startNode } from '../setups/node-process.ts';
 import { cutPower, never, storeReport } from './power.ts';
 
 interface Scene {
@@ -90,4 +91,23 @@ test('and when they have unmounted, nothing is left', async () => {
   expect(existsSync(node.runDirectory)).toBe(false);
   await node.start();
   expect(await firstBytes(node)).toEqual([1, 0, 0]);
+});
+
+test('another node that is started removes it ten minutes later, when none of them is left', async () => {
+  const { node, child } = await start();
+  await node.stop();
+  await store1(child, 1);
+  const elevenMinutesAgo = new Date(Date.now() - 660_000);
+  const isThereBehindAnother = async (): Promise<boolean> => {
+    await (await startNode()).stop();
+    return existsSync(node.runDirectory);
+  };
+  utimesSync(`${node.runDirectory}/disposable`, elevenMinutesAgo, elevenMinutesAgo);
+  expect(await isThereBehindAnother()).toBe(true);
+  await node.start();
+  await node.stop();
+  await child.kill();
+  expect(await isThereBehindAnother()).toBe(true);
+  utimesSync(`${node.runDirectory}/disposable`, elevenMinutesAgo, elevenMinutesAgo);
+  expect(await isThereBehindAnother()).toBe(false);
 });

@@ -20,6 +20,8 @@ import { hasHeldSession } from './coordinator/session-locks.ts';
 
 /** One that is younger is perhaps being made: its lock is about to be taken. */
 const settledMs = 10_000;
+/** Who restarts a node does so by then, and finds what clients that died in between have stored. */
+const restartMs = 600_000;
 /** How often, and after how long, a directory is tried again that somebody looks at who may remove it. */
 const mostLooks = 10;
 const lookMs = 20;
@@ -74,7 +76,7 @@ function isThere(fd: number, path: string): boolean {
   return there?.ino === fstatSync(fd).ino;
 }
 
-/** A node that is stopped leaves the directory for its clients alone: all that is in it is elsewhere, too. */
+/** A node that is stopped leaves the directory for its clients: what they store next is in it alone. */
 export const markDisposable = (directory: string): void =>
   writeFileSync(disposableMark(directory), '', { mode: 0o600 });
 
@@ -83,8 +85,9 @@ export const markInUse = (directory: string): void => rmSync(disposableMark(dire
 
 /**
  * Removes what nobody ever goes on with, and what would take memory until somebody noticed: of killed
- * processes that had a node of their own alone (`mount('tcp:')`), and of nodes that were stopped, when the
- * clients are gone for which they left it. `own` stays: its node is about to be started.
+ * processes that had a node of their own alone (`mount('tcp:')`), and of nodes that were stopped and not
+ * started again, when the clients are gone for which they left it. `own` stays: its node is about to be
+ * started.
  */
 export function removeAbandoned({ base = '/dev/shm', own = '' } = {}): void {
   for (const name of readdirSync(base)) {
@@ -103,8 +106,13 @@ export function removeAbandoned({ base = '/dev/shm', own = '' } = {}): void {
 
 /** Removes a run directory that a node has left for its clients, when none of them is there any more. */
 function removeIfDisposable(directory: string): void {
-  if (!existsSync(disposableMark(directory))) return;
-  removeUnlessLocked(directory, () => existsSync(disposableMark(directory)) && !hasHeldSession(directory));
+  if (!isDisposable(directory)) return;
+  removeUnlessLocked(directory, () => isDisposable(directory) && !hasHeldSession(directory));
+}
+
+function isDisposable(directory: string): boolean {
+  const mark = statSync(disposableMark(directory), { throwIfNoEntry: false });
+  return mark !== undefined && Date.now() - mark.mtimeMs >= restartMs;
 }
 
 function removeUnlessLocked(directory: string, mayGo = () => true): void {

@@ -9,6 +9,7 @@ import {
   readSync,
   rmSync,
   truncateSync,
+  utimesSync,
   writeSync,
 } from 'node:fs';
 import { join } from 'node:path';
@@ -82,7 +83,6 @@ test('what a stopped node has left to its clients is for the next one, and not r
   const other = await serve();
   expect(existsSync(memory)).toBe(true);
   expect(await fsck(store, '--repair')).toMatchObject({ code: 1, stderr: expect.stringMatching(/EBUSY/) });
-  // From here on any node that is started may clear it away.
   await fs.unmount();
   await (await serve(['--store', store])).stop();
   expect(existsSync(memory)).toBe(false);
@@ -90,13 +90,16 @@ test('what a stopped node has left to its clients is for the next one, and not r
   await other.stop();
 });
 
-test('when its clients have gone it goes with the start of another node', async () => {
+test('when its clients have gone it goes with the start of another node, after ten minutes', async () => {
   const store = copyOf(whole);
   const node = await serve(['--store', store]);
   const fs = await mount(node.url);
   await node.stop();
   await fs.unmount();
+  await (await serve()).stop();
   expect(existsSync(runDirectory(store))).toBe(true);
+  const elevenMinutesAgo = new Date(Date.now() - 660_000);
+  utimesSync(join(runDirectory(store), 'disposable'), elevenMinutesAgo, elevenMinutesAgo);
   await (await serve()).stop();
   expect(existsSync(runDirectory(store))).toBe(false);
 });

@@ -310,7 +310,7 @@ test('a node that stops, and has a file for which nobody has room, has it as oth
   await atA.promises.writeFile('/other', Buffer.alloc(3.75 * 2 ** 20));
   view.bytes[block] = 7;
   await b.stop();
-  expect(b.notices.join()).toMatch(/some files have no other place/);
+  expect(b.notices.join()).toMatch(/\/f stays: ENOSPC.*some files have no other place/s);
   await b.start();
   const atB = await mountForTest(b);
   expect([...(await atB.promises.readFile('/f')).subarray(block - 1, block + 2)]).toEqual([1, 7, 1]);

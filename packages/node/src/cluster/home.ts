@@ -358,11 +358,8 @@ export class ClusterHome {
         });
       case 'empty':
         return this.#whenOpen(async () => {
-          const number = this.#keeperOf(peer);
-          // Nobody goes on with that for a node that is gone, or was started again.
-          const { signal } = request;
-          const { files } = (await this.placement?.empty(number, { signal })) ?? { files: 0 };
-          request.reply({ moved: files, left: this.#homes.keptBytes.get(number) === undefined ? 0 : 1 });
+          const emptied = await this.placement?.emptyStopping(this.#keeperOf(peer), request.signal);
+          request.reply(emptied ?? { moved: 0, failed: [] });
         });
       case 'flush':
         if (request.fields.what !== 'names') assertCoordinator(peer);

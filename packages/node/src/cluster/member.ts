@@ -5,7 +5,7 @@
  *   connecting ──▶ up ──link ends──▶ connecting (with backoff) ──▶ up ...
  */
 import { FsError } from '@cluster-fs/transport';
-import type { AnyPeerEvent, PeerLink } from '@cluster-fs/transport/peer';
+import type { AnyPeerEvent, PeerFailure, PeerLink } from '@cluster-fs/transport/peer';
 import { isFile } from 'cluster-fs/segment';
 import type { Coordinator } from '../coordinator/coordinator.ts';
 import type { ClusterReport } from '../coordinator/elsewhere.ts';
@@ -139,12 +139,11 @@ export class Member {
     return this.#homes.self !== undefined && this.#homes.keepsNamed;
   }
 
-  /** Before the end: files that this node keeps go to others; whether all of them did. */
-  async empty(): Promise<boolean> {
+  /** Before the end: files that this node keeps go to others; some of those that do not. */
+  async empty(): Promise<readonly PeerFailure[]> {
     const link = this.#coordinator.line.current;
-    if (!this.keepsSome) return true;
-    await link?.request('empty', {});
-    return !this.keepsSome;
+    if (!this.keepsSome || link === undefined) return [];
+    return (await link.request('empty', {})).reply.failed;
   }
 
   /** Safe to call twice. */

@@ -1,5 +1,6 @@
 /** A node as one of its cluster: what it says of that, and how it leaves. */
 import { setTimeout as pause } from 'node:timers/promises';
+import type { PeerFailure } from '@cluster-fs/transport/peer';
 import type { Coordinator } from '../coordinator/coordinator.ts';
 import type { ClusterReport } from '../coordinator/elsewhere.ts';
 import { hasHeldSession } from '../coordinator/session-locks.ts';
@@ -18,16 +19,21 @@ interface Telling {
 /** Files of a node that stops go to others; what cannot stays for the next node that is started there. */
 async function emptyOut(c: Coordinator, member: Member, { directory, onNotice }: Telling): Promise<void> {
   onNotice('moving the files that this node keeps to other nodes');
-  const attempt = (): Promise<boolean> =>
-    member.empty().catch((error: unknown) => {
+  let failures: readonly PeerFailure[] = [];
+  const attempt = async (): Promise<boolean> => {
+    try {
+      failures = await member.empty();
+    } catch (error) {
       onNotice(error instanceof Error ? error.message : String(error));
-      return false;
-    });
+    }
+    return !member.keepsSome;
+  };
   // Of what a client of before a crash may touch nothing moves.
   const canMove = c.unresolved.size === 0;
   const isEmpty = canMove && ((await attempt()) || (endUnmoved(c) && (await attempt())));
-  if (!isEmpty)
-    onNotice(`some files have no other place: they are kept in ${directory} for the next node there`);
+  if (isEmpty) return;
+  for (const { path, why } of failures) onNotice(`${path} stays: ${why}`);
+  onNotice(`some files have no other place: they are kept in ${directory} for the next node there`);
 }
 
 /** How long nothing goes home because of a client that is in the way: in the middle of a write, say. */

@@ -3,7 +3,7 @@
  * where there is room; others go to who uses them, and from full nodes to empty ones.
  */
 import { FsError, type PlannedMove, type Reply, type Request } from '@cluster-fs/transport';
-import type { PeerUse } from '@cluster-fs/transport/peer';
+import { mostFailures, type PeerReply, type PeerUse } from '@cluster-fs/transport/peer';
 import {
   InodeCopy,
   isDirectory,
@@ -28,6 +28,8 @@ const mostUses = 2 / 3;
 /** Nodes that differ by less of what they can keep are even. */
 const evenShare = 0.1;
 const maxTold = 1000;
+/** How often a file is to leave a node that is emptied: somebody else may be moving it, or changing it. */
+const mostTries = 3;
 
 export interface PlacementParts {
   readonly c: Coordinator;
@@ -84,23 +86,32 @@ export class Placement {
 
   async empty(number: number, options: MoveOptions = {}): Promise<Reply<'drain'>> {
     const { migration } = this.#parts;
-    const tried = new Set<number>();
-    const failed: Failed[] = [];
+    const tries = new Map<number, number>();
+    let failed: Failed[] = [];
     let [files, bytes] = [0, 0];
-    // What comes to the node meanwhile leaves it too.
+    // What comes to the node meanwhile leaves it too, and what could not for a moment.
     for (;;) {
-      const here = this.#files().filter(({ ino, home }) => home === number && !tried.has(ino));
+      const here = this.#files().filter(
+        ({ ino, home }) => home === number && (tries.get(ino) ?? 0) < mostTries,
+      );
       if (here.length === 0) {
         if (await orAborted(migration.endedTo(number), options.signal)) continue;
-        return { files, bytes, failed };
+        return { files, bytes, failed: failed.slice(0, maxTold) };
       }
       here.sort((a, b) => b.bytes - a.bytes);
-      for (const { ino } of here) tried.add(ino);
+      for (const { ino } of here) tries.set(ino, (tries.get(ino) ?? 0) + 1);
       const result = await this.#carryOut(this.#movesFrom(number, here, options), here, options);
       files += result.done.length;
       bytes += result.done.reduce((sum, { file }) => sum + file.bytes, 0);
-      failed.push(...result.failed.slice(0, maxTold - failed.length));
+      const isHere = new Set(here.map(({ path }) => path));
+      failed = [...failed.filter(({ path }) => !isHere.has(path)), ...result.failed];
     }
+  }
+
+  /** For the node itself, which stops. Nobody goes on with that when it is gone, or was started again. */
+  async emptyStopping(number: number, signal: AbortSignal): Promise<PeerReply<'empty'>> {
+    const { files, failed } = await this.empty(number, { signal });
+    return { moved: files, failed: failed.slice(0, mostFailures) };
   }
 
   #movesFrom(number: number, files: readonly File[], { signal }: MoveOptions): Plan[] {

@@ -24,7 +24,7 @@ import {
 } from '../codec.ts';
 import { hole, maxPathLength } from '../records.ts';
 
-export const peerProtocolVersion = 10;
+export const peerProtocolVersion = 11;
 
 type Shape = Readonly<Record<string, Codec<unknown>>>;
 interface Entry {
@@ -106,6 +106,10 @@ export type PeerContent = RecordOf<typeof content>;
 /** A file of which the coordinator cannot have what its home says, and why not. */
 const refusal = { ino: u32, code: text(32), why: text(1024) };
 export type PeerRefusal = RecordOf<typeof refusal>;
+
+export const mostFailures = 16;
+const failure = { path: text(maxPathLength), why: text(1024) };
+export type PeerFailure = RecordOf<typeof failure>;
 
 const file = { ino: u32, generation: u32 };
 
@@ -256,9 +260,9 @@ export const peerRequests = {
   },
   empty: {
     id: 32,
-    doc: 'The asking node stops: its files go to others, as far as they have room; how many are left.',
+    doc: 'The asking node stops: its files go to others; which do not, and why.',
     fields: {},
-    reply: { moved: u32, left: u32 },
+    reply: { moved: u32, failed: list(record('failure', failure), mostFailures) },
   },
   uses: {
     id: 33,

@@ -1,10 +1,13 @@
-/** Maps a file to write, and stores what it is told to: `url` and `path` in argv. */
+/** Maps a file to write, and stores what it is told to: `url`, `path`, maybe bytes to reserve, in argv. */
 import { mount } from 'cluster-fs';
 import { leave } from './parent.mjs';
 
-const [url, path = ''] = process.argv.slice(2);
+const [url, path = '', reserve] = process.argv.slice(2);
 const fs = await mount(url, { label: 'storer' });
-const view = await fs.map(path, { mode: 'rw' });
+const view = await fs.map(
+  path,
+  reserve === undefined ? { mode: 'rw' } : { mode: 'rw', reserve: Number(reserve) },
+);
 
 fs.on('back', () => process.send?.({ kind: 'back' }));
 process.on('message', (/** @type {{ at: number, value: number } | 'leave'} */ message) => {

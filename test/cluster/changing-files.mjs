@@ -22,7 +22,7 @@ const files = 4;
 const maxBytes = 1_000_000;
 const maxChange = 300_000;
 /** Views of a file that last, where nodes do not die. */
-const mostKept = again.size > 0 ? 0 : Number(process.env.CLUSTERFS_KEPT ?? 0);
+const mostKept = again.size > 0 ? 0 : Number(process.env.CLUSTERFS_KEPT ?? 2);
 const swapMs = 60;
 
 /** @typedef {import('cluster-fs').ClusterFs} Fs @typedef {{ fs: Fs, busy: Set<Promise<void>> }} Seat */
@@ -115,6 +115,21 @@ const ways = {
     const next = Buffer.from(was).fill(0, offset, offset + length);
     return { next, apply: ({ promises }) => promises.punchHole(path, offset, length) };
   },
+  zero(path, was) {
+    const { offset, length } = rangeIn(was.length);
+    const next = Buffer.from(was).fill(0, offset, offset + length);
+    return { next, apply: ({ promises }) => promises.zeroRange(path, offset, length) };
+  },
+  allocate(path, was) {
+    const { offset, length } = rangeIn(maxBytes);
+    const next = Buffer.alloc(Math.max(was.length, offset + length));
+    was.copy(next);
+    return { next, apply: ({ promises }) => promises.allocate(path, offset, length) };
+  },
+  swap(path) {
+    const next = Buffer.alloc(1 + random.below(maxBytes), 1 + random.below(255));
+    return { next, apply: (fs) => fs.replace(path, next) };
+  },
   replace(path) {
     const next = Buffer.alloc(1 + random.below(maxBytes), 1 + random.below(255));
     return { next, apply: ({ promises }) => promises.writeFile(path, next) };
@@ -154,6 +169,14 @@ const ways = {
     return { next, apply };
   },
 };
+
+/** What can be asked again when nobody knows whether it was done: not this. */
+if (again.size === 0)
+  ways.append = (path, was) => {
+    const added = Buffer.alloc(1 + random.below(maxChange), random.below(256));
+    const next = was.length > maxBytes ? was : Buffer.concat([was, added]);
+    return { next, apply: ({ promises }) => promises.appendFile(path, next.subarray(was.length)) };
+  };
 
 /** After these another file has the name. */
 const isOther = new Set(['remake', 'rename']);

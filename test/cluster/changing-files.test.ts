@@ -5,7 +5,7 @@
  *
  *   CLUSTERFS_CHANGES=1000 CLUSTERFS_SEED=42 npm test -- test/cluster/changing-files
  *
- * CLUSTERFS_KEPT=3: with so many views of each file that last, where nodes are stopped and not killed.
+ * CLUSTERFS_KEPT=3: with so many views of each file that last, and not 2, where nodes are not killed.
  */
 import { randomInt } from 'node:crypto';
 import type { ClusterFs } from 'cluster-fs';

@@ -157,6 +157,50 @@ test('one that follows by hand shows one version, of the moment of map or advanc
   await expectGone(scene);
 });
 
+test('they show what processes of their own node store, again and again', { timeout }, async () => {
+  const scene = await start();
+  const { node, far } = scene;
+  const live = await startViewer(node, 'pinned', 'live');
+  const byHand = await startViewer(node, 'on-demand', 'manual');
+  const writers = [await far.map(path, { mode: 'rw' })];
+  for (let value = 2; value < 20; value++) {
+    // One that is mapped where all that is here is in the copy already waits as the others do.
+    if (value === 10) writers.push(await far.map(path, { mode: 'rw' }));
+    writers.at(-1)?.bytes.fill(value);
+    expect((await byHand.ask('advance')).values).toEqual([value]);
+    await expect.poll(async () => (await live.ask()).values, patience).toEqual([value]);
+  }
+  expect((await live.ask()).wentBack).toBe(0);
+  for (const writer of writers) writer.close();
+  for (const viewer of [live, byHand]) await viewer.kill();
+  await expectGone(scene);
+});
+
+test('a view advances to one moment of what its own node stores all the time', { timeout }, async () => {
+  const scene = await start();
+  const { node, far } = scene;
+  const view = await far.map(path, { follow: 'manual' });
+  const words = new Uint32Array(view.buffer);
+  const counter = startChild('../cluster/counting.mjs', [node.url, path]);
+  await counter.hear('counted');
+  let before = 0;
+  for (let round = 0; round < 30; round++) {
+    await view.advance();
+    // It counts in one block after the other.
+    const counts = Array.from({ length: size / 65_536 }, (_, i) => words[(i * 65_536) / 4] as number);
+    const [first = 0, last = 0] = [counts[0], counts.at(-1)];
+    expect([first, first - 1]).toContain(last);
+    expect(counts).toEqual([...counts].sort((a, b) => b - a));
+    expect(first).toBeGreaterThanOrEqual(before);
+    before = first;
+    await counter.hear('counted');
+  }
+  expect(before).toBeGreaterThan(0x01010101);
+  await counter.kill();
+  view.close();
+  await expectGone(scene);
+});
+
 test('a stopped process keeps its pages, holds nobody up, and goes on with the newest', async () => {
   const scene = await start();
   const { fs, node, far } = scene;

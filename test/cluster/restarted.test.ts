@@ -1,5 +1,6 @@
 /** Views of another home's file whose own node is killed and started again: coherent as before. */
-import { expect, test } from 'vitest';
+import { mount } from 'cluster-fs';
+import { expect, onTestFinished, test } from 'vitest';
 import { startChild } from '../chaos/children.ts';
 import { mountForTest, startNodeProcess } from '../chaos/node-process.ts';
 import { freePort } from './line.ts';
@@ -27,9 +28,10 @@ test('a view whose node was started again stores nothing that others do not see'
   };
   countOn();
   for (let restart = 0; restart < restarts; restart++) {
-    // As far as the node knows, it was killed with something that was stored.
     if (restart > 0) await expect(here.sync()).rejects.toMatchObject({ code: 'EIO' });
     await here.sync();
+    // As far as the node knows, it is killed with something that was stored. It is what is there anyway.
+    Atomics.store(far, 0, count);
     await b.kill();
     await b.start();
     await expect.poll(async () => (await atB.status()).unresolvedSessions).toEqual([]);
@@ -71,10 +73,13 @@ test('what is stored where a home has made a hole since it was started again is 
   const here = await atB.map('/f', { mode: 'rw' });
   expect(here.bytes[0]).toBe(1);
   await here.sync();
+  process.kill(b.pid, 'SIGSTOP');
   await a.kill();
   await a.start();
-  // Nobody has touched it since at b: the home does not know that it is mapped.
+  // The home has not heard that it is mapped at b.
   await atA.promises.punchHole('/f', 65_536, 2 * 65_536);
+  expect(atA.statSync('/f').blocks).toBe((2 * 65_536) / 512);
+  process.kill(b.pid, 'SIGCONT');
   await expect.poll(() => atB.statSync('/f').ctimeMs).toBe(atA.statSync('/f').ctimeMs);
   here.bytes[65_536 + 7] = 7;
   here.bytes[2 * 65_536] = 8;
@@ -83,5 +88,58 @@ test('what is stored where a home has made a hole since it was started again is 
   expect([content[0], content[65_536], content[65_536 + 7], content[2 * 65_536]]).toEqual([1, 0, 7, 8]);
   expect(content.equals(here.bytes)).toBe(true);
   for (const fs of [atA, atB]) expect(await fs.check()).toEqual([]);
+  expect([a.errors, b.errors]).toEqual([[], []]);
+});
+
+test('what is stored where the home made a hole while the node was away is seen', { timeout }, async () => {
+  const joinPort = await freePort();
+  const a = await startNodeProcess({ peerPort: joinPort, name: 'a', capacity: 256 * 2 ** 20 });
+  const b = await startNodeProcess({ joinPort, peerPort: await freePort(), name: 'b' });
+  const atA = await mountForTest(a);
+  await atA.promises.writeFile('/f', Buffer.alloc(4 * 65_536, 1));
+  const child = startChild('../cluster/far-toucher.mjs', [b.url, '/f', 'rw', 'wait']);
+  await child.hear('ready');
+  child.process.kill('SIGSTOP');
+  await b.kill();
+  // As long as the node may be there, its processes store into pages, and not into a hole.
+  await expect
+    .poll(
+      async () => {
+        await atA.promises.punchHole('/f', 65_536, 2 * 65_536);
+        return atA.statSync('/f').blocks;
+      },
+      { timeout: 30_000 },
+    )
+    .toBe((2 * 65_536) / 512);
+  await b.start();
+  const atB = await mountForTest(b);
+  // The node knows of the hole before it knows of the view.
+  await expect.poll(() => atB.statSync('/f').blocks, { timeout: 30_000 }).toBe((2 * 65_536) / 512);
+  child.process.kill('SIGCONT');
+  child.send({ at: 65_536 + 7, store: 7 });
+  await child.hear('touched');
+  const content = await atA.promises.readFile('/f');
+  expect([content[0], content[65_536], content[65_536 + 7], content[3 * 65_536]]).toEqual([1, 0, 7, 1]);
+  expect([a.errors, b.errors]).toEqual([[], []]);
+});
+
+test('a home that was started again hears at once who has its files mapped', { timeout }, async () => {
+  const joinPort = await freePort();
+  const a = await startNodeProcess({ peerPort: joinPort, name: 'a' });
+  const b = await startNodeProcess({ joinPort, name: 'b' });
+  const [atA, atB] = [await mountForTest(a), await mountForTest(b)];
+  await atA.promises.writeFile('/f', Buffer.alloc(4 * 65_536, 1));
+  const here = await atB.map('/f', { mode: 'rw' });
+  await a.kill();
+  await a.start();
+  await expect
+    .poll(async () => (await atA.status()).cluster, { timeout: 30_000 })
+    .toMatchObject({ stags: 1 });
+  // Before anything is touched at b: who could not give the file up does not get it.
+  const pinned = await mount(a.url, { mode: 'pinned' });
+  onTestFinished(() => pinned.unmount());
+  await expect(pinned.map('/f')).rejects.toMatchObject({ code: 'EBUSY' });
+  here.bytes[65_536] = 7;
+  expect((await atA.promises.readFile('/f'))[65_536]).toBe(7);
   expect([a.errors, b.errors]).toEqual([[], []]);
 });

@@ -66,3 +66,39 @@ test('a file that is larger than the memory of a node is read there, by API and 
   view.close();
   expect([home.errors, member.errors]).toEqual([[], []]);
 });
+
+test('a view that advances while its file is evicted, and written elsewhere, shows all of it', async () => {
+  const store = mkdtempSync(join(tmpdir(), 'clusterfs-store-'));
+  onTestFinished(() => rmSync(store, { recursive: true, force: true }));
+  const peerPort = await freePort();
+  const home = await startNodeProcess({ memory: 64 * MiB, store, peerPort });
+  const member = await startNodeProcess({ memory: 64 * MiB, joinPort: peerPort });
+  const [there, here] = [await mountForTest(home), await mountForTest(member)];
+  const content = Buffer.alloc(300_000, 7);
+  await there.promises.writeFile('/f', content);
+  const view = await there.map('/f', { follow: 'manual' });
+  let isOver = false;
+  let evicted = 0;
+  const untilOver = async (act: () => Promise<unknown>): Promise<void> => {
+    while (!isOver) await act();
+  };
+  const handle = await here.promises.open('/f', 'r+');
+  const others = [
+    untilOver(async () => {
+      evicted += await there.evict('/f');
+    }),
+    untilOver(() => handle.write(content, 0, content.length, 0)),
+    untilOver(() => here.promises.readFile('/f')),
+  ];
+  const wrong: number[] = [];
+  for (let round = 0; round < 300; round++) {
+    await view.advance();
+    if (view.bytes.some((byte) => byte !== 7)) wrong.push(round);
+  }
+  isOver = true;
+  await Promise.all(others);
+  await handle.close();
+  expect(wrong).toEqual([]);
+  expect(evicted).toBeGreaterThan(0);
+  expect([home.errors, member.errors]).toEqual([[], []]);
+});

@@ -27,7 +27,7 @@ import {
 } from './codec.ts';
 import { extents, guess, holes, homeLoss, moveFailures, names, path, plannedMoves, runs } from './records.ts';
 
-export const protocolVersion = 7;
+export const protocolVersion = 8;
 
 /** What is stored by `write`, and no longer by the client itself: half of what a node receives at once. */
 export const shortWriteBytes = 8192;
@@ -142,9 +142,9 @@ export const requests = {
   advance: {
     id: 21,
     connection: 'control',
-    doc: 'Brings a view that follows by hand to the newest content; old pages are released with the `ack`.',
+    doc: 'Brings a view to the newest content. `ack` lets old pages go. `unarmed`: say `mapped` again.',
     fields: { view: u53 },
-    reply: { serial: u53, size: u53, layoutVersion: u53, extents },
+    reply: { serial: u53, size: u53, layoutVersion: u53, extents, unarmed: bool },
   },
   release: {
     id: 23,

@@ -37,6 +37,8 @@ interface LeaseWatchOptions {
   readonly meta: () => Meta | undefined;
   /** Whether the view maps pages of the file itself; one that maps a copy goes on. */
   readonly isOfFile: (view: OpenView) => boolean;
+  /** Whether it is paused for another reason; when that is over it is `shown`. */
+  readonly isUnarmed: (view: OpenView) => boolean;
 }
 
 export class LeaseWatch {
@@ -97,7 +99,7 @@ export class LeaseWatch {
   #lookAt(segment: Segment, view: OpenView, nowNs: bigint): void {
     const isHeld =
       view.isStale || !this.#options.isOfFile(view) || isHeldAt(segment, homeIn(segment, view.ino), nowNs);
-    if (isHeld === !this.#paused.has(view)) return;
+    if (isHeld === !this.#paused.has(view) || this.#options.isUnarmed(view)) return;
     if (isHeld) {
       this.#paused.delete(view);
       resumeMapping(view.mapping);

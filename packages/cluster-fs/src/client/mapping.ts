@@ -149,6 +149,48 @@ export const replaceExtents = (
   ...extents.flatMap((e) => part(e, from + count, Number.MAX_SAFE_INTEGER)),
 ];
 
+/** File pages that follow each other, and what is to be under them. */
+interface Change {
+  readonly from: number;
+  count: number;
+  readonly extents: Extent[];
+}
+
+/** Where a stretch is to show other pages than before. Both lists are in file order. */
+export function changesBetween(
+  before: readonly Extent[],
+  after: readonly Extent[],
+  { from, pages }: Pick<Mapping, 'from' | 'pages'>,
+): Change[] {
+  const changes: Change[] = [];
+  const ends = new Set([from, from + pages]);
+  for (const { filePage, count } of [...before, ...after]) ends.add(filePage).add(filePage + count);
+  const cuts = [...ends].filter((cut) => cut >= from && cut <= from + pages).sort((a, b) => a - b);
+  const [pageBefore, pageAfter] = [pagesOf(before), pagesOf(after)];
+  for (const [i, filePage] of cuts.slice(0, -1).entries()) {
+    const count = (cuts[i + 1] as number) - filePage;
+    const page = pageAfter(filePage);
+    if (pageBefore(filePage) === page) continue;
+    const last = changes.at(-1);
+    const goesOn = last !== undefined && last.from + last.count === filePage;
+    const change = goesOn ? last : { from: filePage, count: 0, extents: [] };
+    if (!goesOn) changes.push(change);
+    change.count += count;
+    if (page !== undefined) change.extents.push({ filePage, page, count });
+  }
+  return changes;
+}
+
+/** The page of a file page, of one that is behind the last that was asked for; undefined in a hole. */
+function pagesOf(extents: readonly Extent[]): (filePage: number) => number | undefined {
+  let i = 0;
+  return (filePage) => {
+    for (let e = extents[i]; e !== undefined && e.filePage + e.count <= filePage; e = extents[i]) i++;
+    const e = extents[i];
+    return e !== undefined && e.filePage <= filePage ? e.page + filePage - e.filePage : undefined;
+  };
+}
+
 export const samePlaces = (a: readonly Extent[], b: readonly Extent[]): boolean =>
   a.length === b.length &&
   a.every((e, i) => e.filePage === b[i]?.filePage && e.page === b[i]?.page && e.count === b[i]?.count);

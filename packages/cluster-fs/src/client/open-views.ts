@@ -9,6 +9,7 @@ import type { Connection, Event, Extent } from '@cluster-fs/transport';
 import {
   abandonMapping,
   applyExtents,
+  changesBetween,
   disarm,
   type Mapping,
   replaceExtents,
@@ -180,6 +181,13 @@ export class OpenViews {
     { dataFd = this.#options.dataFd(), isPaused = false } = {},
   ): void {
     applyExtents(mapping, { dataFd, userfault: this.#options.userfault, isPaused }, range);
+  }
+
+  /** Puts pages under a view where it is to show others than it does. */
+  showChanged(view: OpenView, extents: readonly Extent[], { isPaused }: { isPaused: boolean }): void {
+    for (const change of changesBetween(view.extents, extents, view.mapping))
+      this.show(view, change, { isPaused });
+    view.extents = extents;
   }
 
   /** Puts all pages under a view. */

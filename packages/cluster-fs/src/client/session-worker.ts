@@ -21,20 +21,12 @@ import {
   Spinner,
 } from '@cluster-fs/transport';
 import { pageSize } from '../segment/layout.ts';
+import { Arming } from './arming.ts';
 import { answerFetch } from './blocking-fetch.ts';
 import { type Guessed, mapSeen } from './guess.ts';
 import { dial, sayHello } from './handshake.ts';
 import type { LeaseWatch } from './lease-watch.ts';
-import {
-  type Mapping,
-  mappedLength,
-  pauseMapping,
-  rearm,
-  reserveMapping,
-  resumeMapping,
-  samePlaces,
-  unmapMapping,
-} from './mapping.ts';
+import { type Mapping, mappedLength, rearm, reserveMapping, samePlaces, unmapMapping } from './mapping.ts';
 import { type OpenView, OpenViews, setState } from './open-views.ts';
 import { Resumption } from './resumption.ts';
 import {
@@ -65,8 +57,6 @@ const resumption = new Resumption({
   flags: new Int32Array(options.flags),
   say: () => connection?.request('resumed', {}),
 });
-/** Views that the node which came back has not armed yet. */
-const unarmed = new WeakSet<OpenView>();
 let reconnecting = false;
 /** Who waits for the node to be back, or for the session to be given up. */
 const waitingForNode: (() => void)[] = [];
@@ -80,6 +70,11 @@ const views = new OpenViews({
   dataFd: () => facts?.dataFd ?? -1,
   say: (name, fields) => connection?.event(name, fields),
   tell,
+  shown: (view) => watch?.shown(view),
+});
+const arming = new Arming({
+  tellWhere: (view) => tellWhere(view),
+  isOpen: (view) => views.get(view.key) === view,
   shown: (view) => watch?.shown(view),
 });
 
@@ -146,6 +141,7 @@ async function watchLeases(): Promise<LeaseWatch> {
     views: () => views.all,
     meta: () => watched,
     isOfFile: ({ options: { follow } }) => userfault !== undefined && follow === 'live',
+    isUnarmed: (view) => arming.isUnarmed(view),
   });
 }
 
@@ -265,7 +261,7 @@ async function presentAll(now: SessionFacts): Promise<number[]> {
     const reply = await views.leasing(asked);
     if (ended) throw new FsError('ECANCELED', 'map');
     views.renumber(view, reply.view);
-    const isWhereItWas = samePlaces(view.extents, reply.extents) && !unarmed.has(view);
+    const isWhereItWas = samePlaces(view.extents, reply.extents) && !arming.isUnarmed(view);
     view.extents = reply.extents;
     setState(view, reply);
     view.isStale = reply.stale;
@@ -277,24 +273,15 @@ async function presentAll(now: SessionFacts): Promise<number[]> {
   return stale;
 }
 
-/**
- * Puts pages under a view that the node could not arm before they were there: who touches it waits until the
- * node has. Else a store, say, would go into a block of which others have copies, without a word. Pages may
- * be absent then: to bring them in first takes as long as another node is away.
- */
+/** Puts pages under a view that the node could not arm before they were there. */
 async function showAnew(view: OpenView, { dataFd, paged }: SessionFacts): Promise<void> {
   const { ino, mapping } = view;
   const isAwaited = !view.isStale && paged && userfault !== undefined;
-  const isPaused = isAwaited && pauseMapping(mapping);
+  const isPaused = isAwaited && arming.pause(view);
   if (isAwaited && !isPaused)
     await control().request('fetch', { ino, from: mapping.from, count: mapping.pages });
   views.showAll(view, { dataFd, isPaused });
-  if (!isPaused) return;
-  unarmed.add(view);
-  // As long as that fails, it stays paused.
-  await tellWhere(view);
-  unarmed.delete(view);
-  resumeMapping(view.mapping);
+  if (isPaused) await arming.arm(view);
 }
 
 function control(): Connection {
@@ -382,20 +369,22 @@ const release = async (view: number): Promise<unknown> => connection?.request('r
 async function advance(key: number): Promise<{ size: number; layoutVersion: number }> {
   const view = views.get(key);
   if (view === undefined) throw new FsError('EBADF', 'advance', { why: 'the view is closed' });
-  const { size, layoutVersion } = await control().request(
+  const { size, layoutVersion, unarmed } = await control().request(
     'advance',
     { view: view.id },
     { onReply: (reply) => onAdvanced(view, reply as Reply<'advance'>) },
   );
+  if (unarmed && views.get(key) === view) await arming.arm(view);
   return { size, layoutVersion };
 }
 
 /** Between the remaps that came before it and those that come behind. */
-function onAdvanced(view: OpenView, { serial, size, layoutVersion, extents }: Reply<'advance'>): void {
+function onAdvanced(view: OpenView, reply: Reply<'advance'>): void {
+  const { serial, size, layoutVersion, extents, unarmed } = reply;
   views.applyWaiting();
-  if (views.get(view.key) === undefined) return;
-  views.show(view, { from: view.mapping.from, count: view.mapping.pages, extents });
-  view.extents = extents;
+  if (views.get(view.key) !== view) return;
+  if (unarmed) arming.pause(view);
+  views.showChanged(view, extents, { isPaused: arming.isUnarmed(view) });
   watch?.shown(view);
   setState(view, { size, layoutVersion });
   connection?.event('ack', { view: view.id, serial });

@@ -54,6 +54,8 @@ const one = (first: number): BlockRun => ({ first, count: 1 });
 
 /** A client that has not answered a remap for so long is stopped, and holds no other node up. */
 const answerMs = 3000;
+/** How long a request waits for a block. Who touches one waits on. */
+export const requestMs = 30_000;
 
 export class BlockMemory implements Memory<Buffer> {
   readonly #c: Coordinator;
@@ -137,11 +139,12 @@ export class BlockMemory implements Memory<Buffer> {
       return;
     }
     const leftMs = deadlineMs - performance.now();
-    if (leftMs <= 0 && typeof late === 'object') {
-      const { path } = late;
-      revokeSession(this.#c, late.session, `another node waits for ${path}, and the client does not answer`);
-    }
+    if (leftMs <= 0 && typeof late === 'object') this.#revoke(late, 'another node waits');
     void this.#c.answers.next(Math.max(leftMs, 20)).then(() => this.#attempt(block, deadlineMs));
+  }
+
+  #revoke({ path, session }: View, why: string): void {
+    revokeSession(this.#c, session, `${why} for ${path}, and the client does not answer`);
   }
 
   /** Brings in what the store alone has; false when it cannot be read there: nobody gets wrong bytes. */
@@ -208,6 +211,19 @@ export class BlockMemory implements Memory<Buffer> {
     if (this.#jobs.has(block) || this.#obstacle(one(block)) !== undefined) return false;
     for (const view of this.#viewsOf(block)) this.#guard(view, block);
     this.#punch(block);
+    return true;
+  }
+
+  /**
+   * Whoever stores into a block from here on waits, until `allow`. Requires: processes may store into it.
+   * False when somebody could not be made to wait just now: who does not answer is not waited for for long.
+   */
+  holdStores(block: number): boolean {
+    if (this.#jobs.has(block)) return false;
+    const late = this.#obstacle(one(block));
+    if (typeof late === 'object' && owesMs(this.#c, late) > answerMs) this.#revoke(late, 'others wait');
+    if (late !== undefined) return false;
+    for (const view of this.#viewsOf(block)) if (view.mode === 'rw') this.#guard(view, block);
     return true;
   }
 
@@ -390,6 +406,9 @@ const unprotect = (fd: number, address: number, length: number): void =>
   native.writeProtectUserfault(fd, address, length, false);
 
 const done = Promise.resolve();
+
+/** Since when a view owes an answer. */
+const owesMs = (c: Coordinator, { unanswered }: View): number => c.now() - (unanswered[0]?.sentMs ?? c.now());
 
 const overlaps = (a: Range, b: Range): boolean => a.from < b.from + b.count && b.from < a.from + a.count;
 

@@ -13,7 +13,7 @@ import {
   type Position,
   type Progress,
   readable,
-  Taken,
+  type Taken,
 } from 'cluster-fs/coherence';
 import { hasAbsent, InodeCopy, pageSize, readInode } from 'cluster-fs/segment';
 import { pagesFor } from '../coordinator/content.ts';
@@ -22,16 +22,17 @@ import { type Access, type FileBlocks, type FileId, moved } from '../coordinator
 import { clip } from '../coordinator/runs.ts';
 import type { Session, View } from '../coordinator/session.ts';
 import type { Range } from '../store/stored.ts';
-import { BlockMemory, extentsIn, inTime } from './block-memory.ts';
+import { BlockMemory, extentsIn, requestMs } from './block-memory.ts';
 import { blockAt, blockOf, blocksIn, indexOf, inoOf, rangeOf } from './blocks.ts';
 import type { CacheBudget } from './cache-budget.ts';
 import { assertMayMap, type Copies } from './copies.ts';
+import { filesToKeep, letStore } from './files-to-keep.ts';
 import { giveUpBlocks } from './giving-up.ts';
 import { heldTagsOf } from './held-tags.ts';
 import { HolderWire } from './holder-wire.ts';
 import { HomeLoss } from './home-loss.ts';
 import { IdleFiles } from './idle-files.ts';
-import { blocksOfFile, blocksWithAbsent, pagesByBlock } from './layout.ts';
+import { pagesByBlock } from './layout.ts';
 import { Leaving } from './leaving.ts';
 import type { Line } from './line.ts';
 import { hostNowMs } from './published-leases.ts';
@@ -40,8 +41,6 @@ import { Resident } from './resident.ts';
 import { hasStopped } from './stopping.ts';
 
 const tickMs = 50;
-/** How long a request waits for a block. Who touches one waits on. */
-const requestMs = 30_000;
 
 /** Bytes leave with what is said next. */
 const stored: ReadonlySet<CacheState> = new Set(['ES', 'EI', 'EV']);
@@ -78,8 +77,8 @@ export class Borrowed implements FileBlocks {
   readonly resident: Resident;
   readonly #timer: NodeJS.Timeout;
   readonly #idle: IdleFiles;
-  readonly #unreachable: () => FsError;
   readonly #isHome: (ino: number) => boolean;
+  readonly #copies: BorrowedOptions['copies'];
   /** Files that this node is about to keep. */
   readonly taken: Taken<Buffer>;
   /** Until requests fail, while there is no link. */
@@ -106,13 +105,13 @@ export class Borrowed implements FileBlocks {
         else if (this.#memory.forgetBytes(block)) this.resident.forget(block);
       },
     });
-    this.#unreachable = unreachable;
     this.#isHome = isHome;
+    this.#copies = copies;
     const holder = () => this.#holder;
     this.#tags = heldTagsOf(c.segment, line, holder, () => this.#session);
     this.#wire = new HolderWire(this.#tags, position, () => this.#session);
     const isHere = (block: number): boolean => this.#state(block) !== 'I';
-    this.#loss = new HomeLoss({ c, isHome, memory, lostMemory, isHere });
+    this.#loss = new HomeLoss({ c, isHome, memory, lostMemory, unreachable, isHere });
     this.#memory = new BlockMemory(c, {
       done: (block, bytes) => {
         this.#holder.done(block, bytes);
@@ -126,7 +125,10 @@ export class Borrowed implements FileBlocks {
       },
       installed: (block, pages) => this.#arrived(block, pages),
       memoryFor: (length) => Buffer.allocUnsafeSlow(length),
-      storable: (block) => c.losses.unsaved?.set(inoOf(block)),
+      storable: (block) => {
+        c.losses.unsaved?.set(inoOf(block));
+        copies()?.left(block);
+      },
       lost: (block) => {
         this.#lost++;
         c.losses.file(inoOf(block));
@@ -137,14 +139,18 @@ export class Borrowed implements FileBlocks {
       { nowMs: hostNowMs, send: (frame) => this.#send(frame), memory: this.#memory },
       { times: defaultLease },
     );
-    this.taken = this.#filesToKeep();
+    this.taken = filesToKeep({
+      c,
+      holder,
+      tags: this.#tags,
+      memory: this.#memory,
+      may: (block, access) => this.#may(block, access),
+      ask: (block, access) => this.#ask(block, access),
+      session: () => this.session,
+      assertReachable: () => this.#loss.assertThere(),
+    });
     this.leaving = new Leaving(this, isHome);
-    this.#timer = setInterval(() => {
-      this.#holder.tick();
-      this.#holder.retryMoved();
-      this.leaving.look();
-      this.#sayHeld();
-    }, tickMs);
+    this.#timer = setInterval(() => this.#tick(), tickMs);
     this.#timer.unref();
     this.#idle = new IdleFiles({
       c,
@@ -154,25 +160,11 @@ export class Borrowed implements FileBlocks {
     });
   }
 
-  #filesToKeep(): Taken<Buffer> {
-    return new Taken({
-      holder: () => this.#holder,
-      inoOf,
-      blocksOf: (ino) => blocksOfFile(this.#c, ino),
-      withAbsent: (ino) => blocksWithAbsent(this.#c, ino),
-      may: (block, access) => this.#may(block, access),
-      isOpen: (ino) => this.#tags.isOpen(ino, 'take'),
-      open: (ino) => this.#tags.open(ino, 'take'),
-      ask: (block, access) => this.#ask(block, access),
-      changed: (block, waiting) =>
-        this.#memory.changed(block, waiting?.inTime === true ? requestMs : undefined),
-      inTime: (work) => inTime(work, requestMs),
-      session: () => this.session,
-      assertReachable: () => {
-        if (this.#loss.isAway) throw this.#unreachable();
-      },
-      lose: (block) => this.#memory.lose(block),
-    });
+  #tick(): void {
+    this.#holder.tick();
+    this.#holder.retryMoved();
+    this.leaving.look();
+    this.#sayHeld();
   }
 
   /** `held` hears until when blocks may be used, on the clock of the host; undefined: there are none. */
@@ -217,7 +209,7 @@ export class Borrowed implements FileBlocks {
     // As long as the lease lasts the link may come back, and nothing is lost.
     this.#away = setTimeout(() => {
       this.#loss.away(this.#holder.waiting);
-      this.#memory.failRequests(this.#unreachable());
+      this.#memory.failRequests(this.#loss.unreachable());
     }, defaultLease.leaseMs);
     this.#away.unref();
   }
@@ -292,6 +284,7 @@ export class Borrowed implements FileBlocks {
   /** Fetches a file that this node is to keep, until `isTime`; how many of its blocks are here. */
   async bring(ino: number, isTime: () => boolean): Promise<Progress> {
     this.taken.begin(ino);
+    letStore(this.#holder, this.#memory, ino);
     this.wentOn();
     await this.#tags.open(ino, 'take');
     return this.taken.fetch(ino, isTime);
@@ -399,8 +392,19 @@ export class Borrowed implements FileBlocks {
     const blocks = blocksIn(view.ino, { from: view.from, count: view.pages });
     this.#memory.guard(
       view,
-      blocks.filter((block) => readable.has(this.#state(block)) && this.#state(block) !== 'E'),
+      blocks.filter((block) => readable.has(this.#state(block)) && !this.#isStorable(block)),
     );
+  }
+
+  /** Whether who stores into the block need not wait first, for another node or for a copy of it. */
+  #isStorable(block: number): boolean {
+    return this.#state(block) === 'E' && this.#copies()?.has(block) !== true;
+  }
+
+  /** Whether a copy of the block can be made, and hears from here on of whatever becomes of it. */
+  isStill(block: number): boolean {
+    if (!this.#may(block, 'read')) return false;
+    return this.#state(block) !== 'E' || (!this.taken.has(inoOf(block)) && this.#memory.holdStores(block));
   }
 
   holds(ino: number, range: Range, access: Access): boolean {
@@ -420,7 +424,7 @@ export class Borrowed implements FileBlocks {
       if (!this.#isHome(ino)) throw moved('read');
       const lacking = this.#blocksIn(ino, range).filter((block) => !this.#may(block, access));
       if (lacking.length === 0) return;
-      if (this.#loss.isAway) throw this.#unreachable();
+      this.#loss.assertThere();
       const mode = access === 'write' ? 'rw' : 'r';
       await this.#tags.open(ino, mode);
       // In the turn of the answer the file may have got another home, and the right have been given back.
@@ -443,7 +447,8 @@ export class Borrowed implements FileBlocks {
     if (clip(this.#c.extents(ino), filePage, 1).length === 0) return false;
     this.#faults++;
     if (this.#may(block, access)) {
-      // It came while the fault was on its way.
+      // It came while the fault was on its way, or there is a copy of it.
+      if (access === 'write') this.#memory.allow(block);
       this.#memory.wake(block);
       return true;
     }

@@ -11,18 +11,18 @@
  * other pages; views that follow are told to swap, one that follows by hand hears of newer content.
  *
  * INVARIANT: a page that such a view may map is in the copy, or in quarantine until the view has let go.
- * INVARIANT: a block is `fresh` while this node shares it with its home without a break since it was copied:
- * whoever changes it takes it from here first.
+ * INVARIANT: a block is `fresh` while this node has it without a break since it was copied: who changes it
+ * elsewhere takes it from here first, and who stores into it here waits first.
  */
 import { readSync, writeSync } from 'node:fs';
-import { type ErrorCode, type Extent, FsError, type Run } from '@cluster-fs/transport';
+import { type ErrorCode, type Extent, FsError, type Hole, type Run } from '@cluster-fs/transport';
 import { InodeCopy, pageSize, readInode } from 'cluster-fs/segment';
 import type { Coordinator } from '../coordinator/coordinator.ts';
 import { moved, type ViewCopies } from '../coordinator/elsewhere.ts';
 import { fill } from '../coordinator/holes.ts';
 import { hasSamePages } from '../coordinator/only-moved.ts';
 import { mayMap, type Party } from '../coordinator/quarantine.ts';
-import { showCopy, tellBehind } from '../coordinator/remap.ts';
+import { isOpen, showCopy, tellBehind } from '../coordinator/remap.ts';
 import { consume, noSpace, record } from '../coordinator/reserve.ts';
 import { clip, merge, pageCountOf, pagesLeft, subtract, without } from '../coordinator/runs.ts';
 import type { Session, View } from '../coordinator/session.ts';
@@ -34,6 +34,8 @@ import { blocksOfFile } from './layout.ts';
 
 /** Blocks that are fetched, and then copied, in one turn: the cache may have room for few more. */
 const blocksAtOnce = 16;
+/** The same in the turn in which a view is given: nobody else is served meanwhile. */
+const mostAtLast = 64;
 /**
  * How long after a change elsewhere views are shown it, at the earliest: who stores there all the time is not
  * interrupted more often.
@@ -41,6 +43,9 @@ const blocksAtOnce = 16;
 const refreshMs = 50;
 /** The same when the home could not give it. */
 const retryMs = 500;
+/** What was asked for in vain is asked for again after so long, and then after twice as long each time. */
+const againMs = 1;
+const longestAgainMs = 10;
 /** How long a view is not given because others change the file while it is copied. */
 const busyMs = 10_000;
 
@@ -56,6 +61,8 @@ interface Copy {
   readonly late: Set<View>;
   /** What is being fetched into it. */
   coming: Promise<void> | undefined;
+  /** It could not be refreshed, which is told once. */
+  hasFailed: boolean;
 }
 
 /** Nothing is wrong: the copy has to be refreshed first. */
@@ -87,12 +94,14 @@ export class Copies implements ViewCopies {
     try {
       await this.#pass(copy);
       const endMs = performance.now() + busyMs;
-      for (;;) {
+      for (let waitMs = againMs; ; waitMs = Math.min(2 * waitMs, longestAgainMs)) {
         try {
           return await use();
         } catch (error) {
           if (!(error instanceof Behind) || performance.now() > endMs) throw error;
         }
+        // A client that owes an answer may be in the way.
+        await this.#c.answers.next(waitMs);
         await this.#pass(copy);
       }
     } finally {
@@ -105,7 +114,11 @@ export class Copies implements ViewCopies {
     const copy = this.#copies.get(ino);
     // It is becoming the file of this node, which has views of the file itself.
     if (this.#homes.isOwn(ino) || this.#homes.moving?.isTaking(ino) === true) throw moved('map');
-    if (copy === undefined || this.#behind(copy).length > 0) throw new Behind();
+    if (copy === undefined) throw new Behind();
+    const behind = this.#behind(copy);
+    // Who stores here all the time has done so again by now: what is here need not be waited for.
+    if (behind.length > mostAtLast || !behind.every((block) => this.#isHere(block))) throw new Behind();
+    if (behind.length > 0) this.#take(copy, behind);
     return copy.extents;
   }
 
@@ -155,7 +168,7 @@ export class Copies implements ViewCopies {
   }
 
   /** The file has other pages than before in these ranges, or another size. */
-  relaid(ino: number, ranges: readonly { readonly filePage: number; readonly count: number }[]): void {
+  relaid(ino: number, ranges: readonly Hole[]): void {
     const copy = this.#copies.get(ino);
     if (copy === undefined) return;
     for (const { filePage, count } of ranges)
@@ -182,6 +195,7 @@ export class Copies implements ViewCopies {
       timer: undefined,
       late: new Set(),
       coming: undefined,
+      hasFailed: false,
     };
     this.#copies.set(ino, copy);
     return copy;
@@ -226,10 +240,12 @@ export class Copies implements ViewCopies {
       // One that is under way may be past what is new: a view that came late, another size.
       await copy.coming?.catch(() => undefined);
       await this.#pass(copy);
+      copy.hasFailed = false;
     } catch (error) {
       if (!(error instanceof FsError)) throw error;
       // The home is away, or is another one by now: views show what they have until it can be asked.
-      if (!isPassing(error)) this.#c.hub.report(error);
+      if (!isPassing(error) && !copy.hasFailed) this.#c.hub.report(error);
+      copy.hasFailed ||= !isPassing(error);
       nextMs = retryMs;
     }
     if (this.#copies.get(copy.ino) === copy && this.#behind(copy).length > 0) this.#refreshSoon(copy, nextMs);
@@ -271,7 +287,7 @@ export class Copies implements ViewCopies {
   #isHere(block: number): boolean {
     const range = rangeOf(block);
     const isHole = clip(this.#c.extents(inoOf(block)), range.from, range.count).length === 0;
-    return isHole || this.#homes.holds(inoOf(block), range, 'read');
+    return isHole || this.#homes.isStill(block);
   }
 
   /** What is here of these blocks is in the copy from now on. Requires: inside mutate, in one turn. */
@@ -377,7 +393,7 @@ export class Copies implements ViewCopies {
   }
 
   #tell(view: View, range: Range, extents: readonly Extent[]): void {
-    if (view.session.ended || this.#c.views.get(view.ino)?.has(view) !== true) return;
+    if (!isOpen(this.#c, view)) return;
     if (view.follow === 'manual') tellBehind(this.#c, view);
     else this.#c.journal.afterCommit(() => showCopy(this.#c, view, range, extents));
   }

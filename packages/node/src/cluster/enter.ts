@@ -88,6 +88,7 @@ export function enterCluster(c: Coordinator, entering: Entering): Entered {
     isHome: (ino) => homes.homeOf(ino) === number,
     dropping: (block, bytes) => homes.lent?.keep(block, bytes),
     copies: () => homes.copies,
+    welcomed: () => homes.reopenAll(number),
     position: () => homes.position(),
   });
   const homes = new Homes(c, memory, (number) => {

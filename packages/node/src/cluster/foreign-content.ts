@@ -67,6 +67,15 @@ export function pagesHere(c: Coordinator, homes: Homes, { ino, pages, size }: La
   return [{ filePage: 0, count }];
 }
 
+/** The same for a view that is mapped just now. Requires: inside mutate. */
+export function layOutWhole(c: Coordinator, homes: Homes, ino: number): void {
+  const { size } = c.inode(ino);
+  const isMapped = c.views.has(ino);
+  layOutForeign(c, homes, { ino, pages: [{ filePage: 0, count: pagesFor(size) }], size });
+  if (!isMapped) c.writer.touchInode(ino).layoutVersion += 1;
+  c.journal.afterCommit(() => homes.reopen(ino));
+}
+
 /** Pages that nobody can know yet: readers find them by the extents, which come later. */
 function takeAbsent(
   c: Coordinator,

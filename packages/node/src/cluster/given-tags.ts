@@ -53,8 +53,19 @@ export function assertMayGive(
   assertNotPinned(c, ino, mode);
 }
 
-/** EBUSY when a client of this node cannot have the file pinned in that mode. */
-export function assertMayPin(tags: Tags<Uint8Array>, ino: number, mode: 'r' | 'rw'): void {
+interface Pinning {
+  readonly ino: number;
+  readonly mode: 'r' | 'rw';
+  /** Nodes may store into it that have not opened it here yet. */
+  readonly isInherited: boolean;
+}
+
+/** EBUSY when a client of this node cannot have the file pinned in that mode; EAGAIN before that is known. */
+export function assertMayPin(tags: Tags<Uint8Array>, { ino, mode, isInherited }: Pinning): void {
+  if (isInherited)
+    throw new FsError('EAGAIN', 'map', {
+      why: 'the file has come here, and other nodes are about to open it',
+    });
   for (const tag of tags.on(ino))
     if (mode === 'rw' || tag.mode !== 'r')
       throw new FsError('EBUSY', 'map', {

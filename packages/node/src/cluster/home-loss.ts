@@ -6,10 +6,11 @@
  *   fail     SIGBUS; when it is back, what was refused is fetched and shown again
  *   poison   SIGBUS, in all of the view, for as long as it is mapped
  */
+import type { FsError } from '@cluster-fs/transport';
 import { pagesFor } from '../coordinator/content.ts';
 import type { Coordinator } from '../coordinator/coordinator.ts';
 import { poison } from '../coordinator/poison.ts';
-import { showGrown } from '../coordinator/remap.ts';
+import { isOpen, showGrown } from '../coordinator/remap.ts';
 import type { View } from '../coordinator/session.ts';
 import { blocksIn, inoOf, rangeOf } from './blocks.ts';
 import { bringToShow } from './bring.ts';
@@ -22,6 +23,8 @@ export interface HomeLossParts {
   readonly memory: { name: string | undefined };
   /** The node is there again, and has of its files what it had synced. */
   readonly lostMemory: () => void;
+  /** What requests fail with meanwhile. */
+  readonly unreachable: () => FsError;
   /** Whether anything of the block is here still. */
   readonly isHere: (block: number) => boolean;
 }
@@ -65,6 +68,14 @@ export class HomeLoss {
     return true;
   }
 
+  unreachable(): FsError {
+    return this.#parts.unreachable();
+  }
+
+  assertThere(): void {
+    if (this.isAway) throw this.unreachable();
+  }
+
   /** All who do not wait for it. */
   #refuse(block: number): void {
     for (const view of this.#parts.c.viewsOf(inoOf(block))) {
@@ -77,7 +88,7 @@ export class HomeLoss {
 
   #keep(view: View, block: number): void {
     // Clients come, are refused, and die, for as long as the home is away.
-    for (const known of this.#refused.keys()) if (!this.#isOpen(known)) this.#refused.delete(known);
+    for (const known of this.#refused.keys()) if (!isOpen(this.#parts.c, known)) this.#refused.delete(known);
     this.#refused.set(view, (this.#refused.get(view) ?? new Set()).add(block));
   }
 
@@ -102,17 +113,13 @@ export class HomeLoss {
 
   async #showAgain(view: View, block: number): Promise<void> {
     const { c } = this.#parts;
-    if (!this.#isOpen(view)) return;
+    if (!isOpen(c, view)) return;
     try {
       await bringToShow(c, view.ino, rangeOf(block), [view]);
     } catch (error) {
-      if (this.#isOpen(view)) this.#keep(view, block);
+      if (isOpen(c, view)) this.#keep(view, block);
       throw error;
     }
-    if (this.#isOpen(view)) showGrown(c, view, rangeOf(block));
-  }
-
-  #isOpen(view: View): boolean {
-    return this.#parts.c.views.get(view.ino)?.has(view) === true && !view.session.ended;
+    if (isOpen(c, view)) showGrown(c, view, rangeOf(block));
   }
 }

@@ -15,7 +15,7 @@ import type { Session, View } from '../coordinator/session.ts';
 import type { Range } from '../store/stored.ts';
 import { inoOf } from './blocks.ts';
 import type { Copies } from './copies.ts';
-import { lostFile } from './foreign-content.ts';
+import { layOutWhole, lostFile } from './foreign-content.ts';
 import type { Lent } from './lent.ts';
 import type { FileMoves } from './moving.ts';
 import type { Neighbour } from './neighbour.ts';
@@ -391,6 +391,15 @@ export class Homes implements Blocks {
     });
   }
 
+  /** The same of all files of a home. */
+  reopenAll(home: number): void {
+    for (const ino of this.#c.views.keys()) if (this.homeOf(ino) === home) this.reopen(ino);
+  }
+
+  layOutWhole(ino: number): void {
+    layOutWhole(this.#c, this, ino);
+  }
+
   #of(ino: number): FileBlocks {
     const home = this.homeOf(ino);
     this.assertHas(ino);
@@ -405,12 +414,22 @@ export class Homes implements Blocks {
     return this.following(file.ino, () => this.#of(file.ino).open(file, lease, session));
   }
 
+  assertMayPin(ino: number, mode: 'r' | 'rw'): void {
+    this.lent?.assertMayPin(ino, mode);
+  }
+
   watch(view: View): void {
     this.#of(view.ino).watch(view);
   }
 
   holds(ino: number, range: Range, access: Access): boolean {
     return this.#of(ino).holds(ino, range, access);
+  }
+
+  /** As `Borrowed.isStill`: false for a block of a file of this node. */
+  isStill(block: number): boolean {
+    const home = this.homeOf(inoOf(block));
+    return home !== this.self && this.neighbour(home).borrowed.isStill(block);
   }
 
   acquire(ino: number, range: Range, access: Access): Promise<void> {

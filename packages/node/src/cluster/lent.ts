@@ -383,8 +383,12 @@ export class Lent implements FileBlocks {
 
   async open({ ino }: FileId, { mode }: { mode: 'r' | 'rw' }, session: Session): Promise<void> {
     if (session.userfault !== undefined) return;
-    assertMayPin(this.#tags, ino, mode);
+    this.assertMayPin(ino, mode);
     await this.acquire(ino, wholeFile, 'read');
+  }
+
+  assertMayPin(ino: number, mode: 'r' | 'rw'): void {
+    assertMayPin(this.#tags, { ino, mode, isInherited: this.handing.inherited(ino) !== undefined });
   }
 
   watch(view: View): void {

@@ -24,6 +24,8 @@ export interface NeighbourOptions {
   /** The bytes of a block from there are taken from `data` in a moment. */
   readonly dropping: (block: number, bytes: () => Buffer) => void;
   readonly copies: () => Copies | undefined;
+  /** It gives blocks over the link that is up; it may have been started again. */
+  readonly welcomed: () => void;
   /** How far this node is in the changes of the coordinator. */
   readonly position: () => Position | undefined;
 }
@@ -53,7 +55,9 @@ export class Neighbour {
         events.down?.(link, reason);
       },
       event: (event, link) => {
-        if (events.event?.(event, link) !== true) this.borrowed.receive(event);
+        if (events.event?.(event, link) === true) return;
+        this.borrowed.receive(event);
+        if (event.name === 'blockWelcome') options.welcomed();
       },
       unreachable: options.unreachable,
     });

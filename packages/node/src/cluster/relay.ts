@@ -6,7 +6,7 @@ import { setTimeout as pause } from 'node:timers/promises';
 import { type Extent, FsError } from '@cluster-fs/transport';
 import { pagesFor } from '../coordinator/content.ts';
 import type { Coordinator } from '../coordinator/coordinator.ts';
-import { changeExtents, showGrown } from '../coordinator/remap.ts';
+import { changeExtents, isOpen, showGrown } from '../coordinator/remap.ts';
 import { clip, merge, without } from '../coordinator/runs.ts';
 import type { Range } from '../store/stored.ts';
 import { bringToShow } from './bring.ts';
@@ -37,7 +37,8 @@ async function showGained(c: Coordinator, ino: number, range: Range): Promise<vo
     await c.journal.nextFlush();
     try {
       await bringToShow(c, ino, range, views);
-      for (const view of c.viewsOf(ino)) if (!view.isCopy) showGrown(c, view, range);
+      // One that is given since then has it, and may store where a copy to read was brought: it waits there.
+      for (const view of views) if (isOpen(c, view)) showGrown(c, view, range);
       return;
     } catch (error) {
       // The home is away, say, or there is no memory just now.

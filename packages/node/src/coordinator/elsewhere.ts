@@ -3,6 +3,7 @@ import {
   type AnyRequest,
   type Extent,
   FsError,
+  type Hole,
   type Reply,
   type Request,
   type RequestName,
@@ -122,7 +123,7 @@ export interface ViewCopies {
    * away.
    */
   serve<T>(ino: number, use: () => Promise<T>): Promise<T>;
-  /** Where the copy lies, whole and of one moment. */
+  /** Where the copy lies, whole and of one moment. Requires: inside mutate. */
   extentsOf(ino: number): readonly Extent[];
   /** Whether a view of before a crash can go on with these pages: nobody else has got them. */
   isKept(ino: number, extents: readonly Extent[]): boolean;
@@ -130,6 +131,8 @@ export interface ViewCopies {
   goOn(view: View): void;
   /** Such a view maps nothing any more. */
   released(view: View): void;
+  /** The file, or a view of it to store, has other pages than before in these ranges. */
+  relaid(ino: number, ranges: readonly Hole[]): void;
 }
 
 /** The blocks of all files, whichever node their home is. */
@@ -149,6 +152,8 @@ export interface Blocks extends FileBlocks {
   leave(): Promise<void>;
   /** Whether this node is the home of the file, or is alone. */
   isOwn(ino: number): boolean;
+  /** EBUSY when a client here may not have the file pinned: another node uses it. EAGAIN, see `following`. */
+  assertMayPin(ino: number, mode: View['mode']): void;
   readonly copies: ViewCopies | undefined;
   /** Asks the home of a file, and the next one when it has moved meanwhile: EAGAIN says so. */
   following<T>(ino: number, ask: (home: number) => T | Promise<T>): Promise<T>;
@@ -160,6 +165,11 @@ export interface Blocks extends FileBlocks {
   readonly freePages: number;
   /** A file is no more, which lay there: nobody has any of it. */
   forget(ino: number, extents: readonly Extent[]): void;
+  /**
+   * A file of another home that is mapped here to store gets pages here for its holes, as its home is told to
+   * give it some. Requires: inside mutate.
+   */
+  layOutWhole(ino: number): void;
   /** Files of other homes get so many pages here; fewer, when negative. Requires: inside mutate. */
   countForeign(pages: number): void;
   /** The files of which `isShared` is true, at their home. */

@@ -247,6 +247,10 @@ function sendRemap(
   });
 }
 
+/** Whether anybody maps the view still. */
+export const isOpen = (c: Coordinator, view: View): boolean =>
+  c.views.get(view.ino)?.has(view) === true && !view.session.ended;
+
 /** Shows a view pages that its file has got behind what it shows. Requires: they are there. */
 export function showGrown(
   c: Coordinator,
@@ -256,6 +260,7 @@ export function showGrown(
   const change: Change = { cause: 'grow', from, count };
   const { size, layoutVersion: version } = c.inode(view.ino);
   sendRemap(c, { view, next: clip(c.extents(view.ino), view.from, view.pages) }, { change, version, size });
+  if (view.mode === 'rw') c.blocks?.copies?.relaid(view.ino, [{ filePage: from, count }]);
 }
 
 /**
@@ -283,7 +288,11 @@ function tellChanged(
   { cause }: Change,
   now: { version: number; size: number },
 ): void {
+  const { behind } = view;
   view.behind = true;
+  c.writer.onRollback(() => {
+    view.behind = behind;
+  });
   if (cause === 'move' || cause === 'revoke' || view.session.ended) return;
   const { version: layoutVersion, size } = now;
   c.journal.afterCommit(() => {

@@ -13,9 +13,11 @@ import {
   type Guess,
   type Reply,
   type Request,
+  type Run,
 } from '@cluster-fs/transport';
 import {
   allows,
+  hasAbsent,
   InodeCopy,
   isDirectory,
   isFile,
@@ -34,7 +36,7 @@ import { assertMayChange } from './open.ts';
 import { afterRecalls } from './recall.ts';
 import { changeExtents, expectAnswer } from './remap.ts';
 import { makeRoom } from './room.ts';
-import { clip, overlap, sameExtents } from './runs.ts';
+import { clip, overlap, pagesLeft, sameExtents } from './runs.ts';
 import type { Session, View } from './session.ts';
 
 export async function lease(
@@ -74,9 +76,16 @@ async function leaseOf(
   if (session.userfault === undefined || (mode === 'rw' && hasHoles(c, ino)))
     await c.pager?.fetch(ino, wholeFile);
   if (mode === 'rw') await makeRoom(c, pagesFor(c.inode(ino).size) - c.inode(ino).pages);
+  const openHere = async () => {
+    const fills = mode === 'rw' && hasHoles(c, ino);
+    // In line for the layout the file may have got another home, and holes, since it was opened where it was.
+    if (fills || copiesFor(c, ino, request.follow, session) !== undefined) c.assertHome(ino);
+    // Or another node has opened it, which could not for a client that has it pinned.
+    if (session.userfault === undefined) c.blocks?.assertMayPin(ino, mode);
+    return fills ? c.holding(ino, 'write', open) : open();
+  };
   const mayBlock = mode === 'rw' && session.userfault === undefined;
-  if (mayBlock) return afterRecalls(c, ino, session, open);
-  return mode === 'rw' && hasHoles(c, ino) ? c.alone(ino, open) : c.exclusive(ino, open);
+  return mayBlock ? afterRecalls(c, ino, session, openHere) : c.exclusive(ino, openHere);
 }
 
 /** What the view maps in place of the file's own pages; undefined when it maps those. */
@@ -197,6 +206,13 @@ function fillForWriter(c: Coordinator, ino: number, size: number): void {
   changeExtents(c, ino, filled, { cause: 'grow', from: 0, count: pagesFor(size) });
 }
 
+/** As that. What is in the holes of a file of another home is for that to say: they get absent pages here. */
+function fillWhereverItIs(c: Coordinator, ino: number): void {
+  if (!hasHoles(c, ino)) return;
+  if (c.blocks?.isOwn(ino) === false) c.blocks.layOutWhole(ino);
+  else fillForWriter(c, ino, c.inode(ino).size);
+}
+
 function addView(c: Coordinator, view: View): void {
   view.session.views.set(view.id, view);
   const onInode = c.views.get(view.ino) ?? new Set();
@@ -266,7 +282,7 @@ export function release(c: Coordinator, view: View): void {
 
 /**
  * Brings a view that follows by hand to the newest content. What it leaves is let go with the `ack` of this
- * serial.
+ * serial. One that follows by itself has it.
  * The layout stands still meanwhile: pages that are being moved just now cannot be mapped before they are
  * armed.
  */
@@ -275,11 +291,20 @@ export async function advance(
   session: Session,
   { view: id }: Request<'advance'>,
 ): Promise<Reply<'advance'>> {
-  const { ino, from, pages, isCopy } = viewOf(session, id, 'advance');
+  const { ino, mode, from, pages, isCopy } = viewOf(session, id, 'advance');
   const copies = isCopy ? c.blocks?.copies : undefined;
-  if (copies === undefined) await c.pager?.fetch(ino, { from, count: pages });
-  const go = () => c.exclusive(ino, () => goForward(c, session, id, copies));
-  return copies === undefined ? go() : served(c, ino, copies, go);
+  const go = () => goForward(c, session, id, copies);
+  if (copies !== undefined) return served(c, ino, copies, () => c.exclusive(ino, go));
+  // Who touches what is absent of it waits then.
+  if (session.userfault !== undefined) return c.exclusive(ino, go);
+  const range = { from, count: pages };
+  // What is there of a file that such a client maps stays.
+  await c.pager?.fetch(ino, range);
+  const bringAndGo = () => {
+    c.pager?.fetchNow(ino, range);
+    return go();
+  };
+  return c.exclusive(ino, () => c.holding(ino, mode === 'rw' ? 'write' : 'read', bringAndGo, range));
 }
 
 const goForward = (
@@ -291,15 +316,29 @@ const goForward = (
   // Inside mutate: what others changed in this turn is told only when it is committed.
   c.journal.mutate(() => {
     const view = viewOf(session, id, 'advance');
-    const { ino } = view;
+    const { ino, extents: before, behind, size: sizeBefore, layoutVersion: versionBefore } = view;
     const { size, layoutVersion } = c.inode(ino);
-    const before = view.extents;
     view.extents = clip(copies?.extentsOf(ino) ?? c.extents(ino), view.from, view.pages);
     Object.assign(view, { behind: false, size, layoutVersion });
+    c.writer.onRollback(() => {
+      Object.assign(view, { extents: before, behind, size: sizeBefore, layoutVersion: versionBefore });
+    });
     view.sentSerial += 1;
     expectAnswer(c, view, { before, from: view.from, count: view.pages });
-    return { serial: view.sentSerial, size, layoutVersion, extents: view.extents };
+    const unarmed = copies === undefined && mayHaveToWait(c, view, pagesLeft(view.extents, before));
+    return { serial: view.sentSerial, size, layoutVersion, extents: view.extents, unarmed };
   });
+
+/** Whether who touches pages of a view may have to wait: for what is absent, or before he stores. */
+function mayHaveToWait(
+  c: Coordinator,
+  { ino, mode, from, pages, session }: View,
+  runs: readonly Run[],
+): boolean {
+  if (session.userfault === undefined || runs.length === 0) return false;
+  if (runs.some((run) => hasAbsent(c.journal.published, run))) return true;
+  return mode === 'rw' && c.blocks?.holds(ino, { from, count: pages }, 'write') === false;
+}
 
 /**
  * A client that outlived the node shows a lease of before. Its view goes on where the file is now; `stale`
@@ -363,7 +402,7 @@ function goOn(
   const from = offset / pageSize;
   const pages = pagesFor(length);
   // Before this lease was known again, somebody may have made a hole.
-  if (alive && mode === 'rw') fillForWriter(c, ino, copy.size);
+  if (alive && mode === 'rw') fillWhereverItIs(c, ino);
   const keeps = copies?.isKept(ino, request.extents) === true;
   const now = (): readonly Extent[] => copies?.extentsOf(ino) ?? c.extents(ino);
   const current = alive && !keeps ? clip(now(), from, pages) : [];

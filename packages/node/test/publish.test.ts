@@ -79,6 +79,21 @@ describe('the first load', () => {
     expect(fs.statSync('/pub/empty').mode & 0o777).toBe(0o444);
   });
 
+  test('has a file that is larger than memory, too', async () => {
+    const large = randomBytes(50_000_000);
+    const { node, fs, at } = await publish(
+      (disk) => writeFileSync(join(disk, 'large'), large, { mode: 0o640 }),
+      ['--store', join(makeHome(), 'store'), '--memory', '32MiB'],
+    );
+    expect(node.stdout()).toMatch(/^clusterfs: published 1 file, 47.7 MiB from/);
+    expect((await fs.promises.readFile('/pub/large')).equals(large)).toBe(true);
+    expect(fs.statSync('/pub/large').mode & 0o777).toBe(0o640);
+    expect(fs.statSync('/pub/large').mtimeMs).toBeCloseTo(statSync(at('large')).mtimeMs, 3);
+    appendFileSync(at('large'), 'more');
+    await expect.poll(() => fs.statSync('/pub/large').size, patience).toBe(50_000_004);
+    expect(fs.readdirSync('/pub')).toEqual(['large']);
+  });
+
   test('is told to programs in the ready object', async () => {
     const { node, disk } = await publish((home) => writeFileSync(join(home, 'x'), 'xyz'), ['--json']);
     const { published } = JSON.parse(node.stdout());
@@ -409,28 +424,39 @@ describe('what clients change below', () => {
   });
 });
 
-test('a node that goes on after a crash brings what changed meanwhile, and only that', async () => {
-  const { node, fs, disk, at } = await publish((home) => {
-    for (const name of ['same', 'changed', 'removed']) writeFileSync(join(home, name), name);
-  });
-  await fs.promises.writeFile('/pub/mine', 'client');
-  const { ctimeMs } = fs.statSync('/pub/same');
-  node.process.kill('SIGKILL');
-  await node.ended;
-  writeFileSync(at('changed'), 'otherwise');
-  unlinkSync(at('removed'));
-  const next = start(['serve', '--listen', node.url, '--memory', '64MiB', '--publish', `${disk}:/pub`]);
-  await next.says(/ready on/);
-  const again = await mount(node.url);
-  expect(again.readdirSync('/pub').sort()).toEqual(['changed', 'mine', 'same']);
-  expect(read(again, '/pub/changed')).toBe('otherwise');
-  expect(again.statSync('/pub/same').ctimeMs).toBe(ctimeMs);
-  writeFileSync(at('same'), 'followed');
-  await text(again, '/pub/same').toBe('followed');
-  await again.unmount();
-  expect(await next.interrupt()).toMatchObject({ code: 0, stderr: '' });
-  expect((await run(['ls', '--url', node.url])).code).toBe(3);
-});
+test.each([
+  ['after a crash', 'SIGKILL', false],
+  ['after a crash, with a store', 'SIGKILL', true],
+  ['after a stop, with a store', 'SIGINT', true],
+] as const)(
+  'a node that goes on %s brings what changed meanwhile, and only that',
+  async (_, signal, isStored) => {
+    const more = isStored ? ['--store', join(makeHome(), 'store')] : [];
+    const { node, fs, disk, at } = await publish((home) => {
+      for (const name of ['same', 'changed', 'removed']) writeFileSync(join(home, name), name);
+    }, more);
+    await fs.promises.writeFile('/pub/mine', 'client');
+    const { ctimeMs } = fs.statSync('/pub/same');
+    node.process.kill(signal);
+    await node.ended;
+    writeFileSync(at('changed'), 'otherwise');
+    unlinkSync(at('removed'));
+    const args = ['--listen', node.url, '--memory', '64MiB', '--publish', `${disk}:/pub`, ...more];
+    const next = start(['serve', ...args]);
+    await next.says(/ready on/);
+    const again = await mount(node.url);
+    expect(again.readdirSync('/pub').sort()).toEqual(['changed', 'mine', 'same']);
+    expect(read(again, '/pub/changed')).toBe('otherwise');
+    expect(again.statSync('/pub/same').ctimeMs).toBe(ctimeMs);
+    writeFileSync(at('same'), 'followed');
+    await text(again, '/pub/same').toBe('followed');
+    await again.unmount();
+    await fs.unmount();
+    expect(await next.interrupt()).toMatchObject({ code: 0, stderr: '' });
+    expect((await run(['ls', '--url', node.url])).code).toBe(3);
+    if (isStored) expect(await run(['fsck', ...more])).toMatchObject({ code: 0, stderr: '' });
+  },
+);
 
 const changeOf = (view: View): Promise<ViewEvent> => new Promise((resolve) => view.once('change', resolve));
 

@@ -1,9 +1,8 @@
 /** `serve --publish DIR:/path`: directories that a node publishes. */
 import { stat } from 'node:fs/promises';
-import { basename, posix, resolve } from 'node:path';
+import { basename, dirname, join, posix, resolve } from 'node:path';
 import { FsError } from '@cluster-fs/transport';
 import type { ClusterFs } from 'cluster-fs';
-import { runDirectory } from 'cluster-fs/address';
 import { InvalidArgumentError } from 'commander';
 import type { ClusterNode } from '../node.ts';
 import type { Ledger } from '../publisher/ledger.ts';
@@ -43,9 +42,10 @@ export async function startPublishing(
   assertApart(publications);
   // Who publishes nothing starts without all that.
   const [{ mount }, { Ledger }] = await Promise.all([import('cluster-fs'), import('../publisher/ledger.ts')]);
+  const { writeBack, data } = node.coordinator;
+  const ledger = new Ledger(join(dirname(writeBack?.report.path ?? data.path), 'published'));
   const fs = await mount(`unix:${node.socketPath}`, { label: 'publisher of the node' });
   fs.once('lost', (error) => log.error('publishing has ended', error));
-  const ledger = new Ledger(`${runDirectory(node.socketPath)}/published`);
   const publishers: Publisher[] = [];
   const stop = async (): Promise<void> => {
     await Promise.all(publishers.map((publisher) => publisher.close()));

@@ -21,13 +21,18 @@ export async function makeBeside(
   }
 }
 
+/** No node has so little memory that it matters. */
+const smallBytes = 2 ** 20;
+
 /**
  * Whether a file is to be written piece by piece, under another name: new content in one step is in memory as
- * a whole, and where files may be larger than memory it may not fit, or leave nothing for others.
+ * a whole, and where files may be larger than memory it may not fit, or leave nothing for others. `share`: of
+ * the memory that it may take.
  */
-export async function isLarge(fs: ClusterFs, size: number): Promise<boolean> {
+export async function isLarge(fs: ClusterFs, size: number, { share = 1 / 4 } = {}): Promise<boolean> {
+  if (size <= smallBytes) return false;
   const { store } = (await fs.status()) as unknown as StatusReport;
-  return store !== null && size > store.memoryLimitBytes / 4;
+  return store !== null && size > store.memoryLimitBytes * share;
 }
 
 const zeros = Buffer.alloc(64 * 1024);

@@ -1,7 +1,8 @@
 /**
- * Which paths of the cluster were published, kept beside the segment: it lives as long as the segment does.
+ * Which paths of the cluster were published, kept where the files are: in the store, or else beside the
+ * segment, and as long as that.
  *
- * Without it, a node that goes on after a crash could not tell a file that was published and has gone from
+ * Without it, a node that is started again could not tell a file that was published and has gone from
  * the disk meanwhile from one that a client has made.
  *
  * The file is a log, a line of JSON for each change: `["+", path]` or `["-", path]`. Appended by one write(2)
@@ -9,12 +10,16 @@
  * that fails half-way is cut off again, so that no line follows half a line.
  */
 import { appendFileSync, readFileSync, renameSync, statSync, truncateSync, writeFileSync } from 'node:fs';
+import { open } from 'node:fs/promises';
 import { FsError } from '@cluster-fs/transport';
 import { isGone } from './disk-entry.ts';
 
 export class Ledger {
   readonly #file: string;
   readonly #paths: Set<string>;
+  #syncing: Promise<unknown> = Promise.resolve();
+  /** The one that has not begun. */
+  #next: Promise<void> | undefined;
 
   /** Goes on with what is there. */
   constructor(file: string) {
@@ -31,17 +36,32 @@ export class Ledger {
     return [...this.#paths].filter((path) => path === root || path.startsWith(prefix));
   }
 
-  /** Requires: called before the path is made, so that nothing of ours is ever unknown. */
-  add(path: string): void {
-    if (this.#paths.has(path)) return;
+  /**
+   * Returns whether it was not there. Requires: called before the path is made, so that nothing of ours is
+   * ever unknown.
+   */
+  add(path: string): boolean {
+    if (this.#paths.has(path)) return false;
     this.#append(line('+', path));
     this.#paths.add(path);
+    return true;
   }
 
   delete(path: string): void {
     if (!this.#paths.has(path)) return;
     this.#append(line('-', path));
     this.#paths.delete(path);
+  }
+
+  /** Resolves when what was noted so far survives a loss of power. Those asked for at once are one. */
+  sync(): Promise<void> {
+    this.#next ??= this.#syncing.then(() => {
+      this.#next = undefined;
+      const syncing = dataSync(this.#file);
+      this.#syncing = syncing.catch(() => undefined);
+      return syncing;
+    });
+    return this.#next;
   }
 
   #append(text: string): void {
@@ -52,6 +72,15 @@ export class Ledger {
       truncateSync(this.#file, size);
       throw error;
     }
+  }
+}
+
+async function dataSync(path: string): Promise<void> {
+  const file = await open(path);
+  try {
+    await file.datasync();
+  } finally {
+    await file.close();
   }
 }
 

@@ -3,8 +3,8 @@
  *
  * | on the disk | in the cluster |
  * |---|---|
- * | file | a file of the same content, mode and mtime; replaced in one step, its inode stays, so views follow
- * |
+ * | file | a file of the same content, mode and mtime, replaced in one step; its inode stays, views follow |
+ * | one larger than memory | the same, with another inode: views keep the old |
  * | directory | a directory of the same mode (the owner may always write) |
  * | symlink that leads to a place inside | the same symlink; an absolute target is made relative |
  * | symlink that leads out | nothing, ENOTSUP: publishing a directory gives away that directory only |
@@ -16,6 +16,7 @@ import { constants } from 'node:fs';
 import { type FileHandle, open, readlink } from 'node:fs/promises';
 import { dirname, isAbsolute, join, posix, relative, resolve } from 'node:path';
 import { type ClusterFs, FsError } from 'cluster-fs';
+import { isLarge, makeBeside, writePieces } from '../dump/beside.ts';
 import { chunksOf } from './chunks.ts';
 import { type DiskEntry, hasSameContent, isGone, lookAt, mtimeMsOf, toEntry } from './disk-entry.ts';
 
@@ -165,8 +166,17 @@ async function copyFile(mirror: Mirror, name: string, entry: DiskEntry): Promise
   const file = await readUnchanged(source, () => open(source, flags));
   try {
     await makeParent(fs, path);
-    const options = { mode: entry.mode, mtimeMs: mtimeMsOf(entry), signal };
-    await fs.replace(path, verified(file, source, entry), options);
+    const content = verified(file, source, entry);
+    const [mode, mtimeMs] = [entry.mode, mtimeMsOf(entry)];
+    if (!(await isLarge(fs, entry.size, { share: 1 }))) {
+      await fs.replace(path, content, { mode, mtimeMs, signal });
+      return;
+    }
+    const make = async (temporary: string): Promise<void> => {
+      await writePieces(fs, temporary, content, { mode, sparse: false, signal });
+      await fs.promises.utimes(temporary, mtimeMs / 1000, mtimeMs / 1000);
+    };
+    await makeBeside(fs, path, { replace: true, make });
   } finally {
     await file.close();
   }

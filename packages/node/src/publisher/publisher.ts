@@ -168,6 +168,7 @@ export class Publisher {
     this.#mirror = { ...this.#mirror, directory: this.#root.directory };
     await this.#options.fs.promises.mkdir(this.root, { recursive: true });
     const { files, bytes } = await this.#load(onProgress);
+    await this.#options.ledger.sync();
     this.#isLoading = false;
     this.#rootChecks = this.#checkRoots();
     return { files, bytes, elapsedMs: performance.now() - startMs };
@@ -284,7 +285,7 @@ export class Publisher {
     if (before?.kind === 'directory' && entry?.kind !== 'directory') await this.#forget(name);
     const { ledger } = this.#options;
     const path = publishedPath(this.#mirror, name);
-    if (entry !== undefined) ledger.add(path);
+    if (entry !== undefined && ledger.add(path) && !this.#isLoading) await ledger.sync();
     await publish(this.#mirror, name, { entry, before });
     if (entry !== undefined) this.#published.set(name, entry);
     else {

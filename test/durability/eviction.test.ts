@@ -8,7 +8,13 @@ import { join } from 'node:path';
 import type { ClusterFs } from 'cluster-fs';
 import { expect, onTestFinished, test } from 'vitest';
 import { type Child, startChild } from '../chaos/children.ts';
-import { mountForTest, type NodeProcess, programPath, startNodeProcess } from '../chaos/node-process.ts';
+import {
+  mountForTest,
+  type NodeOptions,
+  type NodeProcess,
+  programPath,
+  startNodeProcess,
+} from '../chaos/node-process.ts';
 
 const MiB = 2 ** 20;
 const memory = 8 * MiB;
@@ -24,10 +30,10 @@ interface StoreStatus {
   readonly pinnedFiles: number;
 }
 
-async function start(): Promise<{ node: NodeProcess; fs: ClusterFs }> {
+async function start(options: NodeOptions = {}): Promise<{ node: NodeProcess; fs: ClusterFs }> {
   const store = mkdtempSync(join(tmpdir(), 'clusterfs-store-'));
   onTestFinished(() => rmSync(store, { recursive: true, force: true }));
-  const node = await startNodeProcess({ store, memory });
+  const node = await startNodeProcess({ store, memory, ...options });
   return { node, fs: await mountForTest(node) };
 }
 
@@ -243,6 +249,40 @@ test('what writers set aside takes no memory from each other', async () => {
   expect(fs.readdirSync('/')).toHaveLength(2400);
   expect(node.errors).toEqual([]);
 }, 60_000);
+
+test('a file larger than memory is written and copied whole', { timeout: 120_000 }, async () => {
+  const { fs, node } = await start({ memory: 32 * MiB, capacity: 512 * MiB });
+  const content = Buffer.alloc(80 * MiB);
+  for (let at = 0; at < content.length; at += 4096) content.writeUInt32LE(1 + at, at);
+  const expectContent = async (path: string): Promise<void> => {
+    const found = await fs.promises.readFile(path);
+    expect(found.length).toBe(content.length);
+    expect(found.equals(content)).toBe(true);
+  };
+  await fs.promises.writeFile('/large', content);
+  await expectContent('/large');
+  const view = await fs.map('/large');
+  content[5] = 5;
+  await fs.promises.writeFile('/large', content, { mode: 0o600 });
+  await expectContent('/large');
+  expect([view.bytes[5], view.bytes[content.length - 4096]]).toEqual([5, content.at(-4096)]);
+  view.close();
+  // One step is one step.
+  await expect(fs.replace('/large', Buffer.alloc(40 * MiB))).rejects.toMatchObject({ code: 'ENOSPC' });
+  await fs.promises.punchHole('/large', 20 * MiB, 10 * MiB);
+  await fs.promises.truncate('/large', 90 * MiB);
+  await fs.promises.copyFile('/large', '/copy');
+  const sparse = Buffer.alloc(90 * MiB);
+  content.copy(sparse);
+  sparse.fill(0, 20 * MiB, 30 * MiB);
+  expect((await fs.promises.readFile('/copy')).equals(sparse)).toBe(true);
+  expect(fs.statSync('/copy').blocks).toBe((70 * MiB) / 512);
+  await fs.promises.appendFile('/copy', 'more');
+  await fs.promises.copyFile('/large', '/copy');
+  expect(fs.statSync('/copy').size).toBe(90 * MiB);
+  expect(await fs.check()).toEqual([]);
+  expect(node.errors).toEqual([]);
+});
 
 test('what is pinned stays, and what cannot give way is ENOSPC for who wants more', async () => {
   const { fs } = await start();

@@ -31,7 +31,8 @@ export const outcomes = {
   swapped:
     'the session worker of the client swaps the pages a moment later; until then the view has the old ' +
     'bytes, and their pages wait for it',
-  'on advance': 'the view keeps the old bytes, and their pages, until `advance()`',
+  'on advance':
+    'the view keeps the old bytes, and their pages, until `advance()`; what is new then comes on touch',
   same: 'nothing that the view shows changes',
   stays:
     'nothing is done: pages that a client without userfaultfd maps stay in memory, and who asked is told ' +

@@ -9,6 +9,7 @@ import { accessMaskOf, setAttributes } from './attributes.ts';
 import { contentOf, isSource } from './content.ts';
 import { assertWritable, type Context } from './context.ts';
 import { limits as copyLimits } from './data-file.ts';
+import { fitsInMemory } from './fits-in-memory.ts';
 import { FileHandle, openHandle } from './handle.ts';
 import { fillOwnPages, giveBack, pagesFor, withOwnPages } from './own-pages.ts';
 import { readAt, type Source } from './reading.ts';
@@ -44,7 +45,8 @@ export async function readFile(context: Context, file: unknown, options: unknown
 
 /**
  * As node's, but a file is replaced in one step: a reader sees all of the old content or all of the new. Only
- * a source that yields chunks, and flags other than 'w' and its kin, write as they go.
+ * a source that yields chunks, flags other than 'w' and its kin, and more than the memory of a node with a
+ * store are written as they go.
  */
 export function writeFile(context: Context, file: unknown, data: unknown, options: unknown): Promise<void> {
   return write(context, file, data, { flag: 'w', options });
@@ -71,9 +73,9 @@ async function write(
   const path = pathOf(file);
   const flags = flagsOf(given.flag || flag);
   const mode = modeOf(given.mode, 0o666);
-  if (bytes === undefined || !replacesAll(flags))
-    await writeThrough(context, path, data, { flags, mode, given });
-  else await putAt(context, path, bytes, { flags, mode: mode & ~context.umask, signal: given.signal });
+  if (bytes !== undefined && replacesAll(flags) && (await fitsInMemory(context, bytes.length)))
+    await putAt(context, path, bytes, { flags, mode: mode & ~context.umask, signal: given.signal });
+  else await writeThrough(context, path, data, { flags, mode, given });
 }
 
 async function writeThrough(
@@ -120,7 +122,10 @@ export async function truncate(context: Context, path: unknown, length: unknown 
   await setAttributes(context, name, { syscall: 'open', follow: true }, { size });
 }
 
-/** Copies content and mode. The copy appears in one step. Holes of the source are holes of the copy. */
+/**
+ * Copies content and mode; holes of the source are holes of the copy. It appears in one step, unless it is
+ * more than the memory of a node with a store.
+ */
 export async function copyFile(context: Context, src: unknown, dest: unknown, mode: unknown): Promise<void> {
   const from = pathOf(src, 'src');
   const to = pathOf(dest, 'dest');
@@ -158,9 +163,23 @@ async function copy(context: Context, from: string, to: string, how: number): Pr
   if (exists && isDirectory(old.mode)) throw new FsError('EISDIR', 'open');
   if (exists && old.ino === source.ino) return;
   if ((how & constants.COPYFILE_FICLONE_FORCE) !== 0) throw new FsError('ENOTSUP', 'ioctl');
-  const { backend, requests } = context;
   const flags =
     constants.O_WRONLY | constants.O_CREAT | constants.O_TRUNC | (exclusive ? constants.O_EXCL : 0);
+  const target = { path: to, flags, mode };
+  if (await fitsInMemory(context, source.inode.pages * pageSize)) await putCopy(context, source, target);
+  else await copyThrough(context, source, target);
+  const keepsOther = exists && (old.mode & 0o7777) !== mode;
+  if (keepsOther) await setAttributes(context, to, { syscall: 'copyfile', follow: true }, { mode });
+}
+
+interface CopyTarget {
+  readonly path: string;
+  readonly flags: number;
+  readonly mode: number;
+}
+
+async function putCopy(context: Context, source: Source, target: CopyTarget): Promise<void> {
+  const { backend, requests } = context;
   let [size, holes]: [number, readonly Hole[]] = [0, []];
   await withOwnPages(
     backend,
@@ -169,10 +188,27 @@ async function copy(context: Context, from: string, to: string, how: number): Pr
       ({ size, holes } = copied);
       return copied.runs;
     },
-    (runs) => requests.request('put', { path: to, flags, mode, size, runs, holes }),
+    (runs) => requests.request('put', { ...target, size, runs, holes }),
   );
-  const keepsOther = exists && (old.mode & 0o7777) !== mode;
-  if (keepsOther) await setAttributes(context, to, { syscall: 'copyfile', follow: true }, { mode });
+}
+
+/** As it goes. */
+async function copyThrough(context: Context, source: Source, target: CopyTarget): Promise<void> {
+  const handle = await openHandle(context, target.path, target.flags, target.mode);
+  try {
+    const { size } = await copyParts(context, source, {
+      mostHoles: Number.POSITIVE_INFINITY,
+      hole: () => undefined,
+      data: async (bytes, at) => {
+        for (let done = 0; done < bytes.length; )
+          done += (await handle.write(bytes, done, bytes.length - done, at + done)).bytesWritten;
+      },
+    });
+    // A hole at the end.
+    await handle.truncate(size);
+  } finally {
+    await handle.close();
+  }
 }
 
 interface OwnCopy {
@@ -182,31 +218,55 @@ interface OwnCopy {
 }
 
 async function copyToOwnPages(context: Context, source: Source, term: Term): Promise<OwnCopy> {
+  const { backend } = context;
   const runs: Run[] = [];
   const holes: Hole[] = [];
-  const buffer = Buffer.allocUnsafeSlow(Math.min(source.inode.size, writeLimits.writeBytes));
-  let size = 0;
   try {
-    while (size < source.inode.size) {
-      source.refresh(context.backend.segment);
-      const part = nextPart(source, size, { mayHole: holes.length < writeLimits.holes });
-      if (part.isHole) {
-        holes.push({ filePage: size / pageSize, count: pagesFor(part.end - size) });
-        size = part.end;
-        continue;
-      }
-      const count = await readAt(context, source, buffer.subarray(0, part.end - size), size);
-      if (count === 0) break;
-      runs.push(...(await fillOwnPages(context.backend, buffer.subarray(0, count), { term })));
-      size += count;
-      // What is not a whole page is the last one, also when the file grows meanwhile.
-      if (count % pageSize !== 0) break;
-    }
+    const { size } = await copyParts(context, source, {
+      mostHoles: writeLimits.holes,
+      hole: (hole) => holes.push(hole),
+      data: async (bytes) => void runs.push(...(await fillOwnPages(backend, bytes, { term }))),
+    });
     return { runs, holes, size };
   } catch (error) {
-    giveBack(context.backend, term, runs);
+    giveBack(backend, term, runs);
     throw error;
   }
+}
+
+interface CopySink {
+  /** What there is more of them becomes data. */
+  readonly mostHoles: number;
+  hole(hole: Hole): unknown;
+  data(bytes: Buffer, at: number): Promise<void>;
+}
+
+/** Hands on what a file has, from its begin to its end; its size, with a hole at the end. */
+async function copyParts(
+  context: Context,
+  source: Source,
+  { mostHoles, hole, data }: CopySink,
+): Promise<{ readonly size: number }> {
+  const buffer = Buffer.allocUnsafeSlow(Math.min(source.inode.size, writeLimits.writeBytes));
+  let holes = 0;
+  let size = 0;
+  while (size < source.inode.size) {
+    source.refresh(context.backend.segment);
+    const part = nextPart(source, size, { mayHole: holes < mostHoles });
+    if (part.isHole) {
+      holes++;
+      hole({ filePage: size / pageSize, count: pagesFor(part.end - size) });
+      size = part.end;
+      continue;
+    }
+    const count = await readAt(context, source, buffer.subarray(0, part.end - size), size);
+    if (count === 0) break;
+    await data(buffer.subarray(0, count), size);
+    size += count;
+    // What is not a whole page is the last one, also when the file grows meanwhile.
+    if (count % pageSize !== 0) break;
+  }
+  return { size };
 }
 
 /** What lies from `at` on, as far as it is all hole, or all in pages. */

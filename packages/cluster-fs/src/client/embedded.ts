@@ -10,7 +10,7 @@ import { fromPlain, type PlainError } from './worker-protocol.ts';
 
 /** What proves to other nodes that this one may join them. */
 export interface JoinProof {
-  /** The join token of the cluster. */
+  /** The join token of the cluster; white space around it does not count. */
   readonly token?: string;
   /** Or certificates, each in PEM: the cluster's authority, and this node's certificate and key. */
   readonly certificate?: { readonly ca: string; readonly cert: string; readonly key: string };

@@ -48,7 +48,7 @@ interface Proofs {
 function securityOf({ name, tokenFile, certDir }: Proofs): PeerSecurity {
   if (tokenFile !== undefined && certDir !== undefined)
     throw new FsError('EINVAL', 'serve', { why: 'give --token-file or --cert-dir, not both' });
-  if (tokenFile !== undefined) return { kind: 'token', token: readText(tokenFile).trim() };
+  if (tokenFile !== undefined) return { kind: 'token', token: readText(tokenFile) };
   if (certDir === undefined) return { kind: 'none' };
   return {
     kind: 'tls',

@@ -113,7 +113,9 @@ function checkHost(host: string, certificate: PeerCertificate): Error | undefine
 }
 
 /** Costs a guesser some 50 ms for each token that it tries. */
-async function keyOf(token: string): Promise<Buffer> {
+async function keyOf(text: string): Promise<Buffer> {
+  // A file of it ends with a newline.
+  const token = text.trim();
   if (token.length < shortestToken) {
     throw new FsError('EINVAL', 'connect', {
       why: `a join token has at least ${shortestToken} characters; make one with: clusterfs cert token`,

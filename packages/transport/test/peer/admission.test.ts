@@ -56,6 +56,18 @@ describe('a node without the right token', () => {
   });
 });
 
+test('a token is the same with the newline of its file', async () => {
+  const token = randomBytes(32).toString('base64url');
+  const listening = await listen({ security: { kind: 'token', token } });
+  const link = await listening.connect({ security: { kind: 'token', token: `${token}\n` } });
+  expect(link.closed).toBeUndefined();
+  await expect(
+    listen({ security: { kind: 'token', token: `hunter2${' '.repeat(40)}` } }),
+  ).rejects.toMatchObject({
+    code: 'EINVAL',
+  });
+});
+
 test('without security nobody listens where others could come', async () => {
   const options = { host: '0.0.0.0', port: 0, security: none, identity: identityOf(1) };
   await expect(listenPeers(options, () => undefined)).rejects.toMatchObject({

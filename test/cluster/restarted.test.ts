@@ -2,8 +2,8 @@
 import { mount } from 'cluster-fs';
 import { expect, onTestFinished, test } from 'vitest';
 import { startChild } from '../chaos/children.ts';
-import { mountForTest, startNodeProcess } from '../chaos/node-process.ts';
-import { freePort } from './line.ts';
+import { mountForTest, newStore, startNodeProcess } from '../chaos/node-process.ts';
+import { freePort, startLine } from './line.ts';
 
 const timeout = 120_000;
 const restarts = 3;
@@ -142,4 +142,63 @@ test('a home that was started again hears at once who has its files mapped', { t
   here.bytes[65_536] = 7;
   expect((await atA.promises.readFile('/f'))[65_536]).toBe(7);
   expect([a.errors, b.errors]).toEqual([[], []]);
+});
+
+/** Three nodes, and a file that the third keeps. */
+async function startThree() {
+  const joinPort = await freePort();
+  const a = await startNodeProcess({ peerPort: joinPort, name: 'a', store: newStore() });
+  const b = await startNodeProcess({ joinPort, peerPort: await freePort(), name: 'b', store: newStore() });
+  const c = await startNodeProcess({ joinPort, peerPort: await freePort(), name: 'c', store: newStore() });
+  const [atB, atC] = [await mountForTest(b), await mountForTest(c)];
+  await atB.promises.writeFile('/f', 'before');
+  await atB.migrate('/f', 'c');
+  return { a, b, c, atB, atC };
+}
+
+test('a coordinator that was started again answers no change before all see it', { timeout }, async () => {
+  const { a, c, atB, atC } = await startThree();
+  process.kill(c.pid, 'SIGSTOP');
+  await a.stop();
+  await a.start();
+  let isRemoved = false;
+  const removing = atB.promises.rm('/f').then(() => {
+    isRemoved = true;
+    return atC.existsSync('/f');
+  });
+  await expect.poll(() => isRemoved || !atB.existsSync('/f')).toBe(true);
+  process.kill(c.pid, 'SIGCONT');
+  expect(await removing).toBe(false);
+  await atC.promises.writeFile('/f', 'after');
+  expect(await atB.promises.readFile('/f', 'utf8')).toBe('after');
+});
+
+test('a coordinator that was started again waits for a node that is gone until its lease is over', {
+  timeout,
+}, async () => {
+  const { a, c, atB } = await startThree();
+  await c.kill();
+  await a.stop();
+  await a.start();
+  await atB.promises.rm('/f');
+  expect(atB.existsSync('/f')).toBe(false);
+});
+
+test('what is written by a name is not lost where the name is gone', { timeout }, async () => {
+  const joinPort = await freePort();
+  await startNodeProcess({ peerPort: joinPort, name: 'a' });
+  const b = await startNodeProcess({ joinPort, peerPort: await freePort(), name: 'b' });
+  const line = await startLine(joinPort, { limitMs: timeout });
+  const c = await startNodeProcess({ joinPort: line.port, peerPort: await freePort(), name: 'c' });
+  const [atB, atC] = [await mountForTest(b), await mountForTest(c)];
+  await atB.promises.writeFile('/f', 'before');
+  await atB.migrate('/f', 'c');
+  await line.cut();
+  // Nobody waits for c when its lease is over.
+  await atB.promises.rm('/f');
+  expect(atC.existsSync('/f')).toBe(true);
+  const writing = atC.promises.writeFile('/f', 'after');
+  await line.mend();
+  await writing;
+  expect(await atB.promises.readFile('/f', 'utf8')).toBe('after');
 });

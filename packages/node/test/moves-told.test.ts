@@ -4,6 +4,7 @@ import type { PeerLink } from '@cluster-fs/transport/peer';
 import { homeIn } from 'cluster-fs/segment';
 import { expect, test } from 'vitest';
 import { ChangeFeed, Follower } from '../src/cluster/feed.ts';
+import { FollowerList } from '../src/cluster/follower-list.ts';
 import { coordinatorNumber, type Homes } from '../src/cluster/homes.ts';
 import { toPeerInode } from '../src/cluster/rows.ts';
 import { inodeRow } from '../src/coordinator/journal.ts';
@@ -67,13 +68,17 @@ test('who was away hears which home a file has, and not where it has been', { ti
   await atA.promises.writeFile('/f', 'content');
   const { ino } = atA.statSync('/f');
   const { published } = a.coordinator.journal;
-  const feed = new ChangeFeed(published, () => a.coordinator.writer.inodeLimit);
+  const feed = new ChangeFeed(
+    published,
+    () => a.coordinator.writer.inodeLimit,
+    new FollowerList(a.coordinator.store),
+  );
   const heard: number[] = [];
   const link = {
     event: (_: string, { inodes }: { inodes: readonly { home: number }[] }) =>
       heard.push(...inodes.map(({ home }) => home)),
   } as unknown as PeerLink;
-  const follower = new Follower('b');
+  const follower = new Follower(2);
   feed.follow(follower, link, { feed: feed.position.feed, sequence: 0 });
   await new Promise((goOn) => setImmediate(goOn));
   feed.linkDown(follower);

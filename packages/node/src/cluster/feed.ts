@@ -11,14 +11,18 @@
  * Nobody waits for a node that joins, or comes back after its lease, before all that it lacks is sent: it may
  * be far behind. One for which a commit has waited too long is `stuck`: its home cuts it off.
  *
+ * Who followed an earlier life of the home shows what it knew then: commits wait for it, too, until it has
+ * got everything, or its lease is over.
+ *
  * INVARIANT: a commit is answered when every node that has caught up has applied it, or follows no more.
  */
 import { randomBytes } from 'node:crypto';
 import { FsError } from '@cluster-fs/transport';
 import type { PeerEvent, PeerLink, PeerReply, PeerRequest } from '@cluster-fs/transport/peer';
-import type { Position } from 'cluster-fs/coherence';
+import { defaultLease, type Position, reclaimableAtMs } from 'cluster-fs/coherence';
 import { InodeCopy, isDirectory, listDirectory, readInode, type Segment } from 'cluster-fs/segment';
 import { inodeRow } from '../coordinator/journal.ts';
+import type { FollowerList } from './follower-list.ts';
 import { bytesOf, partsOf } from './parts.ts';
 import { type NetChanges, toPeerInode } from './rows.ts';
 
@@ -37,7 +41,7 @@ interface Commit extends NetChanges {
 
 /** A node that follows. It stays one while its link is broken. */
 export class Follower {
-  readonly name: string;
+  readonly nodeId: number;
   link: PeerLink | undefined;
   appliedSequence = 0;
   /** What it asks for last counts: an earlier answer ends. */
@@ -45,8 +49,8 @@ export class Follower {
   /** Everything of before was sent to it: from here on commits wait for it. */
   hasCaughtUp = false;
 
-  constructor(name: string) {
-    this.name = name;
+  constructor(nodeId: number) {
+    this.nodeId = nodeId;
   }
 }
 
@@ -65,10 +69,21 @@ export class ChangeFeed {
   #position: Position = { feed: this.#id, sequence: 0 };
   readonly #followers = new Set<Follower>();
   #waiting: Waiting[] = [];
+  readonly #list: FollowerList;
+  /** Those of an earlier life that have not got everything. */
+  readonly #former = new Map<number, Follower>();
+  readonly #formerEndMs = reclaimableAtMs(defaultLease, performance.now());
 
-  constructor(published: Segment, inodeLimit: () => number) {
+  constructor(published: Segment, inodeLimit: () => number, list: FollowerList) {
     this.#published = published;
     this.#inodeLimit = inodeLimit;
+    this.#list = list;
+    for (const nodeId of list.nodeIds) {
+      const follower = new Follower(nodeId);
+      follower.hasCaughtUp = true;
+      this.#former.set(nodeId, follower);
+      this.#followers.add(follower);
+    }
   }
 
   get sequence(): number {
@@ -122,6 +137,7 @@ export class ChangeFeed {
 
   /** A node asks for changes; they go out behind the reply. */
   follow(follower: Follower, link: PeerLink, asked: PeerRequest<'follow'>): PeerReply<'follow'> {
+    this.#list.add(follower.nodeId);
     this.#followers.add(follower);
     const turn = ++follower.turn;
     const first = (this.#kept[0]?.sequence ?? this.sequence + 1) - 1;
@@ -139,7 +155,7 @@ export class ChangeFeed {
           link.close(new FsError('EIO', 'follow', { why: 'the tree cannot be read', cause })),
         );
     });
-    return { whole: !isKept };
+    return this.#position;
   }
 
   #sendKept(link: PeerLink, after: number): void {
@@ -217,6 +233,7 @@ export class ChangeFeed {
 
   applied(follower: Follower, sequence: number): void {
     follower.appliedSequence = Math.max(follower.appliedSequence, sequence);
+    if (follower.hasCaughtUp) this.#dropFormer(follower.nodeId);
     this.#wake();
   }
 
@@ -230,7 +247,27 @@ export class ChangeFeed {
   drop(follower: Follower): void {
     this.linkDown(follower);
     this.#followers.delete(follower);
+    const { nodeId } = follower;
+    if (![...this.#followers].some((other) => other.nodeId === nodeId)) this.#list.delete(nodeId);
     this.#wake();
+  }
+
+  /** Nobody waits for those of an earlier life whose leases are over by now. */
+  dropLate(): void {
+    if (performance.now() < this.#formerEndMs) return;
+    for (const nodeId of this.#former.keys()) this.#dropFormer(nodeId);
+  }
+
+  #dropFormer(nodeId: number): void {
+    const follower = this.#former.get(nodeId);
+    if (follower === undefined) return;
+    this.#former.delete(nodeId);
+    this.drop(follower);
+  }
+
+  /** The home ends: its next life waits for who follows now. */
+  close(): void {
+    this.#list.close();
   }
 
   #wake(): void {

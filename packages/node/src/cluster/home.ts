@@ -33,6 +33,7 @@ import type { NodeFacts } from '../coordinator/report.ts';
 import { standDownMs } from '../coordinator/sync.ts';
 import { Durability } from './durability.ts';
 import { ChangeFeed, Follower, heldUp } from './feed.ts';
+import { FollowerList } from './follower-list.ts';
 import { applyContent } from './foreign-content.ts';
 import { Guests } from './guests.ts';
 import { coordinatorId, coordinatorNumber, type Homes } from './homes.ts';
@@ -62,7 +63,7 @@ interface Peer {
   cutOff: FsError | undefined;
 }
 
-const stuckPollMs = 500;
+const followersPollMs = 500;
 /** A lease in which its link may be away, and as much to catch up. */
 const stuckMs = 2 * defaultLease.leaseMs;
 
@@ -138,10 +139,10 @@ export class ClusterHome {
     homes.moving = this.moving;
     this.#durability = new Durability(c, homes);
     c.stores = this.#durability;
-    this.#timer = setInterval(() => this.#cutOffStuck(), stuckPollMs);
+    this.#timer = setInterval(() => this.#lookAtFollowers(), followersPollMs);
     this.#timer.unref();
     if (own !== undefined) return;
-    const feed = new ChangeFeed(c.journal.published, () => c.writer.inodeLimit);
+    const feed = new ChangeFeed(c.journal.published, () => c.writer.inodeLimit, new FollowerList(c.store));
     this.#feed = feed;
     homes.position = () => feed.position;
     homes.positions.begin(feed.position);
@@ -221,6 +222,7 @@ export class ClusterHome {
   /** What was begun is answered; from here on nobody is served. */
   async turnAway(): Promise<void> {
     clearInterval(this.#timer);
+    this.#feed?.close();
     this.moving.close();
     await Promise.all(this.#listeners.splice(0).map((listener) => listener.close()));
     // Who is told EAGAIN asks the file's next home. There is no other coordinator.
@@ -244,7 +246,7 @@ export class ClusterHome {
     const known = this.#peers.get(key);
     const peer: Peer = known ?? {
       identity: link.peer,
-      follower: this.#feed === undefined ? undefined : new Follower(name),
+      follower: this.#feed === undefined ? undefined : new Follower(nodeId),
       guests: new Guests(this.#c, name, this.#options.facts),
       session: undefined,
       link: undefined,
@@ -269,7 +271,8 @@ export class ClusterHome {
     if (link.closed !== undefined) this.#lost(peer, link);
   }
 
-  #cutOffStuck(): void {
+  #lookAtFollowers(): void {
+    this.#feed?.dropLate();
     const stuck = new Set(this.#feed?.stuck(stuckMs));
     for (const peer of this.#peers.values())
       if (peer.follower !== undefined && stuck.has(peer.follower)) this.#cutOff(peer, heldUp());

@@ -92,6 +92,11 @@ export class Homes implements Blocks {
     if (number !== undefined) publishOwn(this.#c, number);
   }
 
+  /** Whether the names that are here are the coordinator's. */
+  get isCurrent(): boolean {
+    return this.#self === coordinatorNumber || this.told?.() !== undefined;
+  }
+
   get neighbours(): Iterable<Neighbour> {
     return this.#neighbours.values();
   }

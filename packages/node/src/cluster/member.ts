@@ -6,6 +6,7 @@
  */
 import { FsError } from '@cluster-fs/transport';
 import type { AnyPeerEvent, PeerFailure, PeerLink } from '@cluster-fs/transport/peer';
+import type { Position } from 'cluster-fs/coherence';
 import { isFile } from 'cluster-fs/segment';
 import type { Coordinator } from '../coordinator/coordinator.ts';
 import type { ClusterReport } from '../coordinator/elsewhere.ts';
@@ -46,6 +47,8 @@ export class Member {
   readonly #timer: NodeJS.Timeout;
   /** The link over which all has come that had happened before it. */
   #current: PeerLink | undefined;
+  /** What had happened when this node began to follow over the link that is up. */
+  #goal: Position | undefined;
   /** Where other nodes reach this one. */
   #reachedAt: string | undefined;
   #ready: { resolve(): void; reject(error: unknown): void } | undefined;
@@ -66,6 +69,7 @@ export class Member {
     this.#room = options.room;
     this.#replica = new Replica(c, homes);
     homes.position = () => this.#replica.position;
+    homes.told = () => this.#current;
     // Others may use a file without a name, and wait for what was stored into it here.
     c.mayEnd = () => false;
     this.own = new OwnContent(c, homes, () => this.#coordinator.line.current);
@@ -82,7 +86,6 @@ export class Member {
     const number = c.store.superblock(keeperKey);
     if (number !== undefined) this.#homes.self = Number(number);
     this.#homes.own = this.own;
-    this.#homes.told = () => this.#current;
     this.#homes.unused = (ino) => this.#unused(ino);
     c.assertMayHave = (ino, extents) => {
       if (this.#homes.isOwn(ino)) assertTellable(extents, 'write');
@@ -195,7 +198,9 @@ export class Member {
     await this.#homes.openings.done;
     const { feed, sequence } = this.#replica.position ?? { feed: undefined, sequence: 0 };
     const { reply } = await link.request('follow', { feed, sequence });
-    if (!reply.whole) this.#isCurrent(link);
+    if (this.#coordinator.line.current !== link) return;
+    this.#goal = reply;
+    if (this.#replica.hasReached(reply)) this.#applied(link);
   }
 
   /** What has been applied is said when files that moved with it are open at their new homes. */
@@ -210,7 +215,7 @@ export class Member {
 
   #isCurrent(link: PeerLink): void {
     link.event('applied', { sequence: this.#replica.sequence });
-    if (this.#current === link) return;
+    if (this.#current === link || this.#goal === undefined || !this.#replica.hasReached(this.#goal)) return;
     this.#current = link;
     // What this node did while there was no link, or another one, the coordinator may lack.
     this.own.sendAll();
@@ -220,6 +225,7 @@ export class Member {
 
   #down(link: PeerLink, reason: FsError): void {
     this.#current = undefined;
+    this.#goal = undefined;
     this.#replica.linkDown();
     if (this.#coordinator.line.isClosed) return;
     this.#c.hub.emit('home-lost', undefined, { home: link.url, why: reason.message });

@@ -66,6 +66,15 @@ export class Replica {
     return this.#position;
   }
 
+  /** Whether all is applied that had happened by then. */
+  hasReached({ feed, sequence }: Position): boolean {
+    return (
+      this.#position !== undefined &&
+      Buffer.compare(feed, this.#position.feed) === 0 &&
+      sequence <= this.sequence
+    );
+  }
+
   get sequence(): number {
     return this.#position?.sequence ?? 0;
   }

@@ -82,6 +82,7 @@ export class Router implements Routes {
       return this.#content.has(request.fields.grant)
         ? this.#content.writeEnd(session, request.fields)
         : here();
+    if (isByName(request) && !this.#homes.isCurrent) return this.#whenCurrent(session, request, here);
     const ino = fileOf(this.#c, session, request);
     if (ino === undefined) return this.#decide(session, request, here);
     // Its own node asks the next home: requests do not follow a file from node to node.
@@ -92,6 +93,12 @@ export class Router implements Routes {
     return this.#homes.following(ino, (home) =>
       home === this.#homes.self ? here() : this.#atHome(home, session, request),
     );
+  }
+
+  /** While this node was away a name may have become that of another file, or of none. */
+  async #whenCurrent(session: Session, request: AnyRequest, here: Here): Promise<AnyReply> {
+    await this.#homes.neighbour(coordinatorNumber).line.told(() => this.#homes.told?.(), followMs);
+    return this.#answer(session, request, here);
   }
 
   /** What the coordinator alone may change. */
@@ -213,6 +220,11 @@ export class Router implements Routes {
     this.#content.forget(session);
     for (const { line } of this.#homes.neighbours) line.sessionEnded(session);
   }
+}
+
+/** Whether a request means what its path leads to. */
+function isByName({ name, fields }: AnyRequest): boolean {
+  return name !== 'sync' && (fields as { readonly handle?: number }).handle === undefined;
 }
 
 /** The file whose content a request is about; undefined when it is about names and attributes. */

@@ -24,7 +24,7 @@ import {
 } from '../codec.ts';
 import { hole, maxPathLength } from '../records.ts';
 
-export const peerProtocolVersion = 11;
+export const peerProtocolVersion = 12;
 
 type Shape = Readonly<Record<string, Codec<unknown>>>;
 interface Entry {
@@ -157,9 +157,9 @@ export const peerRequests = {
   },
   follow: {
     id: 19,
-    doc: 'Asks for all `changes` after `sequence` of that feed; for everything, when they are not kept.',
+    doc: 'Asks for `changes` after `sequence` of that feed, or for everything. The reply: the last so far.',
     fields: { feed: optional(bytes(16)), sequence: u53 },
-    reply: { whole: bool },
+    reply: { feed: bytes(16), sequence: u53 },
   },
   guestOpen: {
     id: 20,
